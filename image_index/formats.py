@@ -1,0 +1,24 @@
+"""Which files count as pictures: extensions that the scan takes and formats that the decoder may open."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+PICTURE_EXTENSIONS = frozenset(
+    b".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .dib .jp2 .j2k .jpf .jpx .jpc"
+    b" .pnm .pbm .pgm .ppm .pfm .avif .avifs .heic .heics .heif .heifs .hif".split()
+)
+"""Lower-case extensions, as bytes, of the formats every installation reads."""
+
+RAW_EXTENSIONS = frozenset(
+    b".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .srw .x3f".split()
+)
+"""Lower-case extensions of camera RAW files, read through their embedded preview by the extra `raw`."""
+
+PILLOW_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "AVIF", "HEIF")
+"""The only decoders a file may reach, whatever its content claims (no EPS, PSD, PDF, ...)."""
+
+
+def readable_extensions() -> frozenset[bytes]:
+    """Return the extensions this installation reads: RAW files count only where the extra `raw` is installed."""
+    return PICTURE_EXTENSIONS | RAW_EXTENSIONS if find_spec("rawpy") else PICTURE_EXTENSIONS

@@ -1,0 +1,148 @@
+"""Frozen records that cross the border between two stages; they hold facts and know no other module."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+"""Unit vectors, shape (N, D)."""
+
+Pixels = NDArray[np.uint8]
+"""Pictures as the model wants them before normalisation, shape (N, H, W, 3), RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A file on disk that looks like a picture: absolute path as bytes, size in bytes, modification time."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScanProblem:
+    """A directory or root that could not be read; everything known below `path` is kept as it is."""
+
+    path: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """A catalog row as planning sees it; `read_at_ns` is when the content was last read."""
+
+    id: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    sha256: bytes
+    read_at_ns: int
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """What a model wants done to a picture, in open_clip's words; `size` is (height, width) in pixels."""
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+    fill_color: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a loaded model is; two models with one fingerprint give the same vectors."""
+
+    name: str
+    weights_sha256: str
+    config: str
+    preprocess: Preprocess
+    dim: int
+
+    @property
+    def fingerprint(self) -> str:
+        """The hex SHA-256 of everything that decides a vector; the name is not part of it."""
+        facts = [self.weights_sha256, json.loads(self.config), asdict(self.preprocess), self.dim]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files that travel to a child together."""
+
+    number: int
+    files: tuple[ImageFile, ...]
+
+
+class Stage(StrEnum):
+    """Where a file failed."""
+
+    READ = "read"
+    DECODE = "decode"
+    EMBED = "embed"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that could not be indexed, where, and why; remembered by its size and modification time."""
+
+    file: ImageFile
+    stage: Stage
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedImage:
+    """The facts of one embedded file, as it was when its content was read; width and height as displayed."""
+
+    file: ImageFile
+    sha256: bytes
+    read_at_ns: int
+    width: int
+    height: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageSeconds:
+    """Seconds a child spent in each stage of a batch."""
+
+    read: float = 0.0
+    decode: float = 0.0
+    forward: float = 0.0
+
+    def __add__(self, other: StageSeconds) -> StageSeconds:
+        return StageSeconds(self.read + other.read, self.decode + other.decode, self.forward + other.forward)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedBatch:
+    """What came back for a batch: `vectors[i]` belongs to `images[i]`; `vanished` files were gone when opened."""
+
+    images: tuple[EmbeddedImage, ...]
+    vectors: Vectors
+    failures: tuple[Failure, ...] = ()
+    vanished: tuple[ImageFile, ...] = ()
+    seconds: StageSeconds = field(default_factory=StageSeconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One found picture; `score` is the cosine between query and picture, in [-1, 1]."""
+
+    rank: int
+    score: float
+    path: bytes
+    image_id: int
