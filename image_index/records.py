@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 """Unit vectors, shape (N, D)."""
 
+Ids = NDArray[np.int64]
+"""Image ids, shape (N,)."""
+
 Pixels = NDArray[np.uint8]
 """Pictures as the model wants them before normalisation, shape (N, H, W, 3), RGB."""
 
@@ -45,6 +48,14 @@ class KnownImage:
     sha256: bytes
     read_at_ns: int
     missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A file on disk and the catalog row that it belongs to."""
+
+    file: ImageFile
+    image: KnownImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +157,76 @@ class Hit:
     score: float
     path: bytes
     image_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the vectors of a catalog are at one moment; a derived file that carries it knows whether it is current."""
+
+    catalog_id: str
+    generation: int
+    last_id: int
+    count: int
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFailure:
+    """A failure as the catalog remembers it; times in seconds since 1970."""
+
+    failure: Failure
+    attempts: int
+    first_failed_at_s: int
+    last_failed_at_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much an index holds."""
+
+    images: int
+    missing: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A directory or file given to train; `problem` says why its last scan was not complete."""
+
+    path: bytes
+    scanned_at_s: int | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an update has come; `total` is None while it is still being counted."""
+
+    stage: str
+    done: int = 0
+    total: int | None = None
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one update did, in pictures; `seconds` is the whole run, `stages` what the children spent, added up."""
+
+    embedded: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    missing: int = 0
+    failed: int = 0
+    failed_before: int = 0
+    kept: int = 0
+    vanished: int = 0
+    remaining: int = 0
+    seconds: float = 0.0
+    stages: StageSeconds = field(default_factory=StageSeconds)
+    problems: tuple[ScanProblem, ...] = ()
+    stopped_by: int = 0
+
+    @property
+    def pictures_per_second(self) -> float:
+        """Return how many pictures were embedded per second of the run."""
+        return self.embedded / self.seconds if self.seconds else 0.0

@@ -1,0 +1,102 @@
+"""Messages between parent and child: pickled records over a socket pair, each behind its length.
+
+Unlike `multiprocessing.Connection`, receiving never waits for the rest of a message: a child that is stopped half-way
+through sending cannot hang its parent.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+BUFFER_BYTES = 1 << 20
+"""Room in the socket for messages under way; macOS gives 8 kB unasked, too little for one batch."""
+
+_HEADER_BYTES = 8
+
+
+class ChannelClosed(Exception):
+    """The other side is gone."""
+
+
+def open_pair() -> tuple[Channel, Channel]:
+    """Return the two ends of a new channel."""
+    return tuple(Channel(end) for end in socket.socketpair())  # type: ignore[return-value]  # two in, two out
+
+
+class Channel:
+    """One end of a channel; picklable into a spawned child."""
+
+    def __init__(self, end: socket.socket) -> None:
+        """Take over a connected socket."""
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            end.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        self._socket = end
+        self._received = bytearray()
+        self._sending = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Channel], tuple[socket.socket]]:
+        return Channel, (self._socket,)
+
+    def fileno(self) -> int:
+        """Return the file descriptor, for `multiprocessing.connection.wait`."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close this end; the other one then reads the end of the stream."""
+        self._socket.close()
+
+    def send(self, message: Any, timeout_s: float | None = None) -> None:
+        """Send one message; raise `ChannelClosed` if the other side is gone or takes nothing for `timeout_s`."""
+        payload = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        with self._sending:
+            try:
+                self._socket.settimeout(timeout_s)
+                self._socket.sendall(len(payload).to_bytes(_HEADER_BYTES, "big") + payload)
+            except OSError as error:
+                raise ChannelClosed from error
+
+    def receive_ready(self) -> Iterator[Any]:
+        """Take in what has arrived and yield the messages that are whole; call it when the socket is readable.
+
+        Raises `ChannelClosed` after the last message once the other side has closed.
+        """
+        try:
+            self._socket.settimeout(0)
+            while data := self._socket.recv(BUFFER_BYTES):
+                self._received += data
+            closed = True
+        except BlockingIOError:
+            closed = False
+        except OSError:
+            closed = True
+        yield from self._whole_messages()
+        if closed:
+            raise ChannelClosed
+
+    def receive(self) -> Any:
+        """Wait for one message and return it; raise `ChannelClosed` at the end of the stream."""
+        while True:
+            for message in self._whole_messages():
+                return message
+            try:
+                self._socket.settimeout(None)
+                data = self._socket.recv(BUFFER_BYTES)
+            except OSError as error:
+                raise ChannelClosed from error
+            if not data:
+                raise ChannelClosed
+            self._received += data
+
+    def _whole_messages(self) -> Iterator[Any]:
+        """Take the messages that have arrived whole out of the buffer, one by one."""
+        while len(self._received) >= _HEADER_BYTES:
+            end = _HEADER_BYTES + int.from_bytes(self._received[:_HEADER_BYTES], "big")
+            if len(self._received) < end:
+                return
+            message = pickle.loads(self._received[_HEADER_BYTES:end])
+            del self._received[:end]
+            yield message

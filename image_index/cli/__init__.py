@@ -1,0 +1,1 @@
+"""The command line: parse into a dataclass, make one call, present the result."""

@@ -1,0 +1,58 @@
+"""`imgidx models`: which models there are, and how to fetch one ahead of time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from image_index.cli.options import JsonOption, QuietOption, common, write
+
+models_app = typer.Typer(help="List the models that are bundled, cached and known; fetch one ahead of time.")
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, as_json: JsonOption = False) -> int:
+    """List the models that are bundled, cached and known, with dimension, download size and licence.
+
+    Any other open_clip pair works too: NAME/PRETRAINED, hf-hub:ORG/NAME, local-dir:DIR.
+
+    Example: imgidx models fetch ViT-B-32
+    """
+    from image_index.models import list_models
+    from image_index.present import jsonl, text
+
+    if context.invoked_subcommand is not None:
+        return 0
+    listings = list_models()
+    if as_json:
+        write("".join(jsonl.record_line(asdict(listing)) + "\n" for listing in listings))
+    else:
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else 160
+        write(text.models_table(listings, width=width, colour=terminal and "NO_COLOR" not in os.environ))
+    return 0
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="As for train --model.")], quiet: QuietOption = False
+) -> int:
+    """Download a model into the Hugging Face cache ($HF_HOME), so that training needs no network.
+
+    Example: imgidx models fetch ViT-B-32/laion2b_s34b_b79k
+
+    Exit codes: 0 it is there, 2 no such model, 6 it cannot be had.
+    """
+    from image_index.models import ensure_model, parse_model
+
+    setup = common(None, quiet=quiet)
+    spec = parse_model(name)
+    path = ensure_model(spec, quiet=quiet)
+    if not quiet:
+        setup.console.print(f"{spec.name}: {path}", soft_wrap=True)
+    return 0

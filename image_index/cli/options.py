@@ -1,0 +1,79 @@
+"""Options that several commands share, and what they set up."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from image_index.settings import IndexHome, index_home
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="The index to use. Default: $IMGIDX_INDEX, else the user's data directory.",
+        show_default=False,
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also say what the children do.")]
+LogFileOption = Annotated[
+    Path | None,
+    typer.Option("--log-file", metavar="FILE", help="Append a log to FILE, whatever --quiet says.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, mps, cuda, cuda:N or cpu.")]
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every command knows after its options are read."""
+
+    home: IndexHome
+    console: Console
+    """Writes to stderr."""
+    quiet: bool
+
+
+class _ConsoleHandler(logging.Handler):
+    """Writes log records above the progress bar."""
+
+    def __init__(self, console: Console, level: int) -> None:
+        super().__init__(level)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record on a line of its own."""
+        text = record.getMessage()
+        self._console.print(text if record.levelno < logging.WARNING else f"imgidx: {text}", soft_wrap=True)
+
+
+def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, log_file: Path | None = None) -> Common:
+    """Set logging up and return what the options mean."""
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    handlers: list[logging.Handler] = [_ConsoleHandler(console, level)]
+    if log_file is not None:
+        try:
+            handlers.append(logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace"))
+        except OSError as error:
+            raise typer.BadParameter(f"cannot write to {log_file}: {error.strerror}") from error
+        handlers[-1].setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.basicConfig(handlers=handlers, level=logging.WARNING, force=True)
+    logging.getLogger("image_index").setLevel(logging.INFO if log_file else level)
+    return Common(index_home(index), console, quiet)
+
+
+def write(text: str) -> None:
+    """Print results to stdout, as UTF-8 whatever the locale, undecodable bytes of file names as they are."""
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()

@@ -1,0 +1,86 @@
+"""`imgidx search`: find pictures by what they show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from image_index.cli.options import DeviceOption, IndexOption, JsonOption, QuietOption, VerboseOption, common, write
+from image_index.errors import UsageError
+
+if TYPE_CHECKING:
+    from image_index.catalog import Catalog
+    from image_index.records import Vectors
+    from image_index.settings import IndexHome
+
+FOUND, NOTHING_FOUND = 0, 1
+
+
+def search(
+    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="What the pictures show.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", "-i", metavar="FILE", help="Search by a picture.", show_default=False)
+    ] = None,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many hits at most.")] = 10,
+    under: Annotated[
+        Path | None, typer.Option("--under", metavar="DIR", help="Only pictures inside DIR.", show_default=False)
+    ] = None,
+    min_score: Annotated[
+        float, typer.Option("--min-score", min=-1.0, max=1.0, help="Only hits of at least this cosine.")
+    ] = -1.0,
+    as_json: JsonOption = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")] = False,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")] = False,
+    device: DeviceOption = "auto",
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Find pictures by meaning: by a text, or by a picture.
+
+    On a terminal this prints a table, elsewhere one path a line. Searching while a train runs is fine.
+
+    Example: imgidx search "a dog on the beach" -n 20
+
+    Exit codes: 0 found, 1 nothing found, 2 wrong use, 4 no index, 5 another model, 6 no model.
+    """
+    from image_index.catalog import Catalog
+    from image_index.paths import resolve
+    from image_index.present import jsonl, text
+    from image_index.search import SearchOptions
+    from image_index.search import search as find
+
+    if (query is None) == (image is None):
+        raise UsageError('search takes a text or --image FILE, one of them: imgidx search "a red car"')
+    setup = common(index, quiet=quiet, verbose=verbose)
+    options = SearchOptions(number, resolve(under) if under else None, min_score)
+    with Catalog(setup.home.catalog) as catalog:
+        if not catalog.counts().images:
+            return NOTHING_FOUND
+        vector = _vector(catalog, setup.home, query, image, device)
+        hits = find(catalog, setup.home, vector, options)
+    on_terminal = sys.stdout.isatty()
+    if as_json:
+        write("".join(jsonl.hit_line(hit) + "\n" for hit in hits))
+    elif paths or null or not on_terminal:
+        write(text.path_lines(hits, end="\0" if null else "\n", escaped=on_terminal and not null))
+    elif hits:
+        colour = "NO_COLOR" not in os.environ
+        write(text.hits_table(hits, width=shutil.get_terminal_size().columns, colour=colour))
+    return FOUND if hits else NOTHING_FOUND
+
+
+def _vector(catalog: Catalog, home: IndexHome, query: str | None, image: Path | None, device: str) -> Vectors:
+    from image_index.engine import Engine
+    from image_index.paths import resolve
+    from image_index.query import picture_vector, text_vector
+
+    engine = Engine(device)
+    if image is not None:
+        return picture_vector(catalog, home, resolve(image), engine)
+    return text_vector(catalog, home, query or "", engine)

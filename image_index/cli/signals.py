@@ -1,0 +1,33 @@
+"""SIGINT, SIGTERM and SIGHUP: the first ends a run after the batches in flight, the second at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from image_index.errors import Interrupted
+from image_index.stop import StopRequest
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Give a request that the signals fill in; one that was ignored before (nohup) stays ignored."""
+    stop = StopRequest()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop():
+            raise Interrupted(number)
+        stop.signal_number = number
+
+    saved = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in (number for number in SIGNALS if saved[number] is not signal.SIG_IGN):
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, previous in saved.items():
+            signal.signal(number, previous)

@@ -1,0 +1,81 @@
+"""`imgidx status` and `imgidx failures`: what an index holds, and what it could not take in."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from image_index.cli.options import (
+    Common,
+    IndexOption,
+    JsonOption,
+    LogFileOption,
+    QuietOption,
+    VerboseOption,
+    common,
+    write,
+)
+
+
+def status(index: IndexOption = None, as_json: JsonOption = False) -> int:
+    """Show what the index holds: pictures, missing ones, failures, roots, model, size and the last run.
+
+    Example: imgidx status --json | jq .images
+
+    Exit codes: 0 shown, 4 no index.
+    """
+    from image_index.catalog import Catalog
+    from image_index.present import jsonl, text
+
+    setup = common(index)
+    with Catalog(setup.home.catalog) as catalog:
+        facts = (catalog.counts(), catalog.roots(), catalog.model, setup.home.size_bytes(), catalog.last_run())
+    write(jsonl.status_line(*facts) + "\n" if as_json else text.status_text(*facts))
+    return 0
+
+
+def failures(
+    retry: Annotated[bool, typer.Option("--retry", help="Try them again now.")] = False,
+    as_json: JsonOption = False,
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    log_file: LogFileOption = None,
+) -> int:
+    """List the pictures that could not be indexed: why, since when, and how often that was tried.
+
+    Example: imgidx failures --retry
+
+    Exit codes: 0 listed, or all well after a retry; 3 some failed again; 4 no index.
+    """
+    from image_index.catalog import Catalog
+    from image_index.present import jsonl, text
+
+    setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
+    with Catalog(setup.home.catalog) as catalog:
+        known = list(catalog.failures())
+    if retry:
+        return _retry([failure.failure.file.path for failure in known], setup, as_json=as_json)
+    line = (lambda failure: jsonl.known_failure_line(failure) + "\n") if as_json else text.failure_text
+    write("".join(map(line, known)))
+    return 0
+
+
+def _retry(paths: list[bytes], setup: Common, *, as_json: bool) -> int:
+    """Update the index with the failed files alone; those that are gone are forgotten."""
+    from image_index.catalog import Catalog
+    from image_index.cli.train import run_update
+    from image_index.lock import exclusive_lock
+    from image_index.pipeline import UpdateRequest
+    from image_index.survey import SurveyOptions
+
+    there = [path for path in paths if os.path.lexists(path)]
+    gone = set(paths).difference(there)
+    if gone:
+        with exclusive_lock(setup.home.lock), Catalog(setup.home.catalog, write=True) as catalog:
+            catalog.drop_failures(gone)
+    survey = SurveyOptions(tuple(there), retry_failed=True)
+    request = UpdateRequest(setup.home, survey, register_roots=False, quiet=setup.quiet)
+    return run_update(request, setup, as_json=as_json)

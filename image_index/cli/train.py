@@ -1,0 +1,181 @@
+"""`imgidx train`: bring an index up to date with directories of pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from image_index.cli.options import (
+    Common,
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    LogFileOption,
+    QuietOption,
+    VerboseOption,
+    common,
+    write,
+)
+from image_index.errors import UsageError
+
+if TYPE_CHECKING:
+    from image_index.pipeline import UpdateRequest
+    from image_index.records import Summary
+
+DONE, INCOMPLETE = 0, 3
+
+
+def train(
+    roots: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="ROOT...", help="Directories (or single pictures). None: those trained before."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="NAME/PRETRAINED, NAME, starter, local-dir:DIR or hf-hub:ORG/NAME. Default: the index's own model, "
+            "or ViT-B-32/laion2b_s34b_b79k for a new index. See: imgidx models.",
+            show_default=False,
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude", "-E", metavar="GLOB", help="Leave out what matches, by gitignore rules. May be repeated."
+        ),
+    ] = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Take hidden files and directories too.")] = False,
+    follow_symlinks: Annotated[
+        bool, typer.Option("--follow-symlinks", "-L", help="Follow symbolic links; loops are noticed.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try pictures again that failed before and have not changed.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")] = False,
+    device: DeviceOption = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", "-j", min=1, help="Child processes. Default: what suits the machine.", show_default=False
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            help="Pictures a child takes at a time. Default: 32, or 64 on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    max_megapixels: Annotated[
+        str | None,
+        typer.Option(
+            "--max-megapixels",
+            metavar="N|none",
+            help="Pictures above N megapixels fail. Default: what the memory allows.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    log_file: LogFileOption = None,
+) -> int:
+    """Index pictures: embed what is new or changed, keep what is unchanged, follow what moved.
+
+    Run it again whenever you like: only new work is done. Whatever stops it, nothing that is embedded is lost.
+
+    Example: imgidx train ~/Pictures --exclude '*.png'
+
+    Exit codes: 0 done, 3 done but some pictures or directories could not be read, 5 another model, 6 no model,
+    7 another run is writing, 8 children keep dying, 9 disk, 128+N stopped by signal N.
+    """
+    from image_index.engine import Engine
+    from image_index.paths import resolve
+    from image_index.pipeline import UpdateRequest
+    from image_index.scan import ScanOptions
+    from image_index.survey import SurveyOptions
+
+    setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
+    scan = ScanOptions(hidden=hidden, follow_symlinks=follow_symlinks, excludes=tuple(exclude or ()))
+    request = UpdateRequest(
+        home=setup.home,
+        survey=SurveyOptions(_roots([resolve(root) for root in roots or []], setup), scan, retry_failed),
+        model=model,
+        engine=Engine(device, workers, batch_size, *_pixel_limit(max_megapixels)),
+        quiet=quiet or not setup.console.is_terminal,
+    )
+    if dry_run:
+        return _preview(request, setup, as_json=as_json)
+    return run_update(request, setup, as_json=as_json)
+
+
+def _roots(asked: list[bytes], setup: Common) -> tuple[bytes, ...]:
+    """Return the roots to train: those asked for, or those the index knows; one of them must be there or known."""
+    from image_index.catalog import Catalog
+    from image_index.paths import printable
+
+    known: list[bytes] = []
+    if setup.home.catalog.exists():
+        with Catalog(setup.home.catalog) as catalog:
+            known = [root.path for root in catalog.roots()]
+    if not asked and not known:
+        raise UsageError("name a directory of pictures, for example: imgidx train ~/Pictures")
+    if asked and not any(os.path.exists(root) or root in known for root in asked):
+        raise UsageError(f"no such directory: {', '.join(map(printable, asked))}")
+    return tuple(asked or known)
+
+
+def _pixel_limit(text: str | None) -> tuple[int | None, bool]:
+    """Return the limit in pixels, None for the default, and whether there is to be no limit at all."""
+    if text is None or text.lower() == "none":
+        return None, text is not None
+    try:
+        megapixels = float(text)
+    except ValueError:
+        megapixels = 0
+    if not megapixels > 0:
+        raise UsageError(f"--max-megapixels takes a number above 0, or none; not {text!r}")
+    return int(megapixels * 1e6), False
+
+
+def _preview(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
+    from image_index.pipeline import plan_summary, preview_update, summary_record
+    from image_index.present import jsonl, text
+
+    plan = preview_update(request)
+    for problem in plan.problems:
+        setup.console.print(f"imgidx: {text.problem_text(problem)}", soft_wrap=True)
+    record = {"dry_run": True, "to_embed": plan.embed_count, **summary_record(plan_summary(plan))}
+    write(jsonl.record_line(record) + "\n" if as_json else text.plan_text(plan))
+    return INCOMPLETE if plan.problems else DONE
+
+
+def run_update(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
+    """Update the index, show progress and the summary; return the exit code."""
+    from image_index.cli.signals import stop_on_signals
+    from image_index.errors import Interrupted
+    from image_index.pipeline import summary_record, update_index
+    from image_index.present import jsonl, text
+    from image_index.progress import progress_reporter
+
+    with stop_on_signals() as stop, progress_reporter(setup.console, quiet=setup.quiet) as report:
+        summary = update_index(request, report, stop)
+    if as_json:
+        write(jsonl.record_line(summary_record(summary)) + "\n")
+    elif not setup.quiet:
+        write(text.summary_text(summary))
+    if summary.stopped_by:
+        raise Interrupted(summary.stopped_by)
+    return _exit_code(summary)
+
+
+def _exit_code(summary: Summary) -> int:
+    return INCOMPLETE if summary.failed or summary.problems else DONE

@@ -1,0 +1,90 @@
+"""How many children on which devices: decided from what the machine shows, without importing torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+MEMORY_PER_CHILD_BYTES = 2 << 30
+"""What a child with a ViT-B-32 and its pictures needs at most on a CPU (measured: 1.3 GB)."""
+
+BYTES_PER_PIXEL = 8
+"""Room for a decoded picture and one converted copy of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one child: its device and how many threads it may use."""
+
+    device: str
+    threads: int
+
+    def environment(self) -> dict[str, str]:
+        """Return what must stand in the child's environment before any numeric library starts."""
+        threads = str(self.threads)
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+        return {
+            **dict.fromkeys(names, threads),
+            "HF_HUB_OFFLINE": "1",  # the parent has fetched the model; no child talks to a network
+            "TOKENIZERS_PARALLELISM": "false",
+            # Metal may take what it recommends and no more (PyTorch's own limit is 1.7 times that)
+            "PYTORCH_MPS_HIGH_WATERMARK_RATIO": os.environ.get("PYTORCH_MPS_HIGH_WATERMARK_RATIO", "1.0"),
+            "PYTORCH_MPS_LOW_WATERMARK_RATIO": os.environ.get("PYTORCH_MPS_LOW_WATERMARK_RATIO", "0.8"),
+            "PYTORCH_ENABLE_MPS_FALLBACK": "1",
+        }
+
+
+def core_count() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Return the physical memory of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def visible_gpus() -> int:
+    """Return how many CUDA devices this process may see, from the driver's device files and the environment."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in {"", "-1"}])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def plan_slots(device: str = "auto", workers: int | None = None) -> tuple[Slot, ...]:
+    """Return a slot for each child; `workers` None means what suits the machine.
+
+    On CPUs children x threads = cores: separate processes scale better than threads in one. Each GPU gets one child,
+    more only when asked for; Metal allows one. A named device is taken at its word: the child checks it.
+    """
+    cores = core_count()
+    gpus = visible_gpus() if device in {"auto", "cuda"} else 0
+    if gpus:
+        count = workers or gpus
+        return tuple(Slot(f"cuda:{i % gpus}" if device == "cuda" else _auto_gpu(i, gpus), 1) for i in range(count))
+    if device.startswith("cuda"):
+        return (Slot(device, max(1, cores // (workers or 1))),) * (workers or 1)
+    if device == "mps" or (device == "auto" and sys.platform == "darwin" and platform.machine() == "arm64"):
+        return (Slot(device, cores),) * (workers or 1)
+    fitting = max(1, memory_bytes() // MEMORY_PER_CHILD_BYTES)
+    count = workers or min(cores, fitting, 16)
+    return (Slot(device, max(1, cores // count)),) * count
+
+
+def _auto_gpu(number: int, gpus: int) -> str:
+    """Return the device of child `number`: `auto` lets a lone GPU that torch cannot use fall back to the CPU."""
+    return "auto" if gpus == 1 else f"cuda:{number % gpus}"
+
+
+def default_batch_size(device: str) -> int:
+    """Return how many pictures travel together: more where a GPU hides the round trip."""
+    return 64 if device.startswith(("cuda", "mps")) or (device == "auto" and visible_gpus()) else 32
+
+
+def default_max_pixels(children: int) -> int:
+    """Return the largest picture, in pixels, of which every child can hold one in half of the memory."""
+    return memory_bytes() // 2 // max(1, children) // BYTES_PER_PIXEL

@@ -1,0 +1,67 @@
+"""What embeds: the pool of children that suits a machine, and the batches it is fed with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from image_index.devices import default_batch_size, default_max_pixels, plan_slots
+from image_index.errors import UsageError
+from image_index.messages import ChildSetup, Loader
+from image_index.models import ModelSpec, digest_weights, ensure_model
+from image_index.pool import ChildPool, PoolLimits
+from image_index.records import Batch, ImageFile
+from image_index.stop import StopRequest
+
+MAX_BATCH_PATH_BYTES = 64_000
+"""What the paths of a batch may add up to: a message must fit into the socket's buffer beside another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What embeds: the device, how many children, and how much each takes at a time; None means what suits."""
+
+    device: str = "auto"
+    workers: int | None = None
+    batch_size: int | None = None
+    max_pixels: int | None = None
+    unlimited_pixels: bool = False
+    limits: PoolLimits = field(default_factory=PoolLimits)
+    loader: Loader | None = None
+
+    def pool(self, spec: ModelSpec, stop: StopRequest, *, quiet: bool) -> ChildPool:
+        """Return the pool of children for `spec`, fetching the model first where it is not there."""
+        slots = plan_slots(self.device, self.workers)
+        limit = None if self.unlimited_pixels else self.max_pixels or default_max_pixels(len(slots))
+        setup = ChildSetup(
+            spec=spec,
+            weights_sha256=digest_weights(ensure_model(spec, quiet=quiet)),
+            device=self.device,
+            batch_size=self.size_of_batch,
+            max_pixels=limit,
+            log_level=logging.getLogger("image_index").getEffectiveLevel(),
+            loader=self.loader,
+        )
+        return ChildPool(setup, slots, self.limits, stop)
+
+    @property
+    def size_of_batch(self) -> int:
+        """How many pictures travel together."""
+        return self.batch_size or default_batch_size(self.device)
+
+
+def make_batches(files: Iterable[ImageFile], size: int) -> Iterator[Batch]:
+    """Yield `files` in batches of at most `size` pictures and `MAX_BATCH_PATH_BYTES` of paths."""
+    if size < 1:
+        raise UsageError("--batch-size must be at least 1")
+    held: list[ImageFile] = []
+    path_bytes = number = 0
+    for file in files:
+        if held and (len(held) == size or path_bytes + len(file.path) > MAX_BATCH_PATH_BYTES):
+            yield Batch(number := number + 1, tuple(held))
+            held, path_bytes = [], 0
+        held.append(file)
+        path_bytes += len(file.path)
+    if held:
+        yield Batch(number + 1, tuple(held))

@@ -1,0 +1,174 @@
+"""`update_index`: scan, plan, embed, record, build."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+
+from image_index import faiss_index
+from image_index.binding import check_model, choose_model
+from image_index.catalog import Catalog
+from image_index.engine import Engine, make_batches
+from image_index.lock import exclusive_lock
+from image_index.models import ModelSpec
+from image_index.paths import printable
+from image_index.plan import Plan
+from image_index.records import EmbeddedBatch, Progress, Summary
+from image_index.settings import IndexHome
+from image_index.stop import StopRequest
+from image_index.survey import Report, SurveyOptions, plan_roots
+
+SMALL_INDEX = 100_000
+"""Up to as many vectors the FAISS file is rebuilt after every change: it takes under half a second."""
+
+STALE_FRACTION = 0.05
+"""A larger one is rebuilt once this share of it is new or gone; until then a search scans what is new."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRequest:
+    """What to bring up to date; `model` None means the index's own, or the default for a new one."""
+
+    home: IndexHome
+    survey: SurveyOptions
+    model: str | None = None
+    engine: Engine = field(default_factory=Engine)
+    register_roots: bool = True
+    quiet: bool = False
+
+
+def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: StopRequest | None = None) -> Summary:
+    """Bring the index up to date with the roots: scan, plan, embed, record, build. Return what was done.
+
+    Everything embedded is stored batch by batch: whenever this ends, by an error or by SIGKILL, a later call goes on
+    from there. Raises the errors of `image_index.errors`; pictures that fail are no error but counted.
+    """
+    stop = stop or StopRequest()
+    started = time.monotonic()
+    spec = choose_model(request.home, request.model, quiet=request.quiet)
+    request.home.create()
+    with exclusive_lock(request.home.lock), Catalog(request.home.catalog, write=True) as catalog:
+        run = catalog.start_run()
+        plan = plan_roots(catalog, request.survey, report, stop)
+        record_plan(catalog, plan)
+        summary = plan_summary(plan)
+        with closing(embed(catalog, spec, plan, request, stop)) as batches:
+            for batch in batches:
+                catalog.record(batch)
+                summary = count_batch(summary, batch)
+                report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
+        note_roots(catalog, request, plan)
+        build_if_stale(catalog, request.home, report)
+        summary = replace(summary, seconds=time.monotonic() - started, stopped_by=stop.signal_number)
+        catalog.finish_run(run, "stopped" if stop() else "done", summary_record(summary))
+    return summary
+
+
+def preview_update(request: UpdateRequest, stop: StopRequest | None = None) -> Plan:
+    """Return what `update_index` would do, without touching anything."""
+    stop = stop or StopRequest()
+    with ExitStack() as stack:
+        there = request.home.catalog.exists()
+        catalog = stack.enter_context(Catalog(request.home.catalog)) if there else None
+        return plan_roots(catalog, request.survey, lambda _: None, stop)
+
+
+def record_plan(catalog: Catalog, plan: Plan) -> None:
+    """Store what the plan settles without embedding anything."""
+    if plan.missing:
+        catalog.mark_missing(plan.missing)
+    if plan.touched or plan.moved:
+        catalog.move([*plan.touched, *plan.moved])
+    if plan.copied:
+        catalog.copy(plan.copied)
+    if plan.failures_gone:
+        catalog.drop_failures(plan.failures_gone)
+    for problem in plan.problems:
+        logger.warning("%s: %s; everything known there is kept", printable(problem.path), problem.reason)
+
+
+def embed(
+    catalog: Catalog, spec: ModelSpec, plan: Plan, request: UpdateRequest, stop: StopRequest
+) -> Generator[EmbeddedBatch]:
+    """Yield what the children make of the plan's files; where there is nothing to embed, none is started."""
+    if not plan.embed_count:
+        return
+    checked = False
+    with request.engine.pool(spec, stop, quiet=request.quiet) as pool:
+        for batch in pool.embed(make_batches(plan.files_to_embed, request.engine.size_of_batch)):
+            if pool.facts and not checked:
+                check_model(catalog, request.home, pool.facts)
+                checked = True
+            for failure in batch.failures:
+                logger.warning("%s: %s (%s)", printable(failure.file.path), failure.reason, failure.stage)
+            yield batch
+
+
+def note_roots(catalog: Catalog, request: UpdateRequest, plan: Plan) -> None:
+    """Record which roots were scanned, and what was wrong with them; one that never could be read is not taken in."""
+    known = {root.path for root in catalog.roots()}
+    for root in request.survey.roots if request.register_roots else ():
+        problem = next((problem.reason for problem in plan.problems if problem.path == root), None)
+        if problem is None or root in known:
+            catalog.note_scan(root, problem)
+
+
+def build_if_stale(catalog: Catalog, home: IndexHome, report: Report) -> None:
+    """Rebuild the FAISS file where it is missing, or where too much has changed since it was built."""
+    now = catalog.stamp()
+    built = faiss_index.read_stamp(home.faiss)
+    if built is None or built.catalog_id != now.catalog_id:
+        stale = now.count > 0
+    else:
+        allowed = 0 if now.count <= SMALL_INDEX else STALE_FRACTION * now.count
+        changes = max(now.generation - built.generation, now.last_id - built.last_id, built.count - now.count)
+        stale = changes > allowed
+    if stale:
+        report(Progress("index", 0, now.count))
+        faiss_index.build_index(home.faiss, now, catalog.vectors_after(0))
+
+
+# Summaries
+
+
+def plan_summary(plan: Plan) -> Summary:
+    """Return the part of the summary that the plan alone decides."""
+    return Summary(
+        unchanged=plan.unchanged + len(plan.touched),
+        moved=len(plan.moved) + len(plan.copied),
+        missing=len(plan.missing),
+        failed_before=plan.failed_before,
+        kept=plan.kept,
+        problems=tuple(plan.problems),
+        remaining=plan.embed_count,
+    )
+
+
+def count_batch(summary: Summary, batch: EmbeddedBatch) -> Summary:
+    """Return `summary` with a batch counted in."""
+    return replace(
+        summary,
+        embedded=summary.embedded + len(batch.images),
+        failed=summary.failed + len(batch.failures),
+        vanished=summary.vanished + len(batch.vanished),
+        remaining=summary.remaining - len(batch.images) - len(batch.failures) - len(batch.vanished),
+        stages=summary.stages + batch.seconds,
+    )
+
+
+def summary_record(summary: Summary) -> dict[str, int | float]:
+    """Return the pinned keys of a summary, as `train --json` and `status --json` show them."""
+    return {
+        "embedded": summary.embedded,
+        "unchanged": summary.unchanged,
+        "moved": summary.moved,
+        "missing": summary.missing,
+        "failed": summary.failed,
+        "seconds": round(summary.seconds, 3),
+        "pictures_per_second": round(summary.pictures_per_second, 3),
+    }

@@ -1,0 +1,182 @@
+"""Scanned files against known rows: what is new, changed, moved, missing or unchanged.
+
+Pure: it reads no disk and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+
+from image_index.paths import below
+from image_index.records import ImageFile, KnownImage, Match, ScanProblem
+
+RACY_WINDOW_NS = 2_000_000_000
+"""A file modified this close to when it was read may have changed since within one tick of its clock (FAT: 2 s)."""
+
+Digest = Callable[[ImageFile], bytes | None]
+"""Returns the SHA-256 of a file's content, or None if it cannot be read."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an update has to do; the lists hold only what differs, so that an unchanged million costs nothing."""
+
+    new: list[ImageFile] = field(default_factory=list)
+    changed: list[Match] = field(default_factory=list)
+    moved: list[Match] = field(default_factory=list)
+    copied: list[Match] = field(default_factory=list)
+    touched: list[Match] = field(default_factory=list)
+    missing: list[KnownImage] = field(default_factory=list)
+    unchanged: int = 0
+    kept: int = 0
+    failed_before: int = 0
+    failures_gone: list[bytes] = field(default_factory=list)
+    problems: list[ScanProblem] = field(default_factory=list)
+
+    def add(self, other: Plan) -> None:
+        """Take in the plan of another root."""
+        for part in fields(self):
+            setattr(self, part.name, getattr(self, part.name) + getattr(other, part.name))
+
+    @property
+    def files_to_embed(self) -> Iterator[ImageFile]:
+        """Yield the files whose content has no vector yet, in path order per kind."""
+        yield from self.new
+        yield from (match.file for match in self.changed)
+
+    @property
+    def embed_count(self) -> int:
+        """Return how many files have to be embedded."""
+        return len(self.new) + len(self.changed)
+
+
+def plan_update(
+    scanned: Iterable[ImageFile | ScanProblem],
+    known: Iterable[KnownImage],
+    failed: Mapping[bytes, tuple[int, int]] | None = None,
+    *,
+    retry_failed: bool = False,
+) -> Plan:
+    """Compare one root's scan with its rows; both must come in the byte order of their paths.
+
+    `failed` maps the path of an earlier failure to its (size, mtime_ns): such a file is not tried again until it
+    changes, or with `retry_failed`. Rows below a `ScanProblem` are kept as they are. `changed` holds every known file
+    whose size or time differs, or that was read within `RACY_WINDOW_NS` of its modification; `settle_by_content` tells
+    which really did.
+    """
+    plan = Plan()
+    unseen_failures = dict(failed or {})
+    rows = iter(known)
+    row = next(rows, None)
+    for item in scanned:
+        position = below(item.path) if isinstance(item, ScanProblem) else item.path
+        while row is not None and row.path < position:
+            _leave(plan, row, kept=row.path == item.path)
+            row = next(rows, None)
+        if isinstance(item, ScanProblem):
+            plan.problems.append(item)
+            while row is not None and row.path.startswith(position):
+                _leave(plan, row, kept=True)
+                row = next(rows, None)
+            continue
+        here = row if row is not None and row.path == item.path else None
+        row = next(rows, None) if here else row
+        if unseen_failures.pop(item.path, None) == (item.size, item.mtime_ns) and not retry_failed:
+            plan.failed_before += 1
+        elif here:
+            _compare(plan, Match(item, here))
+        else:
+            plan.new.append(item)
+    while row is not None:
+        _leave(plan, row, kept=False)
+        row = next(rows, None)
+    unread = tuple(below(problem.path) for problem in plan.problems)
+    plan.failures_gone = [path for path in unseen_failures if not below(path).startswith(unread)]
+    return plan
+
+
+def keep_emptied_root(plan: Plan, root: bytes) -> Plan:
+    """Return `plan`, or, where every picture of `root` is gone at once, one that keeps all its rows and says so.
+
+    An empty mount point looks exactly like a directory whose files were all deleted; only a person can tell.
+    """
+    seen = plan.new or plan.changed or plan.unchanged or plan.failed_before or plan.kept
+    if seen or not plan.missing:
+        return plan
+    count = len(plan.missing)
+    reason = f"no picture is left there (not mounted?); its {count} known pictures are kept"
+    return Plan(kept=count, problems=[*plan.problems, ScanProblem(root, reason)])
+
+
+def _leave(plan: Plan, image: KnownImage, *, kept: bool) -> None:
+    """Note a row whose file the scan did not yield."""
+    if kept:
+        plan.kept += 1
+    elif not image.missing:
+        plan.missing.append(image)
+
+
+def _compare(plan: Plan, match: Match) -> None:
+    """Note a file that stands at the path of a row."""
+    file, image = match.file, match.image
+    if (file.size, file.mtime_ns) != (image.size, image.mtime_ns) or _is_racy(image):
+        plan.changed.append(match)
+    elif image.missing:
+        plan.touched.append(match)
+    else:
+        plan.unchanged += 1
+
+
+def _is_racy(image: KnownImage) -> bool:
+    """Tell whether a write just after the row's read could have left the same modification time behind."""
+    return abs(image.read_at_ns - image.mtime_ns) < RACY_WINDOW_NS
+
+
+def settle_by_content(plan: Plan, digest: Digest) -> None:
+    """Turn changed files whose content is still that of their row into touched ones: they keep their vectors."""
+    changed: list[Match] = []
+    for match in plan.changed:
+        same = match.file.size == match.image.size and digest(match.file) == match.image.sha256
+        (plan.touched if same else changed).append(match)
+    plan.changed = changed
+
+
+def settle_moves(plan: Plan, gone: Iterable[KnownImage], elsewhere: Iterable[KnownImage], digest: Digest) -> None:
+    """Turn new or changed files that have the size and content of a row whose file is gone into moved ones.
+
+    `gone` are missing rows, and rows the scan did not find: such a row moves to the new path. `elsewhere` are rows
+    outside the scanned roots whose file cannot be found just now: they stay, and the file gets a copy of the vector.
+    """
+    pools = (_by_size(gone), _by_size(elsewhere))
+    plan.new = [file for file in plan.new if not _settle_move(plan, file, pools, digest)]
+    plan.changed = [match for match in plan.changed if not _settle_move(plan, match.file, pools, digest)]
+    moved = {match.image.id for match in plan.moved}
+    plan.missing = [image for image in plan.missing if image.id not in moved]
+
+
+_BySize = dict[int, dict[bytes, list[KnownImage]]]
+
+
+def _by_size(images: Iterable[KnownImage]) -> _BySize:
+    """Group rows by size, then by content."""
+    groups: _BySize = defaultdict(lambda: defaultdict(list))
+    for image in images:
+        groups[image.size][image.sha256].append(image)
+    return groups
+
+
+def _settle_move(plan: Plan, file: ImageFile, pools: tuple[_BySize, _BySize], digest: Digest) -> bool:
+    """Find the row that `file` continues, note it, and tell whether there was one."""
+    if not any(file.size in pool for pool in pools):
+        return False
+    content = digest(file)
+    gone, elsewhere = (pool.get(file.size, {}).get(content or b"", []) for pool in pools)
+    if gone:
+        plan.moved.append(Match(file, gone.pop(0)))
+        return True
+    if elsewhere:
+        plan.copied.append(Match(file, elsewhere[0]))
+        return True
+    return False

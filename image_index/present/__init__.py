@@ -1,0 +1,1 @@
+"""Results to text: each module turns records into strings, and prints nothing."""

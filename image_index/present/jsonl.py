@@ -1,0 +1,81 @@
+"""Results as JSON lines with pinned keys."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from image_index.records import Counts, Failure, Hit, KnownFailure, ModelFacts, Root
+
+
+def path_field(path: bytes) -> dict[str, str]:
+    """Return `path` under the key `path`, or, where it is not valid UTF-8, base64 under `path_bytes` (as ripgrep)."""
+    try:
+        return {"path": path.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"path_bytes": base64.b64encode(path).decode("ascii")}
+
+
+def time_field(seconds: int | None) -> str | None:
+    """Return seconds since 1970 as ISO 8601 in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def hit_line(hit: Hit) -> str:
+    """Return one hit: `rank`, `score`, and `path` or `path_bytes`."""
+    return _dump({"rank": hit.rank, "score": round(hit.score, 6), **path_field(hit.path)})
+
+
+def known_failure_line(known: KnownFailure) -> str:
+    """Return one failure: `failure_fields`, `attempts`, `first_failed_at`, `last_failed_at`."""
+    return _dump(
+        {
+            **failure_fields(known.failure),
+            "attempts": known.attempts,
+            "first_failed_at": time_field(known.first_failed_at_s),
+            "last_failed_at": time_field(known.last_failed_at_s),
+        }
+    )
+
+
+def failure_fields(failure: Failure) -> dict[str, str]:
+    """Return what failed, where and why."""
+    return {**path_field(failure.file.path), "stage": str(failure.stage), "reason": failure.reason}
+
+
+def status_line(
+    counts: Counts, roots: list[Root], model: ModelFacts | None, size_bytes: int, last_run: dict[str, Any] | None
+) -> str:
+    """Return the one object of `status --json`."""
+    if last_run is not None:
+        last_run = {
+            "started_at": time_field(last_run.pop("started_at_s")),
+            "ended_at": time_field(last_run.pop("ended_at_s")),
+            **last_run,
+        }
+    return _dump(
+        {
+            "images": counts.images,
+            "missing": counts.missing,
+            "failures": counts.failures,
+            "roots": [
+                {**path_field(root.path), "scanned_at": time_field(root.scanned_at_s), "problem": root.problem}
+                for root in roots
+            ],
+            "model": model.name if model else None,
+            "dim": model.dim if model else None,
+            "bytes": size_bytes,
+            "last_run": last_run,
+        }
+    )
+
+
+def record_line(record: dict[str, Any]) -> str:
+    """Return a record whose keys are pinned where it is made."""
+    return _dump(record)
+
+
+def _dump(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False)

@@ -1,0 +1,131 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from image_index.models import ModelListing
+from image_index.paths import printable
+from image_index.plan import Plan
+from image_index.present.jsonl import time_field
+from image_index.records import Counts, Hit, KnownFailure, ModelFacts, Root, ScanProblem, Summary
+
+
+def hits_table(hits: Iterable[Hit], *, width: int, colour: bool) -> str:
+    """Return a table of rank, score and path."""
+    table = _table("", "score", "path")
+    for hit in hits:
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(printable(hit.path), overflow="fold"))
+    return _render(table, width=width, colour=colour)
+
+
+def path_lines(hits: Iterable[Hit], *, end: str, escaped: bool) -> str:
+    """Return the paths alone, each followed by `end`; `escaped` for a terminal, else byte for byte."""
+    return "".join((printable(hit.path) if escaped else os.fsdecode(hit.path)) + end for hit in hits)
+
+
+def problem_text(problem: ScanProblem) -> str:
+    """Return what could not be read, and what that means."""
+    return f"{printable(problem.path)}: {problem.reason}; everything known there is kept"
+
+
+def models_table(models: Iterable[ModelListing], *, width: int, colour: bool) -> str:
+    """Return a table of models: name, where it is, dim, download size, licence and a note."""
+    table = _table("model", "", "dim", "MB", "licence", "note")
+    for model in models:
+        size = "" if model.size_mb is None else str(model.size_mb)
+        table.add_row(model.name, model.kind, str(model.dim), size, model.licence, model.note)
+    return _render(table, width=width, colour=colour)
+
+
+def status_text(
+    counts: Counts, roots: Sequence[Root], model: ModelFacts | None, size_bytes: int, last_run: dict[str, Any] | None
+) -> str:
+    """Return what an index holds, in a few lines."""
+    lines = [
+        f"pictures   {counts.images}",
+        f"missing    {counts.missing}",
+        f"failures   {counts.failures}" + ("   (imgidx failures lists them)" if counts.failures else ""),
+        f"model      {f'{model.name}, {model.dim} dimensions' if model else 'none yet'}",
+        f"size       {size_bytes / 1e6:.1f} MB",
+        f"last run   {_run_text(last_run)}",
+    ]
+    for root in roots:
+        problem = f"  ! {root.problem}" if root.problem else ""
+        lines.append(f"root       {printable(root.path)}{problem}")
+    return "\n".join(lines) + "\n"
+
+
+def _run_text(run: dict[str, Any] | None) -> str:
+    if run is None:
+        return "never"
+    started = time_field(run["started_at_s"])
+    if run["outcome"] == "running":
+        return f"{started}, not finished: running, or killed"
+    return f"{started}, {run['outcome']}, {run.get('embedded', 0)} embedded in {run.get('seconds', 0):.0f} s"
+
+
+def failure_text(known: KnownFailure) -> str:
+    """Return one failure on one line."""
+    failure = known.failure
+    since = time_field(known.first_failed_at_s)
+    tries = f"{known.attempts} tries" if known.attempts > 1 else "1 try"
+    return f"{printable(failure.file.path)}: {failure.reason} ({failure.stage}, since {since}, {tries})\n"
+
+
+def summary_text(summary: Summary) -> str:
+    """Return what an update did, in a line or a few."""
+    counts = _counts(
+        ("unchanged", summary.unchanged),
+        ("moved", summary.moved),
+        ("missing", summary.missing),
+        ("failed", summary.failed),
+        ("failed before", summary.failed_before),
+        ("kept unseen", summary.kept),
+        ("vanished", summary.vanished),
+        ("left to do", summary.remaining),
+    )
+    if summary.embedded or summary.failed or summary.remaining:
+        speed = f"embedded {summary.embedded} in {summary.seconds:.1f} s ({summary.pictures_per_second:.1f} pictures/s)"
+    else:
+        speed = f"nothing to embed, no child was started ({summary.seconds:.1f} s)"
+    return f"{speed}{counts}\n"
+
+
+def plan_text(plan: Plan) -> str:
+    """Return what an update would do."""
+    counts = _counts(
+        ("changed", len(plan.changed)),
+        ("moved", len(plan.moved) + len(plan.copied)),
+        ("missing", len(plan.missing)),
+        ("unchanged", plan.unchanged + len(plan.touched)),
+        ("failed before", plan.failed_before),
+        ("kept unseen", plan.kept),
+    )
+    return f"would embed {plan.embed_count}: {len(plan.new)} new{counts}\n"
+
+
+def _counts(*pairs: tuple[str, int]) -> str:
+    """Return the counts that are not zero, each behind a comma."""
+    return "".join(f", {count} {name}" for name, count in pairs if count)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in {"", "score", "dim", "MB"} else "left")
+    return table
+
+
+def _render(table: Table, *, width: int, colour: bool) -> str:
+    buffer = io.StringIO()
+    Console(file=buffer, width=width, force_terminal=colour, no_color=not colour, highlight=False).print(table)
+    return buffer.getvalue()

@@ -1,0 +1,98 @@
+"""Progress records to a bar on a terminal, to a line every so often elsewhere, or to nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+from image_index.records import Progress
+
+LINE_EVERY_S = 10.0
+
+_DOING = {
+    "scan": "Scanning",
+    "load": "Loading the model",
+    "embed": "Embedding",
+    "index": "Building the search index",
+}
+
+
+@contextmanager
+def progress_reporter(console: Console, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Give the function that shows progress on `console`: a bar where it is a terminal, else lines."""
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        with _bar(console) as report:
+            yield report
+    else:
+        yield _Lines()
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Give a reporter that draws one bar with pictures, pictures/s, failures and the time left."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(_DOING["scan"], total=None, note="")
+        rate = _Rate()
+
+        def report(progress: Progress) -> None:
+            note = rate.note(progress)
+            doing = _DOING[progress.stage]
+            bar.update(task, description=doing, completed=progress.done, total=progress.total, note=note)
+
+        yield report
+
+
+class _Rate:
+    """Pictures per second since embedding began."""
+
+    def __init__(self) -> None:
+        self._start: float | None = None
+
+    def note(self, progress: Progress) -> str:
+        """Return the rate and the failures so far, in words."""
+        if progress.stage not in {"load", "embed"}:
+            return ""
+        self._start = self._start or time.monotonic()
+        seconds = time.monotonic() - self._start
+        rate = f"{progress.done / seconds:.1f} pictures/s" if progress.done and seconds else ""
+        return ", ".join(part for part in (rate, f"{progress.failed} failed" if progress.failed else "") if part)
+
+
+class _Lines:
+    """A plain line on stderr every `LINE_EVERY_S` seconds, for logs."""
+
+    def __init__(self) -> None:
+        self._rate = _Rate()
+        self._last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        note = self._rate.note(progress)
+        if time.monotonic() - self._last < LINE_EVERY_S:
+            return
+        self._last = time.monotonic()
+        of = f" of {progress.total}" if progress.total else ""
+        print(f"{_DOING[progress.stage]}: {progress.done}{of} {note}".rstrip(), file=sys.stderr, flush=True)

@@ -1,0 +1,130 @@
+"""Which models open_clip offers on the hub, read from a file so that the parent never imports open_clip."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+
+from image_index.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A row of `registry.json`, which `tools/build_registry.py` writes; `file` is None for the hub's default name.
+
+    `loads_as` is the architecture to create: for weights trained with QuickGELU it is the variant that has it
+    (open_clip 3 only warns about the difference and then computes slightly wrong vectors).
+    """
+
+    architecture: str
+    tag: str
+    loads_as: str
+    repo: str
+    file: str | None
+    dim: int
+    image_size: int
+    tokenizer: str | None
+    text_model: str | None
+    parameters: int | None
+
+    @property
+    def name(self) -> str:
+        """The name a user gives: NAME/TAG."""
+        return f"{self.architecture}/{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A model worth trying, under the licence its publisher states."""
+
+    name: str
+    licence: str
+    note: str
+
+
+APPLE = "Apple (see model card)"
+
+RECOMMENDED = (
+    Recommendation("ViT-B-32/laion2b_s34b_b79k", "MIT", "the default"),
+    Recommendation("ViT-B-32/openai", "MIT", "the original CLIP"),
+    Recommendation("ViT-B-32/datacomp_xl_s13b_b90k", "MIT", "as fast as the default, better on ImageNet"),
+    Recommendation("ViT-B-32-256/datacomp_s34b_b86k", "MIT", "a larger picture: 256 instead of 224 pixels"),
+    Recommendation("ViT-B-16/laion2b_s34b_b88k", "MIT", "finer detail, about four times the work of ViT-B-32"),
+    Recommendation("ViT-B-16/datacomp_xl_s13b_b90k", "MIT", "finer detail, about four times the work of ViT-B-32"),
+    Recommendation("ViT-L-14/openai", "MIT", "the large original CLIP"),
+    Recommendation("ViT-L-14/datacomp_xl_s13b_b90k", "MIT", "for a GPU"),
+    Recommendation("ViT-H-14/laion2b_s32b_b79k", "MIT", "for a GPU"),
+    Recommendation("ViT-H-14-378/dfn5b", APPLE, "for a large GPU"),
+    Recommendation("MobileCLIP2-S0/dfndr2b", APPLE, "small and fast"),
+    Recommendation("MobileCLIP2-S2/dfndr2b", APPLE, "small and fast"),
+    Recommendation("PE-Core-B-16/meta", "Apache-2.0", "finer detail"),
+    Recommendation("PE-Core-L-14-336/meta", "Apache-2.0", "for a GPU"),
+    Recommendation("ViT-B-16-SigLIP2/webli", "Apache-2.0", "many languages"),
+    Recommendation("ViT-SO400M-14-SigLIP2-378/webli", "Apache-2.0", "many languages, for a GPU"),
+    Recommendation("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", "MIT", "many languages"),
+)
+
+# LAION-2B weights first, as in the default model, then OpenAI's, then the newest the publisher recommends.
+BEST_KNOWN_TAGS = {
+    "RN50": "openai",
+    "RN50-quickgelu": "openai",
+    "RN101": "openai",
+    "RN101-quickgelu": "openai",
+    "ViT-B-32": "laion2b_s34b_b79k",
+    "ViT-B-32-quickgelu": "openai",
+    "ViT-B-16": "laion2b_s34b_b88k",
+    "ViT-B-16-quickgelu": "openai",
+    "ViT-B-16-plus-240": "laion400m_e32",
+    "ViT-L-14": "laion2b_s32b_b82k",
+    "ViT-L-14-quickgelu": "openai",
+    "ViT-H-14": "laion2b_s32b_b79k",
+    "ViT-H-14-quickgelu": "dfn5b",
+    "ViT-H-14-CLIPA-336": "datacomp1b",
+    "ViT-g-14": "laion2b_s34b_b88k",
+    "ViT-bigG-14": "laion2b_s39b_b160k",
+    "MobileCLIP-B": "datacompdr_lt",
+    "coca_ViT-B-32": "laion2b_s13b_b90k",
+    "coca_ViT-L-14": "laion2b_s13b_b90k",
+    "convnext_base_w": "laion2b_s13b_b82k_augreg",
+    "convnext_base_w_320": "laion_aesthetic_s13b_b82k_augreg",
+    "convnext_large_d_320": "laion2b_s29b_b131k_ft_soup",
+    "convnext_xxlarge": "laion2b_s34b_b82k_augreg_soup",
+    "nllb-clip-base-siglip": "mrl",
+    "nllb-clip-large-siglip": "mrl",
+}
+
+
+def load_registry() -> dict[str, KnownModel]:
+    """Return every known model by its name, in open_clip's order."""
+    text = files("image_index").joinpath("registry.json").read_text(encoding="utf-8")
+    known = [KnownModel(**row) for row in json.loads(text)["models"]]
+    return {model.name: model for model in known}
+
+
+def find_model(text: str) -> KnownModel:
+    """Return the model that NAME/TAG or NAME alone means; raises UsageError with what comes close to it."""
+    registry = load_registry()
+    architecture, _, tag = text.rpartition("/") if "/" in text else (text, "", "")
+    tag = tag.lower().replace("-", "_")  # as open_clip reads tags
+    found = registry.get(f"{architecture}/{tag or _best_known_tag(architecture, registry)}")
+    if found is None:
+        raise UsageError(f"no model {text!r}{_suggestion(text, registry)}; `imgidx models` lists what there is")
+    return found
+
+
+def _best_known_tag(architecture: str, registry: dict[str, KnownModel]) -> str:
+    tags = [model.tag for model in registry.values() if model.architecture == architecture]
+    return tags[0] if len(tags) == 1 else BEST_KNOWN_TAGS.get(architecture, "")
+
+
+def _suggestion(text: str, registry: dict[str, KnownModel]) -> str:
+    """Return what may have been meant, as the end of a message; "NAME:TAG" and OpenAI's "ViT-B/32" are understood."""
+    architectures = [model.architecture for model in registry.values()]
+    names = {name.lower(): name for name in [*architectures, *registry]}
+    asked = text.lower()
+    spellings = dict.fromkeys((asked.replace(":", "/"), asked.replace("/", "-")))
+    near = [names[spelt] for spelt in spellings if spelt in names]
+    near = near or [names[key] for key in get_close_matches(asked, names, n=3, cutoff=0.6)]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -1,0 +1,184 @@
+"""Directories to image files: a walk in path order.
+
+It opens no file, follows no link unasked, and reports what it cannot read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pathspec import GitIgnoreSpec
+
+from image_index.formats import readable_extensions
+from image_index.paths import below
+from image_index.records import ImageFile, ScanProblem
+
+IGNORE_FILE = b".imgidxignore"
+
+_DirectoryId = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """What a scan takes; `excludes` are gitignore patterns relative to each root."""
+
+    hidden: bool = False
+    follow_symlinks: bool = False
+    excludes: tuple[str, ...] = ()
+    extensions: frozenset[bytes] = field(default_factory=readable_extensions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The patterns of one ignore file, relative to the directory it lies in."""
+
+    base: bytes
+    spec: GitIgnoreSpec
+
+    def verdict(self, path: bytes, *, is_directory: bool) -> bool | None:
+        """Return True for ignored, False for taken back by a `!` pattern, None for not mentioned."""
+        relative = os.fsdecode(path[len(self.base) :]) + ("/" if is_directory else "")
+        return self.spec.check_file(relative).include
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """A directory to walk: its path, the rules that hold in it (innermost first), and the directories it lies in."""
+
+    path: bytes
+    rules: tuple[_Rules, ...] = ()
+    ancestors: frozenset[_DirectoryId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What stays the same during one walk."""
+
+    options: ScanOptions
+    others: frozenset[bytes]
+    excludes: tuple[_Rules, ...]
+
+    def leaves_out(self, path: bytes, rules: tuple[_Rules, ...], *, is_directory: bool) -> bool:
+        """Tell whether the first rule that mentions `path` ignores it: excludes, then ignore files, innermost first."""
+        if path in self.others:
+            return True
+        for rule in (*self.excludes, *rules):
+            verdict = rule.verdict(path, is_directory=is_directory)
+            if verdict is not None:
+                return verdict
+        return False
+
+
+def scan(
+    root: bytes, options: ScanOptions, others: frozenset[bytes] = frozenset()
+) -> Iterator[ImageFile | ScanProblem]:
+    """Yield the image files of `root` (an absolute directory or file) in the byte order of their paths.
+
+    A `ScanProblem` stands in place of a directory that cannot be read. `others` are roots of their own: the walk
+    leaves them out. Memory is bounded by the largest directory. A root that is a file is taken whatever its extension.
+    """
+    try:
+        status = os.stat(root)
+        if stat.S_ISREG(status.st_mode):
+            yield ImageFile(root, status.st_size, status.st_mtime_ns)
+        elif stat.S_ISDIR(status.st_mode):
+            yield from _walk(root, options, others)
+        else:
+            yield ScanProblem(root, "neither a file nor a directory")
+    except OSError as error:
+        yield ScanProblem(root, error.strerror or str(error))
+
+
+def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterator[ImageFile | ScanProblem]:
+    """Walk depth first with a stack of our own: paths may be deeper than Python's recursion limit."""
+    excludes = (_Rules(below(root), GitIgnoreSpec.from_lines(options.excludes)),) if options.excludes else ()
+    walk = _Walk(options, others, excludes)
+    stack = [_visit(_Directory(root), walk)]
+    while stack:
+        item = next(stack[-1], None)
+        if item is None:
+            stack.pop()
+        elif isinstance(item, _Directory):
+            stack.append(_visit(item, walk))
+        else:
+            yield item
+
+
+def _visit(directory: _Directory, walk: _Walk) -> Iterator[ImageFile | ScanProblem | _Directory]:
+    """Yield what one directory holds, subdirectories in their place, in the byte order of full paths."""
+    follow = walk.options.follow_symlinks
+    try:
+        ancestors = _ancestors(directory) if follow else directory.ancestors
+        if ancestors is None:
+            return
+        entries, rules = _list(directory, walk.options)
+    except FileNotFoundError:
+        return  # it vanished after its parent was listed; a missing root is reported by scan()
+    except OSError as error:
+        yield ScanProblem(directory.path, error.strerror or str(error))
+        return
+    ruled = bool(walk.others or walk.excludes or rules)
+    for key, entry in entries:
+        is_directory = key.endswith(b"/")
+        if ruled and walk.leaves_out(entry.path, rules, is_directory=is_directory):
+            continue
+        if is_directory:
+            yield _Directory(entry.path, rules, ancestors)
+        else:
+            yield from _image_file(entry, follow_symlinks=follow)
+
+
+def _image_file(entry: os.DirEntry[bytes], *, follow_symlinks: bool) -> Iterator[ImageFile | ScanProblem]:
+    """Yield the regular file behind a directory entry, or nothing where there is none (any more)."""
+    try:
+        status = entry.stat(follow_symlinks=follow_symlinks)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield ScanProblem(entry.path, error.strerror or str(error))
+        return
+    if stat.S_ISREG(status.st_mode):
+        yield ImageFile(entry.path, status.st_size, status.st_mtime_ns)
+
+
+def _ancestors(directory: _Directory) -> frozenset[_DirectoryId] | None:
+    """Return the identities of this directory and all around it, or None if it lies inside itself (a symlink loop)."""
+    status = os.stat(directory.path)
+    identity = (status.st_dev, status.st_ino)
+    return None if identity in directory.ancestors else directory.ancestors | {identity}
+
+
+def _list(
+    directory: _Directory, options: ScanOptions
+) -> tuple[list[tuple[bytes, os.DirEntry[bytes]]], tuple[_Rules, ...]]:
+    """Return a directory's candidates sorted by path, a directory's name ending in a slash, and the rules inside it.
+
+    The slash makes the walk's order the byte order of full paths: `a.jpg` before `a/b.jpg` before `a0.jpg`.
+    """
+    entries = []
+    rules = directory.rules
+    with os.scandir(directory.path) as listing:
+        for entry in listing:
+            name = entry.name
+            if name == IGNORE_FILE:
+                rules = _with_ignore_file(directory, rules)
+            if name.startswith(b".") and not options.hidden:
+                continue
+            if entry.is_dir(follow_symlinks=options.follow_symlinks):
+                entries.append((name + b"/", entry))
+            elif name[name.rfind(b".") :].lower() in options.extensions:
+                entries.append((name, entry))
+    entries.sort(key=lambda item: item[0])
+    return entries, rules
+
+
+def _with_ignore_file(directory: _Directory, rules: tuple[_Rules, ...]) -> tuple[_Rules, ...]:
+    """Put the rules of the ignore file in `directory` before those of the directories around it."""
+    path = below(directory.path) + IGNORE_FILE
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return rules
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        return (_Rules(below(directory.path), GitIgnoreSpec.from_lines(lines)), *rules)

@@ -1,0 +1,134 @@
+"""The catalog's tables: numbered migrations, each committed together with the number that records it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from image_index.errors import IndexMismatch, IndexNotFound, StorageError
+
+APPLICATION_ID = 0x696D6778
+"""`imgx`: SQLite's application_id of our catalogs, so that another database is never taken for one."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # key/value: catalog_id (hex), generation (grows with every change of the set of vectors)
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        """CREATE TABLE model (
+            only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
+            weights_sha256 TEXT NOT NULL, config TEXT NOT NULL, preprocess TEXT NOT NULL, dim INTEGER NOT NULL)""",
+        "CREATE TABLE roots (path BLOB PRIMARY KEY, added_at_s INTEGER NOT NULL, scanned_at_s INTEGER, problem TEXT)",
+        """CREATE TABLE images (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL, read_at_ns INTEGER NOT NULL, width INTEGER NOT NULL,
+            height INTEGER NOT NULL, format TEXT NOT NULL, missing_since_s INTEGER)""",
+        "CREATE INDEX images_by_size ON images (size)",
+        "CREATE INDEX images_missing ON images (missing_since_s) WHERE missing_since_s IS NOT NULL",
+        # little-endian float16, apart from the rows so that a walk over paths does not read a gigabyte of vectors
+        """CREATE TABLE vectors (
+            image_id INTEGER PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE, vector BLOB NOT NULL)""",
+        """CREATE TABLE failures (
+            path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, stage TEXT NOT NULL,
+            reason TEXT NOT NULL, attempts INTEGER NOT NULL, first_failed_at_s INTEGER NOT NULL,
+            last_failed_at_s INTEGER NOT NULL)""",
+        """CREATE TABLE runs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, started_at_s INTEGER NOT NULL, ended_at_s INTEGER,
+            outcome TEXT NOT NULL, summary TEXT NOT NULL)""",
+        "INSERT INTO meta VALUES ('catalog_id', lower(hex(randomblob(16)))), ('generation', 0)",
+    ),
+)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into `StorageError`s that name the catalog and the next step."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"cannot use the catalog {path}: {error}; check the disk and run again") from error
+    except sqlite3.DatabaseError as error:
+        raise StorageError(
+            f"the catalog {path} is damaged ({error}); restore it from a backup, or move it away and train again"
+        ) from error
+
+
+@contextmanager
+def atomic(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run a block as one write transaction: all of it is stored, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open the catalog at `path` and bring it to this schema; only `write` creates it.
+
+    Raises `IndexNotFound` where there is none, `IndexMismatch` for a newer schema or another program's database, and
+    `StorageError` for whatever SQLite refuses.
+    """
+    if not path.exists():
+        if not write:
+            raise IndexNotFound(f"no index in {path.parent}; make one with: imgidx train DIRECTORY")
+        with storage_errors(path):
+            _create_private(path)
+    with storage_errors(path):
+        connection = _connect(path)
+        try:
+            _migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty file that only its owner can read; SQLite gives its journal files the same mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StorageError(f"cannot create the catalog {path}: {error.strerror}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Connect with the settings every reader and writer needs.
+
+    WAL lets readers work beside the writer. `synchronous=FULL` makes a commit survive a power cut: one fsync a batch.
+    """
+    connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=60)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Apply the migrations that `connection` lacks, each in a transaction of its own."""
+    version = _version(connection)
+    if version > SCHEMA_VERSION:
+        raise IndexMismatch(
+            f"the index in {path.parent} has schema {version}, newer than this imgidx knows ({SCHEMA_VERSION}); "
+            "upgrade imgidx, or use another --index"
+        )
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise IndexMismatch(f"{path} is not an imgidx catalog; use another --index")
+    for number in range(version, SCHEMA_VERSION):
+        with atomic(connection):
+            if _version(connection) != number:  # another process was first
+                continue
+            for statement in MIGRATIONS[number]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return the number of migrations applied so far."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

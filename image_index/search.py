@@ -1,0 +1,77 @@
+"""Query vector to hits: the FAISS index, and an exact scan of what is newer; the catalog has the last word."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_index import faiss_index
+from image_index.catalog import Catalog
+from image_index.records import Hit, Ids, Vectors
+from image_index.settings import IndexHome
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How many hits, below which directory, and how good at least; `limit` None means all."""
+
+    limit: int | None = 10
+    under: bytes | None = None
+    min_score: float = -1.0
+
+
+def search(catalog: Catalog, home: IndexHome, query: Vectors, options: SearchOptions) -> list[Hit]:
+    """Return the pictures nearest to the unit vector `query` (D,), best first, equal scores in the order of their ids.
+
+    Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
+    file can cost a hit, never invent one.
+    """
+    wanted = catalog.counts().images if options.limit is None else options.limit
+    stamp = catalog.stamp()
+    index = faiss_index.open_index(home.faiss, stamp.catalog_id)
+    if index is None and stamp.count:
+        logger.warning("No usable index.faiss: searching the catalog itself; the next train rebuilds it")
+    last_id = index.stamp.last_id if index else 0
+    newer = _best(_scored(catalog.vectors_after(last_id, options.under, present=True), query), wanted)
+    among = catalog.ids_under(options.under) if options.under is not None else None
+    if among is not None and not len(among):
+        return []
+    asked = wanted
+    while True:
+        old = index.search(query, asked, among)[1] if index else np.empty(0, np.int64)
+        hits = _hits(catalog, query, np.concatenate([old, newer]), options)
+        if len(hits) >= wanted or len(old) < asked:
+            return hits[:wanted]
+        asked *= 4  # missing pictures took places: ask for more
+
+
+def _scored(chunks: Iterator[tuple[Ids, Vectors]], query: Vectors) -> Iterator[tuple[Ids, Vectors]]:
+    """Yield ids (n,) and their scores (n,)."""
+    for ids, vectors in chunks:
+        yield ids, vectors @ query
+
+
+def _best(scored: Iterator[tuple[Ids, Vectors]], count: int) -> Ids:
+    """Return the ids of the `count` best scores, in no order."""
+    ids, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+    for more_ids, more_scores in scored:
+        ids, scores = np.concatenate([ids, more_ids]), np.concatenate([scores, more_scores])
+        if len(ids) > count:
+            best = np.argpartition(-scores, count - 1)[:count]
+            ids, scores = ids[best], scores[best]
+    return ids
+
+
+def _hits(catalog: Catalog, query: Vectors, candidates: Ids, options: SearchOptions) -> list[Hit]:
+    """Return the hits among `candidates` that exist, are not missing, and are good enough, best first."""
+    paths = catalog.present_paths(candidates.tolist())
+    ids, vectors = catalog.vectors_of(list(paths))
+    scores = vectors @ query if len(ids) else np.empty(0, np.float32)
+    order = np.lexsort((ids, -scores))
+    good = [i for i in order if scores[i] >= options.min_score]
+    return [Hit(rank, float(scores[i]), paths[int(ids[i])], int(ids[i])) for rank, i in enumerate(good, 1)]

@@ -1,0 +1,77 @@
+"""Where the index lives and what the user's configuration file says."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from image_index.errors import StorageError, UsageError
+
+INDEX_VARIABLE = "IMGIDX_INDEX"
+CONFIG_VARIABLE = "IMGIDX_CONFIG"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHome:
+    """The directory of one index and the files in it."""
+
+    path: Path
+
+    @property
+    def catalog(self) -> Path:
+        """The SQLite catalog: the truth."""
+        return self.path / "catalog.sqlite3"
+
+    @property
+    def faiss(self) -> Path:
+        """The FAISS index: derived from the catalog."""
+        return self.path / "index.faiss"
+
+    @property
+    def lock(self) -> Path:
+        """The file that a writing run holds locked."""
+        return self.path / "lock"
+
+    def size_bytes(self) -> int:
+        """Return how much disk its files take."""
+        return sum(path.stat().st_size for path in self.path.iterdir() if path.is_file())
+
+    def create(self) -> None:
+        """Make the directory, readable by its owner alone; raise `StorageError` where that cannot be done."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot create the index home {self.path}: {error.strerror}") from error
+
+
+def index_home(option: Path | None = None) -> IndexHome:
+    """Return the index home: `option`, else `IMGIDX_INDEX`, else the user's data directory."""
+    chosen = option or os.environ.get(INDEX_VARIABLE) or platformdirs.user_data_path("imgidx")
+    return IndexHome(Path(chosen).expanduser().absolute())
+
+
+def load_config() -> dict[str, Any]:
+    """Return the user's defaults, option by command, from `IMGIDX_CONFIG` or the user's configuration directory.
+
+    The file is TOML: a table per command whose keys are long options without dashes (`[train]`, `workers = 4`).
+    Raises `UsageError` where it is not valid.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = Path(named) if named else platformdirs.user_config_path("imgidx") / "config.toml"
+    try:
+        with path.open("rb") as file:
+            tables = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the configuration file {path}: {error}") from error
+    return {
+        command: {option.replace("-", "_"): value for option, value in table.items()}
+        for command, table in tables.items()
+        if isinstance(table, dict)
+    }

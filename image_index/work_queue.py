@@ -1,0 +1,69 @@
+"""What is to be embedded next, and how a batch that was lost is taken apart until the file at fault stands alone.
+
+Pure: no process, no clock. A lost batch is split: the file that was being read then comes alone, the rest together; or
+two halves, where no file was being read. Suspects come last, so that good files do not wait for bad ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from itertools import count
+
+from image_index.records import Batch, Failure, ImageFile, Stage
+
+DEATHS_ALONE = 2
+"""A lone file is given up after as many deaths: one may be chance (the out-of-memory killer, a person)."""
+
+
+class WorkQueue:
+    """Batches from a source, and those that come back."""
+
+    def __init__(self, source: Iterable[Batch]) -> None:
+        """Take batches from `source` one by one, as they are asked for."""
+        self._source = iter(source)
+        self._returned: deque[Batch] = deque()
+        self._suspects: deque[Batch] = deque()
+        self._deaths: Counter[bytes] = Counter()
+        self._numbers = count(-1, -1)
+
+    def take(self) -> Batch | None:
+        """Return the next batch: one that came back, else a new one, else a suspect; None when there is none."""
+        if self._returned:
+            return self._returned.popleft()
+        batch = next(self._source, None)
+        if batch is None and self._suspects:
+            return self._suspects.popleft()
+        return batch
+
+    def put_back(self, batches: Iterable[Batch]) -> None:
+        """Return batches that nobody began, to be taken next."""
+        self._returned.extendleft(reversed(list(batches)))
+
+    def isolate(self, batch: Batch, position: int | None, stage: Stage, reason: str) -> Failure | None:
+        """Take a lost batch apart, `position` being the file that was read when it was lost; None means not known.
+
+        Returns the failure of a file that stood alone, once that is certain.
+        """
+        files = batch.files
+        if len(files) == 1:
+            return self._condemn(batch, stage, reason)
+        if position is not None and position < len(files):
+            self._suspects.append(self._batch(files[position : position + 1]))
+            self.put_back([self._batch(files[:position] + files[position + 1 :])])
+        else:
+            middle = len(files) // 2
+            self.put_back([self._batch(files[:middle]), self._batch(files[middle:])])
+        return None
+
+    def _condemn(self, batch: Batch, stage: Stage, reason: str) -> Failure | None:
+        """Count a death of a lone file; return its failure, or let it try again where chance may have killed it."""
+        (file,) = batch.files
+        self._deaths[file.path] += 1
+        if stage is Stage.CRASH and self._deaths[file.path] < DEATHS_ALONE:
+            self._suspects.append(batch)
+            return None
+        return Failure(file, stage, reason)
+
+    def _batch(self, files: tuple[ImageFile, ...]) -> Batch:
+        return Batch(next(self._numbers), files)
