@@ -88,6 +88,8 @@ def _log_to(channel: Channel, level: int) -> None:
     root.handlers = [_ChannelHandler(channel)]
     root.setLevel(max(level, logging.WARNING))  # other people's libraries: warnings only
     logging.getLogger("image_index").setLevel(level)
+    if level > logging.INFO:  # libtiff and libjpeg print to stderr by themselves; what matters comes as a failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     logging.getLogger("py.warnings").setLevel(logging.ERROR if level > logging.DEBUG else logging.WARNING)
 
 

@@ -1,0 +1,117 @@
+"""Loaders that stand in for the real encoder in spawned children; some of them misbehave.
+
+A child imports this module by name. `load` also puts a hook around `decode.read_file`, the narrowest seam at which a
+picture can do harm, so that a file's name says what reading it does to the process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from image_index import decode
+from image_index.models import ModelSpec
+from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
+
+SPEC = ModelSpec("fake", "fake", None)
+FACTS = ModelFacts("fake", "0" * 64, "{}", Preprocess((8, 8), (0, 0, 0), (1, 1, 1)), 3)
+RED = (255, 0, 0)
+"""A picture of this colour kills its child in the forward pass."""
+
+FIRST_TRY = "FAKE_MODEL_FIRST_TRY"
+"""Environment variable with the path of a file that marks that a load was tried."""
+
+
+class Unpicklable(Exception):
+    """An exception that no pipe can carry."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot be pickled")
+        self.lock = threading.Lock()
+
+
+class FakeEncoder:
+    """Gives each picture the unit vector of its mean colour."""
+
+    facts = FACTS
+    device = "fake"
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+    def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:  # noqa: ARG002  # the real one's signature
+        """Return the mean colours (N, 3) at unit length."""
+        self.batches += 1
+        means = pixels.mean(axis=(1, 2)).astype(np.float32)
+        if (means == RED).all(axis=1).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        means += 1e-3
+        vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return vectors
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Return a vector (N, 3) that tells the length of each text."""
+        if "unpicklable" in texts:
+            raise Unpicklable
+        return np.array([[len(text), 0, 0] for text in texts], np.float32)
+
+    def memory_bytes(self) -> int:
+        """Pretend to grow by a megabyte a batch."""
+        return self.batches << 20
+
+
+_read_file = decode.read_file
+
+
+def _read_or_harm(path: bytes) -> decode.FileContent:
+    """Do what the file's name says, then read it."""
+    name = os.path.basename(path).decode(errors="replace")
+    if name.startswith("dies-"):
+        os.kill(os.getpid(), signal.Signals[re.split("[-.]", name)[1]])
+        time.sleep(60)
+    if name.startswith("hangs"):
+        time.sleep(600)
+    if name.startswith("raises-unpicklable"):
+        raise Unpicklable
+    if name.startswith("slow"):
+        time.sleep(0.2)
+    return _read_file(path)
+
+
+def load(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+    """Load a model that works, with the hook around reading."""
+    decode.read_file = _read_or_harm
+    return FakeEncoder()
+
+
+def load_at_second_try(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+    """Fail once per test."""
+    mark = Path(os.environ[FIRST_TRY])
+    if not mark.exists():
+        mark.touch()
+        raise OSError("not yet")
+    return FakeEncoder()
+
+
+def load_never(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+    """Fail with an exception that cannot be pickled."""
+    raise Unpicklable
+
+
+def load_and_die(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+    """Die as a forked child does in Metal's compiler service."""
+    os.kill(os.getpid(), signal.SIGABRT)
+    raise AssertionError
+
+
+def load_and_hang(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+    """Never come back."""
+    time.sleep(600)
+    raise AssertionError
