@@ -80,12 +80,10 @@ class Catalog:
 
     def set_model(self, facts: ModelFacts) -> None:
         """Store the model; for a model of the same fingerprint this only changes the name it is found by."""
-        row = (facts.name, facts.fingerprint, facts.weights_sha256, facts.config)
+        preprocess = json.dumps(asdict(facts.preprocess))
+        row = (facts.name, facts.fingerprint, facts.weights_sha256, facts.config, preprocess, facts.dim)
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO model VALUES (1, ?, ?, ?, ?, ?, ?)",
-                (*row, json.dumps(asdict(facts.preprocess)), facts.dim),
-            )
+            connection.execute("INSERT OR REPLACE INTO model VALUES (1, ?, ?, ?, ?, ?, ?)", row)
 
     # Roots
 
@@ -183,9 +181,8 @@ class Catalog:
 
     def failed_below(self, root: bytes) -> dict[bytes, tuple[int, int]]:
         """Return the size and mtime_ns, by path, of the files of `root` that failed."""
-        rows = self._rows(
-            f"SELECT path, size, mtime_ns FROM failures WHERE path = ? OR {_BELOW}", (root, *path_range(root))
-        )
+        sql = f"SELECT path, size, mtime_ns FROM failures WHERE path = ? OR {_BELOW}"
+        rows = self._rows(sql, (root, *path_range(root)))
         return {path: (size, mtime_ns) for path, size, mtime_ns in rows}
 
     def drop_failures(self, paths: Iterable[bytes]) -> None:
@@ -197,9 +194,8 @@ class Catalog:
 
     def stamp(self) -> Stamp:
         """Return what the vectors are now."""
-        meta: Mapping[str, Any] = dict(self._rows("SELECT key, value FROM meta"))
-        last_id, count = self._one("SELECT coalesce(max(image_id), 0), count(*) FROM vectors")
-        model = self.model
+        meta, model = dict(self._rows("SELECT key, value FROM meta")), self.model
+        last_id, count = self._one("SELECT coalesce(max(id), 0), count(*) FROM images")  # one vector each
         return Stamp(meta["catalog_id"], meta["generation"], last_id, count, model.dim if model else 0)
 
     def vectors_after(
@@ -244,12 +240,11 @@ class Catalog:
 
     def counts(self) -> Counts:
         """Return how many pictures, missing pictures and failures there are; `images` does not count missing ones."""
-        return Counts(
-            *self._one(
-                "SELECT (SELECT count(*) FROM images WHERE missing_since_s IS NULL),"
-                " (SELECT count(*) FROM images WHERE missing_since_s IS NOT NULL), (SELECT count(*) FROM failures)"
-            )
+        total, missing, failures = self._one(  # the partial index counts the missing; a scan of all rows would be slow
+            "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM images WHERE missing_since_s IS NOT NULL),"
+            " (SELECT count(*) FROM failures)"
         )
+        return Counts(total - missing, missing, failures)
 
     def start_run(self) -> int:
         """Record that a run has begun; one that is killed stays `running`."""
@@ -302,6 +297,5 @@ def _insert_failure(connection: sqlite3.Connection, failure: Failure, now_s: int
         " mtime_ns = ?3, stage = ?4, reason = ?5, attempts = attempts + 1, last_failed_at_s = ?6",
         (file.path, file.size, file.mtime_ns, str(failure.stage), failure.reason, now_s),
     )
-    connection.execute(
-        "UPDATE images SET missing_since_s = coalesce(missing_since_s, ?) WHERE path = ?", (now_s, file.path)
-    )
+    missing = "UPDATE images SET missing_since_s = coalesce(missing_since_s, ?) WHERE path = ?"
+    connection.execute(missing, (now_s, file.path))

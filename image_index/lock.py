@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from image_index.errors import IndexLocked, StorageError
@@ -26,8 +26,18 @@ def exclusive_lock(path: Path) -> Iterator[None]:
             raise IndexLocked(
                 f"another imgidx (process {holder}) is writing to {path.parent}; wait for it, or use another --index"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            raise StorageError(
+                f"cannot lock {path}: {error.strerror}; use an --index on a disk that knows locks"
+            ) from error
+        _name_holder(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _name_holder(descriptor: int) -> None:
+    """Write who holds the lock into its file, for the message of those who want it; a full disk does not matter."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)

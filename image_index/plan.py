@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from image_index.paths import below
 from image_index.records import ImageFile, KnownImage, Match, ScanProblem
 
 RACY_WINDOW_NS = 2_000_000_000
@@ -70,16 +69,14 @@ def plan_update(
     unseen_failures = dict(failed or {})
     rows = iter(known)
     row = next(rows, None)
+    unread: set[bytes] = set()
     for item in scanned:
-        position = below(item.path) if isinstance(item, ScanProblem) else item.path
-        while row is not None and row.path < position:
-            _leave(plan, row, kept=row.path == item.path)
+        while row is not None and row.path < item.path:
+            _leave(plan, row, unread)
             row = next(rows, None)
         if isinstance(item, ScanProblem):
             plan.problems.append(item)
-            while row is not None and row.path.startswith(position):
-                _leave(plan, row, kept=True)
-                row = next(rows, None)
+            unread.add(item.path)
             continue
         here = row if row is not None and row.path == item.path else None
         row = next(rows, None) if here else row
@@ -90,10 +87,9 @@ def plan_update(
         else:
             plan.new.append(item)
     while row is not None:
-        _leave(plan, row, kept=False)
+        _leave(plan, row, unread)
         row = next(rows, None)
-    unread = tuple(below(problem.path) for problem in plan.problems)
-    plan.failures_gone = [path for path in unseen_failures if not below(path).startswith(unread)]
+    plan.failures_gone = [path for path in unseen_failures if not _is_inside(path, unread)]
     return plan
 
 
@@ -110,12 +106,24 @@ def keep_emptied_root(plan: Plan, root: bytes) -> Plan:
     return Plan(kept=count, problems=[*plan.problems, ScanProblem(root, reason)])
 
 
-def _leave(plan: Plan, image: KnownImage, *, kept: bool) -> None:
-    """Note a row whose file the scan did not yield."""
-    if kept:
+def _leave(plan: Plan, image: KnownImage, unread: set[bytes]) -> None:
+    """Note a row whose file the scan did not yield; what lies in or at an `unread` path may still be there."""
+    if _is_inside(image.path, unread):
         plan.kept += 1
     elif not image.missing:
         plan.missing.append(image)
+
+
+def _is_inside(path: bytes, unread: set[bytes]) -> bool:
+    """Tell whether `path` or a directory around it is among `unread`."""
+    return bool(unread) and (b"/" in unread or any(around in unread for around in _upwards(path)))
+
+
+def _upwards(path: bytes) -> Iterator[bytes]:
+    """Yield `path` and the directories around it but `/`."""
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
 
 
 def _compare(plan: Plan, match: Match) -> None:

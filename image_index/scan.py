@@ -5,13 +5,18 @@ It opens no file, follows no link unasked, and reports what it cannot read.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore import GitIgnorePatternError
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
+from image_index.errors import UsageError
 from image_index.formats import readable_extensions
 from image_index.paths import below
 from image_index.records import ImageFile, ScanProblem
@@ -33,15 +38,15 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """The patterns of one ignore file, relative to the directory it lies in."""
+    """The patterns of one ignore file, last one first, relative to the directory it lies in."""
 
     base: bytes
-    spec: GitIgnoreSpec
+    patterns: tuple[tuple[re.Pattern[str], bool], ...]
 
     def verdict(self, path: bytes, *, is_directory: bool) -> bool | None:
         """Return True for ignored, False for taken back by a `!` pattern, None for not mentioned."""
-        relative = os.fsdecode(path[len(self.base) :]) + ("/" if is_directory else "")
-        return self.spec.check_file(relative).include
+        relative = _one_line(os.fsdecode(path[len(self.base) :])) + ("/" if is_directory else "")
+        return next((ignored for regex, ignored in self.patterns if regex.fullmatch(relative)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def scan(
 
 def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterator[ImageFile | ScanProblem]:
     """Walk depth first with a stack of our own: paths may be deeper than Python's recursion limit."""
-    excludes = (_Rules(below(root), GitIgnoreSpec.from_lines(options.excludes)),) if options.excludes else ()
+    excludes = (_exclude_rules(root, options.excludes),) if options.excludes else ()
     walk = _Walk(options, others, excludes)
     stack = [_visit(_Directory(root), walk)]
     while stack:
@@ -135,10 +140,9 @@ def _image_file(entry: os.DirEntry[bytes], *, follow_symlinks: bool) -> Iterator
     """Yield the regular file behind a directory entry, or nothing where there is none (any more)."""
     try:
         status = entry.stat(follow_symlinks=follow_symlinks)
-    except FileNotFoundError:
-        return
     except OSError as error:
-        yield ScanProblem(entry.path, error.strerror or str(error))
+        if error.errno not in {errno.ENOENT, errno.ELOOP}:  # a link to nowhere, or to itself
+            yield ScanProblem(entry.path, error.strerror or str(error))
         return
     if stat.S_ISREG(status.st_mode):
         yield ImageFile(entry.path, status.st_size, status.st_mtime_ns)
@@ -167,18 +171,60 @@ def _list(
                 rules = _with_ignore_file(directory, rules)
             if name.startswith(b".") and not options.hidden:
                 continue
-            if entry.is_dir(follow_symlinks=options.follow_symlinks):
+            is_directory = _is_directory(entry, follow_symlinks=options.follow_symlinks)
+            if is_directory:
                 entries.append((name + b"/", entry))
-            elif name[name.rfind(b".") :].lower() in options.extensions:
+            elif is_directory is None or name[name.rfind(b".") :].lower() in options.extensions:
                 entries.append((name, entry))
     entries.sort(key=lambda item: item[0])
     return entries, rules
 
 
+def _is_directory(entry: os.DirEntry[bytes], *, follow_symlinks: bool) -> bool | None:
+    """Tell whether an entry is a directory; None where that cannot be known, which must not cost its neighbours."""
+    try:
+        return entry.is_dir(follow_symlinks=follow_symlinks)
+    except OSError:
+        return None
+
+
 def _with_ignore_file(directory: _Directory, rules: tuple[_Rules, ...]) -> tuple[_Rules, ...]:
     """Put the rules of the ignore file in `directory` before those of the directories around it."""
     path = below(directory.path) + IGNORE_FILE
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return rules
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
+            return (_Rules(below(directory.path), tuple(_patterns(lines))[::-1]), *rules)
+    except FileNotFoundError:  # a link to nowhere
         return rules
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        return (_Rules(below(directory.path), GitIgnoreSpec.from_lines(lines)), *rules)
+
+
+def _exclude_rules(root: bytes, excludes: tuple[str, ...]) -> _Rules:
+    """Return the rules of `excludes` relative to `root`; raise `UsageError` for one that is no pattern."""
+    patterns = []
+    for line in excludes:
+        pattern = list(_patterns([line]))
+        if not pattern:
+            raise UsageError(f"--exclude {line!r} is not a gitignore pattern")
+        patterns += pattern
+    return _Rules(below(root), tuple(patterns[::-1]))
+
+
+def _patterns(lines: Iterable[str]) -> Iterator[tuple[re.Pattern[str], bool]]:
+    """Yield the regular expression of each gitignore pattern, and whether it ignores; what git discards is left out."""
+    for line in lines:
+        # the library's expressions for a last segment of stars do not tell a directory from what is inside it
+        whole = re.sub(r"(^!?|/)\*(/?)\s*$", r"\1?*\2", re.sub(r"(^!?|/)\*\*(/?)\s*$", r"\1**/*\2", line))
+        try:
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):
+                pattern = GitIgnoreSpecPattern(_one_line(whole.removesuffix("\n")))
+        except (GitIgnorePatternError, re.error):
+            continue
+        if pattern.regex is not None and pattern.include is not None:
+            yield pattern.regex, pattern.include
+
+
+def _one_line(text: str) -> str:
+    """Put what no file name decodes to in place of newlines, which the `.` of a regular expression does not match."""
+    return text.replace("\n", "\udc0a")

@@ -81,9 +81,12 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
         with storage_errors(path):
             _create_private(path)
     with storage_errors(path):
-        connection = _connect(path)
+        # autocommit: every transaction here is begun and ended in so many words
+        connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=60)
         try:
-            _migrate(connection, path)
+            _check_ours(connection, path)
+            _set_up(connection)
+            _migrate(connection)
         except BaseException:
             connection.close()
             raise
@@ -93,32 +96,39 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
 def _create_private(path: Path) -> None:
     """Create an empty file that only its owner can read; SQLite gives its journal files the same mode."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
         raise StorageError(f"cannot create the catalog {path}: {error.strerror}") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Connect with the settings every reader and writer needs.
-
-    WAL lets readers work beside the writer. `synchronous=FULL` makes a commit survive a power cut: one fsync a batch.
-    """
-    connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=60)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Apply the migrations that `connection` lacks, each in a transaction of its own."""
+def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `IndexMismatch` for another program's database or a newer schema, before anything is written to it."""
+    connection.execute("BEGIN")  # one snapshot: another process may be creating the tables just now
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = _version(connection)
+    connection.execute("COMMIT")
+    if (tables or version) and application != APPLICATION_ID:
+        raise IndexMismatch(f"{path} is not an imgidx catalog; use another --index")
     if version > SCHEMA_VERSION:
         raise IndexMismatch(
             f"the index in {path.parent} has schema {version}, newer than this imgidx knows ({SCHEMA_VERSION}); "
             "upgrade imgidx, or use another --index"
         )
-    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise IndexMismatch(f"{path} is not an imgidx catalog; use another --index")
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    """Apply the settings every reader and writer needs.
+
+    WAL lets readers work beside the writer. `synchronous=FULL` makes a commit survive a power cut: one fsync a batch.
+    """
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Apply the migrations that `connection` lacks, each in a transaction of its own."""
+    version = _version(connection)
     for number in range(version, SCHEMA_VERSION):
         with atomic(connection):
             if _version(connection) != number:  # another process was first

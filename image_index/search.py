@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from image_index import faiss_index
 from image_index.catalog import Catalog
 from image_index.records import Hit, Ids, Vectors
 from image_index.settings import IndexHome
+
+EXTRA = 6
+"""How many more than wanted FAISS is asked for at first: one worse than all wanted ones proves that none is left out."""
+
+FAISS_ERROR = 1e-5
+"""By how much a score of FAISS may differ from ours: both add up D products of float32, in another order."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +38,8 @@ def search(catalog: Catalog, home: IndexHome, query: Vectors, options: SearchOpt
     Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
     file can cost a hit, never invent one.
     """
+    if options.limit == 0:
+        return []
     wanted = catalog.counts().images if options.limit is None else options.limit
     stamp = catalog.stamp()
     index = faiss_index.open_index(home.faiss, stamp.catalog_id)
@@ -41,19 +50,19 @@ def search(catalog: Catalog, home: IndexHome, query: Vectors, options: SearchOpt
     among = catalog.ids_under(options.under) if options.under is not None else None
     if among is not None and not len(among):
         return []
-    asked = wanted
+    asked = wanted + EXTRA
     while True:
-        old = index.search(query, asked, among)[1] if index else np.empty(0, np.int64)
-        hits = _hits(catalog, query, np.concatenate([old, newer]), options)
-        if len(hits) >= wanted or len(old) < asked:
-            return hits[:wanted]
-        asked *= 4  # missing pictures took places: ask for more
+        old_scores, old = index.search(query, asked, among) if index else (np.empty(0), np.empty(0, np.int64))
+        hits = _hits(catalog, query, np.concatenate([old, newer]))
+        if len(old) < asked or (len(hits) >= wanted and old_scores[-1] < hits[wanted - 1].score - FAISS_ERROR):
+            return [hit for hit in hits[:wanted] if hit.score >= options.min_score]
+        asked *= 4  # missing pictures took places, or what comes next may be as good: ask for more
 
 
 def _scored(chunks: Iterator[tuple[Ids, Vectors]], query: Vectors) -> Iterator[tuple[Ids, Vectors]]:
     """Yield ids (n,) and their scores (n,)."""
     for ids, vectors in chunks:
-        yield ids, vectors @ query
+        yield ids, _scores(vectors, query)
 
 
 def _best(scored: Iterator[tuple[Ids, Vectors]], count: int) -> Ids:
@@ -62,16 +71,20 @@ def _best(scored: Iterator[tuple[Ids, Vectors]], count: int) -> Ids:
     for more_ids, more_scores in scored:
         ids, scores = np.concatenate([ids, more_ids]), np.concatenate([scores, more_scores])
         if len(ids) > count:
-            best = np.argpartition(-scores, count - 1)[:count]
+            best = np.lexsort((ids, -scores))[:count]
             ids, scores = ids[best], scores[best]
     return ids
 
 
-def _hits(catalog: Catalog, query: Vectors, candidates: Ids, options: SearchOptions) -> list[Hit]:
-    """Return the hits among `candidates` that exist, are not missing, and are good enough, best first."""
+def _scores(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
+    """Return the scores (n,) of `vectors` (n, D). Unlike `@`, einsum gives equal rows equal scores wherever they stand."""
+    return np.asarray(np.einsum("ij,j->i", vectors, query), np.float32)
+
+
+def _hits(catalog: Catalog, query: Vectors, candidates: Ids) -> list[Hit]:
+    """Return the hits among `candidates` that exist and are not missing, best first."""
     paths = catalog.present_paths(candidates.tolist())
     ids, vectors = catalog.vectors_of(list(paths))
-    scores = vectors @ query if len(ids) else np.empty(0, np.float32)
+    scores = _scores(vectors, query) if len(ids) else np.empty(0, np.float32)
     order = np.lexsort((ids, -scores))
-    good = [i for i in order if scores[i] >= options.min_score]
-    return [Hit(rank, float(scores[i]), paths[int(ids[i])], int(ids[i])) for rank, i in enumerate(good, 1)]
+    return [Hit(rank, float(scores[i]), paths[int(ids[i])], int(ids[i])) for rank, i in enumerate(order, 1)]

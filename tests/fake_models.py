@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,10 @@ class Unpicklable(Exception):
 class FakeEncoder:
     """Gives each picture the unit vector of its mean colour."""
 
-    facts = FACTS
     device = "fake"
 
-    def __init__(self) -> None:
+    def __init__(self, spec: ModelSpec, weights_sha256: str) -> None:
+        self.facts = replace(FACTS, name=spec.name, weights_sha256=weights_sha256)
         self.batches = 0
 
     def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:  # noqa: ARG002  # the real one's signature
@@ -88,7 +89,7 @@ def _read_or_harm(path: bytes) -> decode.FileContent:
 def load(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
     """Load a model that works, with the hook around reading."""
     decode.read_file = _read_or_harm
-    return FakeEncoder()
+    return FakeEncoder(spec, weights_sha256)
 
 
 def load_at_second_try(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
@@ -97,7 +98,7 @@ def load_at_second_try(spec: ModelSpec, weights_sha256: str, device: str) -> Fak
     if not mark.exists():
         mark.touch()
         raise OSError("not yet")
-    return FakeEncoder()
+    return FakeEncoder(spec, weights_sha256)
 
 
 def load_never(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:

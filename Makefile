@@ -1,0 +1,48 @@
+# What CI runs is what you run: `make test`. Everything happens in .venv; nothing is installed outside it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+DEMO := .demo
+SAMPLES := $(DEMO)/photos
+PHOTOS ?= $(SAMPLES)
+
+.PHONY: help demo test lint types unit format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch $@
+
+$(SAMPLES): | $(STAMP)
+	$(BIN)/python tools/sample_photos.py $@
+
+demo: $(STAMP) $(SAMPLES)  ## index sample photos with the bundled model and search them
+	BIN=$(BIN) PHOTOS=$(PHOTOS) HOME_OF_INDEX=$(DEMO)/index sh tools/demo.sh
+
+test: lint types unit  ## lint, types and tests
+
+lint: $(STAMP)  ## ruff, rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy --strict
+	$(BIN)/mypy
+
+unit: $(STAMP) $(SAMPLES)  ## the tests
+	SAMPLE_PHOTOS=$(SAMPLES) $(BIN)/python -m pytest
+
+format: $(STAMP)  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) $(SAMPLES)  ## the end-to-end benchmark, against open_clip's own loop
+	$(BIN)/python benchmarks/end_to_end.py --photos $(PHOTOS)
+
+clean:  ## remove everything that is not in the repository
+	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

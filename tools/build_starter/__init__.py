@@ -1,0 +1,1 @@
+"""Rebuilds the starter model from packages on PyPI; see README.md."""
