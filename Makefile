@@ -8,7 +8,7 @@ DEMO := .demo
 SAMPLES := $(DEMO)/photos
 PHOTOS ?= $(SAMPLES)
 
-.PHONY: help demo test lint types unit format bench clean
+.PHONY: help demo test lint types unit format docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ unit: $(STAMP) $(SAMPLES)  ## the tests
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## refresh the help texts in docs/reference.md
+	$(BIN)/python tools/write_reference.py
 
 bench: $(STAMP) $(SAMPLES)  ## the end-to-end benchmark, against open_clip's own loop
 	$(BIN)/python benchmarks/end_to_end.py --photos $(PHOTOS)

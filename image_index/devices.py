@@ -30,6 +30,10 @@ class Slot:
             **dict.fromkeys(names, threads),
             "HF_HUB_OFFLINE": "1",  # the parent has fetched the model; no child talks to a network
             "TOKENIZERS_PARALLELISM": "false",
+            # glibc would give the memory of every activation back and fault it in again (measured: half the time of
+            # the bundled model's forward pass); other C libraries ignore these
+            "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+            "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
             # Metal may take what it recommends and no more (PyTorch's own limit is 1.7 times that)
             "PYTORCH_MPS_HIGH_WATERMARK_RATIO": os.environ.get("PYTORCH_MPS_HIGH_WATERMARK_RATIO", "1.0"),
             "PYTORCH_MPS_LOW_WATERMARK_RATIO": os.environ.get("PYTORCH_MPS_LOW_WATERMARK_RATIO", "0.8"),

@@ -14,8 +14,11 @@ from image_index.pool import ChildPool, PoolLimits
 from image_index.records import Batch, ImageFile
 from image_index.stop import StopRequest
 
-MAX_BATCH_PATH_BYTES = 64_000
-"""What the paths of a batch may add up to: a message must fit into the socket's buffer beside another."""
+MAX_BATCH_BYTES = 64_000
+"""What the message of a batch may come to: it must fit into the socket's buffer beside another."""
+
+_FILE_BYTES = 32
+"""What a file adds to the message of its batch beside its path (measured: 28)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,17 @@ class Engine:
 
 
 def make_batches(files: Iterable[ImageFile], size: int) -> Iterator[Batch]:
-    """Yield `files` in batches of at most `size` pictures and `MAX_BATCH_PATH_BYTES` of paths."""
+    """Yield `files` in batches of at most `size` pictures and about `MAX_BATCH_BYTES` of message."""
     if size < 1:
         raise UsageError("--batch-size must be at least 1")
     held: list[ImageFile] = []
-    path_bytes = number = 0
+    held_bytes = number = 0
     for file in files:
-        if held and (len(held) == size or path_bytes + len(file.path) > MAX_BATCH_PATH_BYTES):
+        file_bytes = len(file.path) + _FILE_BYTES
+        if held and (len(held) == size or held_bytes + file_bytes > MAX_BATCH_BYTES):
             yield Batch(number := number + 1, tuple(held))
-            held, path_bytes = [], 0
+            held, held_bytes = [], 0
         held.append(file)
-        path_bytes += len(file.path)
+        held_bytes += file_bytes
     if held:
         yield Batch(number + 1, tuple(held))

@@ -4,40 +4,53 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from image_index.errors import IndexLocked, StorageError
 
+POLL_S = 0.2
+"""How often a waiting run looks: flock itself cannot wait with a deadline."""
+
 
 @contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`; raise `IndexLocked` at once, naming the holder, where another process has it."""
+def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock file at `path`; raise `IndexLocked`, naming the holder, where another process has it.
+
+    That process is waited for `wait_s` seconds.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageError(f"cannot open the lock file {path}: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise IndexLocked(
-                f"another imgidx (process {holder}) is writing to {path.parent}; wait for it, or use another --index"
-            ) from None
-        except OSError as error:
-            raise StorageError(
-                f"cannot lock {path}: {error.strerror}; use an --index on a disk that knows locks"
-            ) from error
-        _name_holder(descriptor)
+        deadline = time.monotonic() + wait_s
+        while not _try_lock(descriptor, path):
+            if time.monotonic() >= deadline:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise IndexLocked(
+                    f"another imgidx (process {holder}) is writing to {path.parent}; wait for it, with --wait 5m, "
+                    "or use another --index"
+                )
+            time.sleep(POLL_S)
+        with suppress(OSError):  # a full disk: who holds the lock is only said for the reader of the message
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
 
 
-def _name_holder(descriptor: int) -> None:
-    """Write who holds the lock into its file, for the message of those who want it; a full disk does not matter."""
-    with suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+def _try_lock(descriptor: int, path: Path) -> bool:
+    """Take the lock if nobody has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # some network disks have no locks
+        raise StorageError(
+            f"cannot lock {path}: {error.strerror}; put the index on a local disk with --index"
+        ) from error
+    return True

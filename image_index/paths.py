@@ -20,12 +20,13 @@ def resolve(path: str | bytes | os.PathLike[str]) -> bytes:
     return os.path.realpath(os.fsencode(path))
 
 
-def printable(path: bytes) -> str:
-    """Return `path` for people: what is not printable (control characters, invalid UTF-8) is shown as an escape."""
-    text = os.fsdecode(path)
-    return "".join(
-        c
-        if c.isprintable()
-        else c.encode("utf-8", "surrogateescape").decode("latin-1").encode("unicode_escape").decode()
-        for c in text
-    )
+def printable(text: bytes | str) -> str:
+    """Return a path or a message for people: what is not printable, as control characters or invalid UTF-8, escaped."""
+    return "".join(c if c.isprintable() else _escape(c) for c in os.fsdecode(text))
+
+
+def _escape(character: str) -> str:
+    """Return the bytes of a character as escapes; undecodable bytes of a file name stand for themselves."""
+    is_byte = "\udc80" <= character <= "\udcff"
+    raw = character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
+    return raw.decode("latin-1").encode("unicode_escape").decode("ascii")

@@ -40,6 +40,8 @@ class UpdateRequest:
     engine: Engine = field(default_factory=Engine)
     register_roots: bool = True
     quiet: bool = False
+    wait_s: float = 0.0
+    """How long to wait for another run that is writing."""
 
 
 def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: StopRequest | None = None) -> Summary:
@@ -52,7 +54,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
     started = time.monotonic()
     spec = choose_model(request.home, request.model, quiet=request.quiet)
     request.home.create()
-    with exclusive_lock(request.home.lock), Catalog(request.home.catalog, write=True) as catalog:
+    with exclusive_lock(request.home.lock, request.wait_s), Catalog(request.home.catalog, write=True) as catalog:
         run = catalog.start_run()
         plan = plan_roots(catalog, request.survey, report, stop)
         record_plan(catalog, plan)
@@ -89,7 +91,7 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
     if plan.failures_gone:
         catalog.drop_failures(plan.failures_gone)
     for problem in plan.problems:
-        logger.warning("%s: %s; everything known there is kept", printable(problem.path), problem.reason)
+        logger.error("%s: %s; everything known there is kept", printable(problem.path), problem.reason)
 
 
 def embed(
@@ -119,10 +121,10 @@ def note_roots(catalog: Catalog, request: UpdateRequest, plan: Plan) -> None:
 
 
 def build_if_stale(catalog: Catalog, home: IndexHome, report: Report) -> None:
-    """Rebuild the FAISS file where it is missing, or where too much has changed since it was built."""
+    """Rebuild the FAISS file where it is missing or damaged, or where too much has changed since it was built."""
     now = catalog.stamp()
     built = faiss_index.read_stamp(home.faiss)
-    if built is None or built.catalog_id != now.catalog_id:
+    if built is None or built.catalog_id != now.catalog_id or not faiss_index.is_whole(home.faiss):
         stale = now.count > 0
     else:
         allowed = 0 if now.count <= SMALL_INDEX else STALE_FRACTION * now.count

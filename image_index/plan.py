@@ -69,14 +69,13 @@ def plan_update(
     unseen_failures = dict(failed or {})
     rows = iter(known)
     row = next(rows, None)
-    unread: set[bytes] = set()
+    unseen: list[KnownImage] = []
     for item in scanned:
         while row is not None and row.path < item.path:
-            _leave(plan, row, unread)
+            unseen.append(row)
             row = next(rows, None)
         if isinstance(item, ScanProblem):
             plan.problems.append(item)
-            unread.add(item.path)
             continue
         here = row if row is not None and row.path == item.path else None
         row = next(rows, None) if here else row
@@ -86,9 +85,10 @@ def plan_update(
             _compare(plan, Match(item, here))
         else:
             plan.new.append(item)
-    while row is not None:
-        _leave(plan, row, unread)
-        row = next(rows, None)
+    unseen += [row, *rows] if row is not None else []
+    unread = {problem.path for problem in plan.problems}
+    for image in unseen:
+        _leave(plan, image, unread)
     plan.failures_gone = [path for path in unseen_failures if not _is_inside(path, unread)]
     return plan
 
@@ -102,7 +102,7 @@ def keep_emptied_root(plan: Plan, root: bytes) -> Plan:
     if seen or not plan.missing:
         return plan
     count = len(plan.missing)
-    reason = f"no picture is left there (not mounted?); its {count} known pictures are kept"
+    reason = f"none of its {count} pictures is left (not mounted?)"
     return Plan(kept=count, problems=[*plan.problems, ScanProblem(root, reason)])
 
 

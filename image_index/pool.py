@@ -40,6 +40,9 @@ FAILED_STARTS = 3
 FRUITLESS_DEATHS = 40
 """So many deaths with no picture embedded in between: no child can be kept alive."""
 
+QUERY_DEATHS = 3
+"""So many deaths over one query: the next child would die of it too."""
+
 LOOK_AHEAD = 2
 """Batches a child holds: one in work, one in its pipe."""
 
@@ -120,9 +123,12 @@ class ChildPool:
         yield from self._drain()
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Return unit vectors (N, D) of `texts`, encoded by the first child that is ready."""
-        job = EncodeTexts(tuple(texts))
-        while True:
+        """Return unit vectors (N, D) of `texts`, encoded by the first child that is ready.
+
+        Raises `WorkersFailed` once `QUERY_DEATHS` children have died of it.
+        """
+        job, deaths = EncodeTexts(tuple(texts)), 0
+        while deaths < QUERY_DEATHS:
             for child in self._children:
                 if child.tried and not child.is_busy:
                     child.give(job)
@@ -132,7 +138,9 @@ class ChildPool:
                     return message.vectors
                 if isinstance(message, BatchFailed):
                     raise ModelUnavailable(f"the model cannot encode the query: {message.reason}")
+                deaths += message is None and child.awaited
                 list(self._take(child, message, WorkQueue(())))
+        raise WorkersFailed(f"{deaths} child processes died of the query; try --device cpu, or another query")
 
     def _feed(self, queue: WorkQueue) -> None:
         """Keep the children supplied; one that failed to preload gets one batch, at which it tries again."""
@@ -154,7 +162,7 @@ class ChildPool:
     def _drain(self) -> Iterator[EmbeddedBatch]:
         """Yield the batches in flight as they end, as long as patience lasts; begin nothing."""
         give_up = monotonic() + self._limits.drain_s
-        logger.warning("Stopping after the batches in flight; again to stop at once")
+        logger.warning("Stopping after the batches in flight")
         while any(child.held for child in self._children) and monotonic() < give_up:
             for child, message in self._events():
                 if message is None:

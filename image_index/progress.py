@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,6 @@ LINE_EVERY_S = 10.0
 
 _DOING = {
     "scan": "Scanning",
-    "load": "Loading the model",
     "embed": "Embedding",
     "index": "Building the search index",
 }
@@ -39,7 +37,7 @@ def progress_reporter(console: Console, *, quiet: bool) -> Iterator[Callable[[Pr
         with _bar(console) as report:
             yield report
     else:
-        yield _Lines()
+        yield _Lines(console)
 
 
 @contextmanager
@@ -67,25 +65,27 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 
 class _Rate:
-    """Pictures per second since embedding began."""
+    """Pictures per second since the first batch came back: what loading the model took says nothing about the rest."""
 
     def __init__(self) -> None:
-        self._start: float | None = None
+        self._start: tuple[float, int] | None = None
 
     def note(self, progress: Progress) -> str:
         """Return the rate and the failures so far, in words."""
-        if progress.stage not in {"load", "embed"}:
+        if progress.stage != "embed":
             return ""
-        self._start = self._start or time.monotonic()
-        seconds = time.monotonic() - self._start
-        rate = f"{progress.done / seconds:.1f} pictures/s" if progress.done and seconds else ""
+        self._start = self._start or (time.monotonic(), progress.done)
+        started, done_before = self._start
+        done, seconds = progress.done - done_before, time.monotonic() - started
+        rate = f"{done / seconds:.1f} pictures/s" if done and seconds else ""
         return ", ".join(part for part in (rate, f"{progress.failed} failed" if progress.failed else "") if part)
 
 
 class _Lines:
-    """A plain line on stderr every `LINE_EVERY_S` seconds, for logs."""
+    """A plain line every `LINE_EVERY_S` seconds, for logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._rate = _Rate()
         self._last = time.monotonic()
 
@@ -95,4 +95,5 @@ class _Lines:
             return
         self._last = time.monotonic()
         of = f" of {progress.total}" if progress.total else ""
-        print(f"{_DOING[progress.stage]}: {progress.done}{of} {note}".rstrip(), file=sys.stderr, flush=True)
+        count = f"{_DOING[progress.stage]}: {progress.done}{of}"
+        self._console.print(", ".join(part for part in (count, note) if part), soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ APPLICATION_ID = 0x696D6778
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # key/value: catalog_id (hex), generation (grows with every change of the set of vectors)
+        # key/value: catalog_id (hex), generation (how many vectors have come or gone so far)
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
         """CREATE TABLE model (
             only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
@@ -41,6 +42,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
+
+BUSY_S = 60.0
+"""How long to wait for another process that is writing."""
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
             _create_private(path)
     with storage_errors(path):
         # autocommit: every transaction here is begun and ended in so many words
-        connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=60)
+        connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=BUSY_S)
         try:
             _check_ours(connection, path)
             _set_up(connection)
@@ -122,8 +126,17 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
     WAL lets readers work beside the writer. `synchronous=FULL` makes a commit survive a power cut: one fsync a batch.
     """
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    give_up = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:  # SQLite does not wait by itself while another process does the same
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -142,3 +155,13 @@ def _migrate(connection: sqlite3.Connection) -> None:
 def _version(connection: sqlite3.Connection) -> int:
     """Return the number of migrations applied so far."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def copy_database(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy the database of `connection` to a new private file at `path`, with SQLite's online backup."""
+    _create_private(path)
+    copy = sqlite3.connect(path)
+    try:
+        connection.backup(copy, pages=4096)
+    finally:
+        copy.close()

@@ -15,7 +15,7 @@ from image_index.records import Hit, Ids, Vectors
 from image_index.settings import IndexHome
 
 EXTRA = 6
-"""How many more than wanted FAISS is asked for at first: one worse than all wanted ones proves that none is left out."""
+"""How many more than wanted FAISS is asked for at first: a worse one shows that no wanted one was left out."""
 
 FAISS_ERROR = 1e-5
 """By how much a score of FAISS may differ from ours: both add up D products of float32, in another order."""
@@ -38,13 +38,13 @@ def search(catalog: Catalog, home: IndexHome, query: Vectors, options: SearchOpt
     Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
     file can cost a hit, never invent one.
     """
-    if options.limit == 0:
-        return []
     wanted = catalog.counts().images if options.limit is None else options.limit
+    if not wanted:
+        return []
     stamp = catalog.stamp()
     index = faiss_index.open_index(home.faiss, stamp.catalog_id)
     if index is None and stamp.count:
-        logger.warning("No usable index.faiss: searching the catalog itself; the next train rebuilds it")
+        logger.info("No usable index.faiss: searching the catalog itself; the next train rebuilds it")
     last_id = index.stamp.last_id if index else 0
     newer = _best(_scored(catalog.vectors_after(last_id, options.under, present=True), query), wanted)
     among = catalog.ids_under(options.under) if options.under is not None else None
@@ -77,7 +77,7 @@ def _best(scored: Iterator[tuple[Ids, Vectors]], count: int) -> Ids:
 
 
 def _scores(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
-    """Return the scores (n,) of `vectors` (n, D). Unlike `@`, einsum gives equal rows equal scores wherever they stand."""
+    """Return the scores (n,) of `vectors` (n, D); unlike `@`, einsum gives equal rows equal scores anywhere."""
     return np.asarray(np.einsum("ij,j->i", vectors, query), np.float32)
 
 

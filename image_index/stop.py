@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class StopRequest:
-    """Set from outside, for example by a signal handler, to end an update after the batches in flight."""
+    """Ends an update after the batches in flight: by a signal, or once `deadline` on the monotonic clock has passed."""
 
     signal_number: int = 0
+    deadline: float | None = None
 
     def __call__(self) -> bool:
-        """Tell whether a stop was asked for."""
-        return bool(self.signal_number)
+        """Tell whether to stop now."""
+        return bool(self.signal_number) or (self.deadline is not None and time.monotonic() >= self.deadline)

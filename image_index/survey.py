@@ -61,7 +61,7 @@ def _watched(
     for count, item in enumerate(scanned, seen):
         if count % 1000 == 0:
             report(Progress("scan", count))
-            if stop():
+            if stop.signal_number:
                 raise Interrupted(stop.signal_number)
         yield item
 

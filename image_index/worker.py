@@ -116,7 +116,7 @@ class _Child:
         try:
             self._encoder = encoder = (setup.loader or _real_loader())(setup.spec, setup.weights_sha256, setup.device)
         except Exception as error:
-            if not final:
+            if not final and not isinstance(error, UsageError):  # a device that is not there does not appear
                 logger.warning("Preloading failed (%s); trying once more with the first batch", error)
             reason = str(error) if isinstance(error, ModelUnavailable | UsageError) else describe(error)
             self._channel.send(NotReady(reason, final, usage=isinstance(error, UsageError)))

@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# what a test finds must not depend on how busy the machine is
+settings.register_profile("imgidx", deadline=None)
+settings.load_profile("imgidx")
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -58,10 +58,13 @@ class FakeEncoder:
         return vectors
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Return a vector (N, 3) that tells the length of each text."""
+        """Return a vector (N, 3) that tells the length of each text, and what the environment says."""
+        if "deadly" in texts:
+            os.kill(os.getpid(), signal.SIGKILL)
         if "unpicklable" in texts:
             raise Unpicklable
-        return np.array([[len(text), 0, 0] for text in texts], np.float32)
+        threads = int(os.environ["OMP_NUM_THREADS"])
+        return np.array([[len(text), threads, "HF_HUB_OFFLINE" in os.environ] for text in texts], np.float32)
 
     def memory_bytes(self) -> int:
         """Pretend to grow by a megabyte a batch."""

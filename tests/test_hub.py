@@ -13,11 +13,11 @@ from time import monotonic
 
 import huggingface_hub
 import pytest
-from fake_hub import FakeHub, put, serve
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from image_index import hub
 from image_index.errors import ModelUnavailable
+from tests.fake_hub import FakeHub, put, serve
 
 REPO = "org/model"
 VARIABLES = (

@@ -16,7 +16,6 @@ from types import MappingProxyType
 
 import huggingface_hub.constants
 import pytest
-from fake_hub import FakeHub, put, serve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.factory import _find_checkpoint_in_dir
@@ -26,6 +25,7 @@ from image_index import hub, models
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.models import ensure_model, fetch_model, list_models, locate_weights, parse_model
 from image_index.registry import load_registry
+from tests.fake_hub import FakeHub, put, serve
 
 REPO = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 TEXT_REPO = "timm/ViT-B-16-SigLIP2"

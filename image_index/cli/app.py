@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from image_index import __version__
+from image_index.cli.maintain import backup, forget, prune, verify
 from image_index.cli.models import models_app
 from image_index.cli.search import search
 from image_index.cli.status import failures, status
 from image_index.cli.train import train
-from image_index.errors import ImgidxError
+from image_index.errors import ImgidxError, UsageError
+from image_index.paths import printable
+
+WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
+"""click's UsageError; newer typers carry a click of their own, so that it can be had from typer alone."""
 
 app = typer.Typer(
     name="imgidx",
     help="Index directories of pictures and find them again by meaning.",
     epilog="Exit codes: 0 done or found, 1 nothing found, 2 wrong use, 3 done but something could not be read, "
-    "4 no index, 5 other model or newer index, 6 no model, 7 index in use, 8 children keep dying, 9 disk or catalog.",
+    "4 no index, 5 other model or newer index, 6 no model, 7 index in use, 8 children keep dying, 9 disk or catalog, "
+    "128+N stopped by signal N.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -30,6 +34,10 @@ app.command()(train)
 app.command()(search)
 app.command()(status)
 app.command()(failures)
+app.command()(forget)
+app.command()(prune)
+app.command()(verify)
+app.command()(backup)
 app.add_typer(models_app, name="models")
 
 
@@ -50,13 +58,7 @@ def imgidx(
 
 def main() -> None:
     """Run the command line and exit with the code of what happened."""
-    try:
-        code = run(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
@@ -66,15 +68,13 @@ def run(arguments: list[str]) -> int:
     try:
         command = typer.main.get_command(app)
         return command.main(arguments, "imgidx", standalone_mode=False, default_map=load_config()) or 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except WRONG_USE as error:
+        error.show()  # type: ignore[attr-defined]  # every one of click's errors has it
+        return UsageError.exit_code
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except ImgidxError as error:
-        print(f"imgidx: {error}", file=sys.stderr)
+        print(f"imgidx: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
 
 

@@ -12,16 +12,18 @@ import typer
 
 from image_index.cli.options import JsonOption, QuietOption, common, write
 
-models_app = typer.Typer(help="List the models that are bundled, cached and known; fetch one ahead of time.")
+models_app = typer.Typer()
 
 
 @models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, as_json: JsonOption = False) -> int:
+def models(context: typer.Context, json: JsonOption = False) -> int:
     """List the models that are bundled, cached and known, with dimension, download size and licence.
 
     Any other open_clip pair works too: NAME/PRETRAINED, hf-hub:ORG/NAME, local-dir:DIR.
 
-    Example: imgidx models fetch ViT-B-32
+    Example: imgidx models --json | jq -r 'select(.kind == "cached").name'
+
+    Exit codes: 0 listed.
     """
     from image_index.models import list_models
     from image_index.present import jsonl, text
@@ -29,7 +31,7 @@ def models(context: typer.Context, as_json: JsonOption = False) -> int:
     if context.invoked_subcommand is not None:
         return 0
     listings = list_models()
-    if as_json:
+    if json:
         write("".join(jsonl.record_line(asdict(listing)) + "\n" for listing in listings))
     else:
         terminal = sys.stdout.isatty()

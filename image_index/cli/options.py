@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
 
+from image_index.errors import UsageError
+from image_index.paths import printable
 from image_index.settings import IndexHome, index_home
 
 IndexOption = Annotated[
@@ -44,6 +48,18 @@ class Common:
     quiet: bool
 
 
+class _Stderr(Console):
+    """A console on stderr; when whoever reads that is gone, the work goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, markup=False, highlight=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on; rich itself would exit here."""
+        self.quiet = True
+        _discard(sys.stderr)
+
+
 class _ConsoleHandler(logging.Handler):
     """Writes log records above the progress bar."""
 
@@ -53,13 +69,13 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record on a line of its own."""
-        text = record.getMessage()
+        text = printable(record.getMessage())
         self._console.print(text if record.levelno < logging.WARNING else f"imgidx: {text}", soft_wrap=True)
 
 
 def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, log_file: Path | None = None) -> Common:
     """Set logging up and return what the options mean."""
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    console = _Stderr()
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     handlers: list[logging.Handler] = [_ConsoleHandler(console, level)]
     if log_file is not None:
@@ -73,7 +89,24 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
     return Common(index_home(index), console, quiet)
 
 
+def duration_s(text: str | None, option: str) -> float | None:
+    """Return the seconds of a duration as `90`, `90s`, `5m`, `2h` or `30d`; raise `UsageError` for anything else."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if match is None:
+        raise UsageError(f"{option} takes a duration such as 90s, 5m, 2h or 30d, not {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
 def write(text: str) -> None:
     """Print results to stdout, as UTF-8 whatever the locale, undecodable bytes of file names as they are."""
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the reader has seen enough; what is still buffered goes nowhere
+        _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -22,7 +22,7 @@ FOUND, NOTHING_FOUND = 0, 1
 
 
 def search(
-    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="What the pictures show.")] = None,
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What the pictures show.")] = None,
     image: Annotated[
         Path | None, typer.Option("--image", "-i", metavar="FILE", help="Search by a picture.", show_default=False)
     ] = None,
@@ -33,7 +33,7 @@ def search(
     min_score: Annotated[
         float, typer.Option("--min-score", min=-1.0, max=1.0, help="Only hits of at least this cosine.")
     ] = -1.0,
-    as_json: JsonOption = False,
+    json: JsonOption = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")] = False,
     null: Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")] = False,
     device: DeviceOption = "auto",
@@ -47,7 +47,10 @@ def search(
 
     Example: imgidx search "a dog on the beach" -n 20
 
-    Exit codes: 0 found, 1 nothing found, 2 wrong use, 4 no index, 5 another model, 6 no model.
+    The index's model is fetched where it is not on this machine.
+
+    Exit codes: 0 found, 1 nothing found, 2 wrong use, 4 no index, 5 another model or a newer index, 6 no model,
+    8 children keep dying, 9 disk or catalog.
     """
     from image_index.catalog import Catalog
     from image_index.paths import resolve
@@ -55,7 +58,7 @@ def search(
     from image_index.search import SearchOptions
     from image_index.search import search as find
 
-    if (query is None) == (image is None):
+    if (query is None) == (image is None) or (query is not None and not query.strip()):
         raise UsageError('search takes a text or --image FILE, one of them: imgidx search "a red car"')
     setup = common(index, quiet=quiet, verbose=verbose)
     options = SearchOptions(number, resolve(under) if under else None, min_score)
@@ -65,7 +68,7 @@ def search(
         vector = _vector(catalog, setup.home, query, image, device)
         hits = find(catalog, setup.home, vector, options)
     on_terminal = sys.stdout.isatty()
-    if as_json:
+    if json:
         write("".join(jsonl.hit_line(hit) + "\n" for hit in hits))
     elif paths or null or not on_terminal:
         write(text.path_lines(hits, end="\0" if null else "\n", escaped=on_terminal and not null))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,12 +15,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Give a request that the signals fill in; one that was ignored before (nohup) stays ignored."""
-    stop = StopRequest()
+def stop_on_signals(time_limit_s: float | None = None) -> Iterator[StopRequest]:
+    """Give a request that signals, or the end of the time limit, fill in; a signal ignored before (nohup) stays so."""
+    stop = StopRequest(deadline=None if time_limit_s is None else time.monotonic() + time_limit_s)
 
     def handle(number: int, _: FrameType | None) -> None:
-        if stop():
+        if stop.signal_number:
             raise Interrupted(number)
         stop.signal_number = number
 

@@ -19,12 +19,12 @@ from image_index.cli.options import (
 )
 
 
-def status(index: IndexOption = None, as_json: JsonOption = False) -> int:
+def status(index: IndexOption = None, json: JsonOption = False) -> int:
     """Show what the index holds: pictures, missing ones, failures, roots, model, size and the last run.
 
     Example: imgidx status --json | jq .images
 
-    Exit codes: 0 shown, 4 no index.
+    Exit codes: 0 shown, 4 no index, 5 a newer index, 9 disk or catalog.
     """
     from image_index.catalog import Catalog
     from image_index.present import jsonl, text
@@ -32,13 +32,13 @@ def status(index: IndexOption = None, as_json: JsonOption = False) -> int:
     setup = common(index)
     with Catalog(setup.home.catalog) as catalog:
         facts = (catalog.counts(), catalog.roots(), catalog.model, setup.home.size_bytes(), catalog.last_run())
-    write(jsonl.status_line(*facts) + "\n" if as_json else text.status_text(*facts))
+    write(jsonl.status_line(*facts) + "\n" if json else text.status_text(*facts))
     return 0
 
 
 def failures(
     retry: Annotated[bool, typer.Option("--retry", help="Try them again now.")] = False,
-    as_json: JsonOption = False,
+    json: JsonOption = False,
     index: IndexOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -48,7 +48,7 @@ def failures(
 
     Example: imgidx failures --retry
 
-    Exit codes: 0 listed, or all well after a retry; 3 some failed again; 4 no index.
+    Exit codes: 0 listed, or all well after a retry; 3 some failed again; 4 no index; 5 to 9 as for train.
     """
     from image_index.catalog import Catalog
     from image_index.present import jsonl, text
@@ -57,8 +57,8 @@ def failures(
     with Catalog(setup.home.catalog) as catalog:
         known = list(catalog.failures())
     if retry:
-        return _retry([failure.failure.file.path for failure in known], setup, as_json=as_json)
-    line = (lambda failure: jsonl.known_failure_line(failure) + "\n") if as_json else text.failure_text
+        return _retry([failure.failure.file.path for failure in known], setup, as_json=json)
+    line = (lambda failure: jsonl.known_failure_line(failure) + "\n") if json else text.failure_text
     write("".join(map(line, known)))
     return 0
 

@@ -17,6 +17,7 @@ from image_index.cli.options import (
     QuietOption,
     VerboseOption,
     common,
+    duration_s,
     write,
 )
 from image_index.errors import UsageError
@@ -31,7 +32,7 @@ DONE, INCOMPLETE = 0, 3
 def train(
     roots: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="ROOT...", help="Directories (or single pictures). None: those trained before."),
+        typer.Argument(metavar="ROOT", help="Directories (or single pictures). None: those trained before."),
     ] = None,
     model: Annotated[
         str | None,
@@ -56,12 +57,35 @@ def train(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try pictures again that failed before and have not changed.")
     ] = False,
+    wait: Annotated[
+        str | None,
+        typer.Option(
+            "--wait",
+            metavar="DURATION",
+            help="Wait so long for another run on this index (5m). Default: not at all.",
+            show_default=False,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--time-limit",
+            metavar="DURATION",
+            help="Stop cleanly after so long (2h); the next run goes on.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")] = False,
     device: DeviceOption = "auto",
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", "-j", min=1, help="Child processes. Default: what suits the machine.", show_default=False
+            "--workers",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Child processes. Default: what suits the machine.",
+            show_default=False,
         ),
     ] = None,
     batch_size: Annotated[
@@ -69,6 +93,7 @@ def train(
         typer.Option(
             "--batch-size",
             min=1,
+            metavar="N",
             help="Pictures a child takes at a time. Default: 32, or 64 on a GPU.",
             show_default=False,
         ),
@@ -82,7 +107,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    as_json: JsonOption = False,
+    json: JsonOption = False,
     index: IndexOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -111,10 +136,12 @@ def train(
         model=model,
         engine=Engine(device, workers, batch_size, *_pixel_limit(max_megapixels)),
         quiet=quiet or not setup.console.is_terminal,
+        wait_s=duration_s(wait, "--wait") or 0.0,
     )
+    limit_s = duration_s(time_limit, "--time-limit")
     if dry_run:
-        return _preview(request, setup, as_json=as_json)
-    return run_update(request, setup, as_json=as_json)
+        return _preview(request, setup, as_json=json)
+    return run_update(request, setup, as_json=json, time_limit_s=limit_s)
 
 
 def _roots(asked: list[bytes], setup: Common) -> tuple[bytes, ...]:
@@ -158,7 +185,7 @@ def _preview(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
     return INCOMPLETE if plan.problems else DONE
 
 
-def run_update(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
+def run_update(request: UpdateRequest, setup: Common, *, as_json: bool, time_limit_s: float | None = None) -> int:
     """Update the index, show progress and the summary; return the exit code."""
     from image_index.cli.signals import stop_on_signals
     from image_index.errors import Interrupted
@@ -166,7 +193,7 @@ def run_update(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
     from image_index.present import jsonl, text
     from image_index.progress import progress_reporter
 
-    with stop_on_signals() as stop, progress_reporter(setup.console, quiet=setup.quiet) as report:
+    with stop_on_signals(time_limit_s) as stop, progress_reporter(setup.console, quiet=setup.quiet) as report:
         summary = update_index(request, report, stop)
     if as_json:
         write(jsonl.record_line(summary_record(summary)) + "\n")

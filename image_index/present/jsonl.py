@@ -50,11 +50,8 @@ def status_line(
 ) -> str:
     """Return the one object of `status --json`."""
     if last_run is not None:
-        last_run = {
-            "started_at": time_field(last_run.pop("started_at_s")),
-            "ended_at": time_field(last_run.pop("ended_at_s")),
-            **last_run,
-        }
+        times = {name: time_field(last_run[f"{name}_s"]) for name in ("started_at", "ended_at")}
+        last_run = times | {key: value for key, value in last_run.items() if key not in {"started_at_s", "ended_at_s"}}
     return _dump(
         {
             "images": counts.images,

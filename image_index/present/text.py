@@ -34,7 +34,7 @@ def path_lines(hits: Iterable[Hit], *, end: str, escaped: bool) -> str:
 
 def problem_text(problem: ScanProblem) -> str:
     """Return what could not be read, and what that means."""
-    return f"{printable(problem.path)}: {problem.reason}; everything known there is kept"
+    return f"{printable(problem.path)}: {printable(problem.reason)}; everything known there is kept"
 
 
 def models_table(models: Iterable[ModelListing], *, width: int, colour: bool) -> str:
@@ -54,12 +54,12 @@ def status_text(
         f"pictures   {counts.images}",
         f"missing    {counts.missing}",
         f"failures   {counts.failures}" + ("   (imgidx failures lists them)" if counts.failures else ""),
-        f"model      {f'{model.name}, {model.dim} dimensions' if model else 'none yet'}",
+        f"model      {f'{printable(model.name)}, {model.dim} dimensions' if model else 'none yet'}",
         f"size       {size_bytes / 1e6:.1f} MB",
         f"last run   {_run_text(last_run)}",
     ]
     for root in roots:
-        problem = f"  ! {root.problem}" if root.problem else ""
+        problem = f"  ! {printable(root.problem)}" if root.problem else ""
         lines.append(f"root       {printable(root.path)}{problem}")
     return "\n".join(lines) + "\n"
 
@@ -78,7 +78,7 @@ def failure_text(known: KnownFailure) -> str:
     failure = known.failure
     since = time_field(known.first_failed_at_s)
     tries = f"{known.attempts} tries" if known.attempts > 1 else "1 try"
-    return f"{printable(failure.file.path)}: {failure.reason} ({failure.stage}, since {since}, {tries})\n"
+    return f"{printable(failure.file.path)}: {printable(failure.reason)} ({failure.stage}, since {since}, {tries})\n"
 
 
 def summary_text(summary: Summary) -> str:

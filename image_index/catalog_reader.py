@@ -1,0 +1,212 @@
+"""What a catalog says: every question that planning, searching and a person ask of it. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from image_index.paths import below, path_range
+from image_index.records import (
+    Counts,
+    Failure,
+    Ids,
+    ImageFile,
+    KnownFailure,
+    KnownImage,
+    ModelFacts,
+    Preprocess,
+    Root,
+    Stage,
+    Stamp,
+    Vectors,
+)
+from image_index.schema import copy_database, open_database, storage_errors
+
+_KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL FROM images"
+_BELOW = "path >= ? AND path < ?"
+
+
+class CatalogReader:
+    """An open catalog, to be read; use it as a context manager. Errors of SQLite surface as `StorageError`."""
+
+    def __init__(self, path: Path, *, write: bool = False) -> None:
+        """Open the catalog at `path`; only `write` creates one where there is none."""
+        self._path = path
+        self._connection = open_database(path, write=write)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Any]:
+        """Yield the rows of a query."""
+        with storage_errors(self._path):
+            for row in self._connection.execute(sql, parameters):  # noqa: UP028  # `yield from` closes the cursor,
+                yield row  # which raises where the connection was closed before
+
+    def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the first row of a query, or None."""
+        with storage_errors(self._path):
+            return self._connection.execute(sql, parameters).fetchone()
+
+    # The model and the roots
+
+    @property
+    def model(self) -> ModelFacts | None:
+        """The model all vectors were made with; None in an index that holds nothing yet."""
+        row = self._one("SELECT name, weights_sha256, config, preprocess, dim FROM model")
+        if row is None:
+            return None
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row[3]).items()}
+        return ModelFacts(row[0], row[1], row[2], Preprocess(**values), row[4])
+
+    def roots(self) -> list[Root]:
+        """Return the roots in path order."""
+        return [Root(*row) for row in self._rows("SELECT path, scanned_at_s, problem FROM roots ORDER BY path")]
+
+    # Images, for planning
+
+    def known(self, root: bytes, others: Iterable[bytes] = ()) -> Iterator[KnownImage]:
+        """Yield the rows of `root` (the file itself, or all inside it) in path order, less those of `others`."""
+        apart = [(other, below(other)) for other in others if other != root]
+        for row in self._rows(f"{_KNOWN} WHERE path = ? OR {_BELOW} ORDER BY path", (root, *path_range(root))):
+            image = KnownImage(*row)
+            if not any(image.path == other or image.path.startswith(prefix) for other, prefix in apart):
+                yield image
+
+    def missing_images(self) -> Iterator[KnownImage]:
+        """Yield the rows whose file is gone."""
+        for row in self._rows(f"{_KNOWN} WHERE missing_since_s IS NOT NULL"):
+            yield KnownImage(*row)
+
+    def images_of_size(self, sizes: Iterable[int]) -> Iterator[KnownImage]:
+        """Yield the rows whose file has one of `sizes` (bytes)."""
+        for size in sizes:
+            for row in self._rows(f"{_KNOWN} WHERE size = ?", (size,)):
+                yield KnownImage(*row)
+
+    def image_at(self, path: bytes) -> KnownImage | None:
+        """Return the row of `path`, if there is one."""
+        row = self._one(f"{_KNOWN} WHERE path = ?", (path,))
+        return KnownImage(*row) if row else None
+
+    def knows(self, path: bytes) -> bool:
+        """Tell whether anything at or inside `path` is known: an image, a failure or a root."""
+        parameters = (path, *path_range(path))
+        tables = ("images", "failures", "roots")
+        return any(self._one(f"SELECT 1 FROM {table} WHERE path = ? OR {_BELOW}", parameters) for table in tables)
+
+    # Failures
+
+    def failures(self) -> Iterator[KnownFailure]:
+        """Yield every known failure in path order."""
+        for path, size, mtime_ns, stage, reason, *times in self._rows("SELECT * FROM failures ORDER BY path"):
+            failure = Failure(ImageFile(path, size, mtime_ns), Stage(stage), reason)
+            yield KnownFailure(failure, *times)
+
+    def failed_below(self, root: bytes) -> dict[bytes, tuple[int, int]]:
+        """Return the size and mtime_ns, by path, of the files of `root` that failed."""
+        sql = f"SELECT path, size, mtime_ns FROM failures WHERE path = ? OR {_BELOW}"
+        return {path: (size, mtime_ns) for path, size, mtime_ns in self._rows(sql, (root, *path_range(root)))}
+
+    # Vectors
+
+    def stamp(self) -> Stamp:
+        """Return what the vectors are now."""
+        meta, model = dict(self._rows("SELECT key, value FROM meta")), self.model
+        last_id, count = self._one("SELECT coalesce(max(id), 0), count(*) FROM images")  # one vector each
+        return Stamp(meta["catalog_id"], meta["generation"], last_id, count, model.dim if model else 0)
+
+    def vectors_after(
+        self, image_id: int, under: bytes | None = None, *, present: bool = False, chunk: int = 8192
+    ) -> Iterator[tuple[Ids, Vectors]]:
+        """Yield ids (n,) and float32 vectors (n, D) of the images newer than `image_id`, in order of their ids.
+
+        `under` limits them to a directory or file, `present` to those that are not missing.
+        """
+        conditions = ["image_id > ?"]
+        parameters: list[int | bytes] = [image_id]
+        if present:
+            conditions.append("missing_since_s IS NULL")
+        if under is not None:
+            conditions.append(f"(path = ? OR {_BELOW})")
+            parameters += [under, *path_range(under)]
+        cursor = self._rows(
+            "SELECT image_id, vector FROM vectors JOIN images ON id = image_id"
+            f" WHERE {' AND '.join(conditions)} ORDER BY image_id",
+            parameters,
+        )
+        while rows := list(islice(cursor, chunk)):
+            yield _to_arrays(rows)
+
+    def vectors_of(self, ids: Sequence[int]) -> tuple[Ids, Vectors]:
+        """Return the ids among `ids` that exist, with their float32 vectors."""
+        query = "SELECT image_id, vector FROM vectors WHERE image_id = ?"
+        return _to_arrays([row for row in (self._one(query, (image_id,)) for image_id in ids) if row])
+
+    def ids_under(self, directory: bytes) -> Ids:
+        """Return the ids of the images at or inside `directory`."""
+        rows = self._rows(f"SELECT id FROM images WHERE path = ? OR {_BELOW}", (directory, *path_range(directory)))
+        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def present_paths(self, ids: Iterable[int]) -> dict[int, bytes]:
+        """Return the paths, by id, of those images that exist and are not missing."""
+        query = "SELECT path FROM images WHERE id = ? AND missing_since_s IS NULL"
+        found = ((image_id, self._one(query, (image_id,))) for image_id in ids)
+        return {image_id: row[0] for image_id, row in found if row}
+
+    # Checks and copies
+
+    def integrity_problems(self) -> Iterator[str]:
+        """Yield what SQLite finds wrong with the file, and images without vector or the other way round."""
+        yield from (row[0] for row in self._rows("PRAGMA integrity_check") if row[0] != "ok")
+        lonely = "SELECT count(*) FROM images WHERE id NOT IN (SELECT image_id FROM vectors)"
+        orphans = "SELECT count(*) FROM vectors WHERE image_id NOT IN (SELECT id FROM images)"
+        for sql, what in ((lonely, "images have no vector"), (orphans, "vectors have no image")):
+            (count,) = self._one(sql)
+            if count:
+                yield f"{count} {what}"
+
+    def count_odd_vectors(self, dim: int) -> int:
+        """Return how many vectors do not have `dim` dimensions."""
+        return int(self._one("SELECT count(*) FROM vectors WHERE length(vector) != ?", (2 * dim,))[0])
+
+    def count_missing(self, for_s: int) -> int:
+        """Return how many images have been missing for at least `for_s` seconds."""
+        sql = "SELECT count(*) FROM images WHERE missing_since_s <= ?"
+        return int(self._one(sql, (int(time.time()) - for_s,))[0])
+
+    def copy_to(self, path: Path) -> None:
+        """Write a consistent copy of the catalog to a new file at `path`, whoever writes to it meanwhile."""
+        with storage_errors(path):
+            copy_database(self._connection, path)
+
+    # Status
+
+    def counts(self) -> Counts:
+        """Return how many pictures, missing pictures and failures there are; `images` does not count missing ones."""
+        total, missing, failures = self._one(  # the partial index counts the missing; a scan of all rows would be slow
+            "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM images WHERE missing_since_s IS NOT NULL),"
+            " (SELECT count(*) FROM failures)"
+        )
+        return Counts(total - missing, missing, failures)
+
+    def last_run(self) -> dict[str, Any] | None:
+        """Return the newest run: `started_at_s`, `ended_at_s`, `outcome`, and the keys of its summary."""
+        row = self._one("SELECT started_at_s, ended_at_s, outcome, summary FROM runs ORDER BY id DESC")
+        return row and {"started_at_s": row[0], "ended_at_s": row[1], "outcome": row[2], **json.loads(row[3])}
+
+
+def _to_arrays(rows: list[tuple[int, bytes]]) -> tuple[Ids, Vectors]:
+    """Return the ids (n,) and float32 vectors (n, D) of (id, float16 blob) rows."""
+    ids = np.array([row[0] for row in rows], dtype=np.int64)
+    flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
+    return ids, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32)

@@ -1,0 +1,107 @@
+"""`imgidx forget`, `prune`, `backup` and `verify`: what is done to an index on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from image_index.cli.options import IndexOption, QuietOption, common, duration_s, write
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Say how many, and drop nothing.")]
+
+
+def forget(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Roots, directories or pictures.")],
+    dry_run: DryRunOption = False,
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+) -> int:
+    """Drop everything known at or inside each PATH: pictures, vectors, failures, roots. No file is touched.
+
+    Example: imgidx forget /mnt/old-disk
+
+    Exit codes: 0 done, 2 nothing known of a PATH, 4 no index, 7 another run is writing, 9 disk or catalog.
+    """
+    from image_index import maintenance
+    from image_index.paths import resolve
+
+    setup = common(index, quiet=quiet)
+    count = maintenance.forget(setup.home, tuple(resolve(path) for path in paths), dry_run=dry_run)
+    return _say(f"{'would forget' if dry_run else 'forgot'} {count} pictures", quiet=quiet)
+
+
+def prune(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="DURATION", help="How long the file must have been missing.")
+    ] = "30d",
+    dry_run: DryRunOption = False,
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+) -> int:
+    """Drop the pictures whose files have long been missing.
+
+    Example: imgidx prune --older-than 90d --dry-run
+
+    Exit codes: 0 done, 4 no index, 7 another run is writing, 9 disk or catalog.
+    """
+    from image_index import maintenance
+
+    setup = common(index, quiet=quiet)
+    count = maintenance.prune(setup.home, duration_s(older_than, "--older-than") or 0.0, dry_run=dry_run)
+    return _say(f"{'would drop' if dry_run else 'dropped'} {count} missing pictures", quiet=quiet)
+
+
+def backup(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or empty directory.")],
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+) -> int:
+    """Copy the index to DEST, consistent even while a train runs. To restore it, use it: --index DEST, or copy it back.
+
+    Example: imgidx backup /backup/pictures-index
+
+    Exit codes: 0 done, 2 DEST is not empty, 4 no index, 9 disk or catalog.
+    """
+    from image_index import maintenance
+
+    setup = common(index, quiet=quiet)
+    copy = maintenance.backup(setup.home, destination)
+    return _say(f"copied {copy.size_bytes() / 1e6:.1f} MB to {copy.path}", quiet=quiet)
+
+
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild what is derived from the catalog.")] = False,
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+) -> int:
+    """Check everything: SQLite's integrity, vectors, the model's weights, and the FAISS file against exact search.
+
+    Example: imgidx verify --repair
+
+    Exit codes: 0 all is well, or mended; 4 no index; 7 another run is writing; 9 something is wrong.
+    """
+    from image_index.errors import StorageError
+    from image_index.paths import printable
+    from image_index.verify import repair as rebuild
+    from image_index.verify import verify as check
+
+    setup = common(index, quiet=quiet)
+    findings = list(check(setup.home))
+    if repair:
+        rebuild(setup.home)
+        findings = list(check(setup.home))
+    for finding in findings:
+        setup.console.print(f"imgidx: {finding.subject}: {printable(finding.problem)}", soft_wrap=True)
+    if not findings:
+        return _say("all is well", quiet=quiet)
+    mendable = all(finding.derived for finding in findings)
+    step = "imgidx verify --repair mends that" if mendable else "restore the index from a backup"
+    raise StorageError(f"{len(findings)} things are wrong with {setup.home.path}; {step}")
+
+
+def _say(text: str, *, quiet: bool) -> int:
+    if not quiet:
+        write(text + "\n")
+    return 0

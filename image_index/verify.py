@@ -1,0 +1,111 @@
+"""Check everything that an index holds, and rebuild what is derived."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_index import faiss_index
+from image_index.catalog import Catalog
+from image_index.errors import ModelUnavailable
+from image_index.lock import exclusive_lock
+from image_index.models import digest_weights, locate_weights, parse_model
+from image_index.records import Stamp, Vectors
+from image_index.settings import IndexHome
+
+NORM_TOLERANCE = 0.01
+"""How far from one the length of a stored vector may be: float16 rounding makes it 0.0005 at most."""
+
+SAMPLE = 16
+"""How many stored vectors are searched for, in FAISS and exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be; what is `derived` a rebuild mends."""
+
+    subject: str
+    problem: str
+    derived: bool = False
+
+
+def verify(home: IndexHome) -> Iterator[Finding]:
+    """Yield what is wrong with the index: SQLite's own integrity, vectors, the model, and the FAISS file.
+
+    Raises `StorageError` where the catalog is too damaged to be read, `IndexNotFound` where there is none.
+    """
+    with Catalog(home.catalog) as catalog:
+        for problem in catalog.integrity_problems():
+            yield Finding("catalog", problem)
+        yield from _check_vectors(catalog)
+        yield from _check_model(catalog)
+        yield from _check_faiss(catalog, home)
+
+
+def repair(home: IndexHome) -> None:
+    """Rebuild the FAISS file from the catalog."""
+    with Catalog(home.catalog), exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
+        faiss_index.build_index(home.faiss, catalog.stamp(), catalog.vectors_after(0))
+
+
+def _check_vectors(catalog: Catalog) -> Iterator[Finding]:
+    """Check the shape and the length of every vector."""
+    stamp = catalog.stamp()
+    wrong_size = catalog.count_odd_vectors(stamp.dim)
+    if wrong_size:
+        yield Finding("vectors", f"{wrong_size} do not have {stamp.dim} dimensions")
+        return
+    lengths = [np.linalg.norm(vectors, axis=1) for _, vectors in catalog.vectors_after(0)]
+    wrong = sum(int((~(np.abs(length - 1) < NORM_TOLERANCE)).sum()) for length in lengths)  # ~ also catches NaN
+    if wrong:
+        yield Finding("vectors", f"{wrong} are not of length one")
+
+
+def _check_model(catalog: Catalog) -> Iterator[Finding]:
+    """Check that the model's weights, where they are at hand, are still those of the index."""
+    model = catalog.model
+    if model is None:
+        return
+    try:
+        weights = locate_weights(parse_model(model.name))
+    except ModelUnavailable as error:
+        yield Finding("model", str(error))
+        return
+    if weights is not None and digest_weights(weights) != model.weights_sha256:
+        yield Finding("model", f"the weights of {model.name} at {weights} are no longer those of this index")
+
+
+def _check_faiss(catalog: Catalog, home: IndexHome) -> Iterator[Finding]:
+    """Check the FAISS file byte by byte, and what it finds against an exact search of the catalog."""
+    now = catalog.stamp()
+    if not home.faiss.exists():
+        if now.count:
+            yield Finding("index.faiss", "is missing", derived=True)
+        return
+    index = faiss_index.open_index(home.faiss, now.catalog_id)
+    if index is None or not faiss_index.is_whole(home.faiss):
+        yield Finding("index.faiss", "is damaged, or of another index", derived=True)
+        return
+    missed = _missed(catalog, index, now)
+    if missed:
+        yield Finding("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", derived=True)
+
+
+def _missed(catalog: Catalog, index: faiss_index.FaissIndex, now: Stamp) -> int:
+    """Return how many of the exact top scores of sampled vectors the FAISS file does not reach."""
+    step = max(1, now.last_id // SAMPLE)
+    _, queries = catalog.vectors_of(range(1, index.stamp.last_id + 1, step))
+    count = min(10, index.stamp.count)
+    exact = [np.sort(scores)[::-1][:count] for scores in _exact_scores(catalog, queries, index.stamp.last_id)]
+    return sum(
+        int((best > index.search(query, count)[0][: len(best)] + 1e-3).sum())
+        for query, best in zip(queries, exact, strict=True)
+    )
+
+
+def _exact_scores(catalog: Catalog, queries: Vectors, last_id: int) -> Vectors:
+    """Return the scores (Q, N) of the catalog's vectors up to `last_id`."""
+    parts = [queries @ vectors[ids <= last_id].T for ids, vectors in catalog.vectors_after(0)]
+    return np.concatenate(parts, axis=1) if parts else np.zeros((len(queries), 0), np.float32)

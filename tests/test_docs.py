@@ -1,0 +1,196 @@
+"""The documents say what the program does: help, exit codes, JSON, tables, links."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from image_index import errors
+from image_index.cli.app import app
+from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
+from image_index.models import ModelListing
+from image_index.pipeline import plan_summary, summary_record
+from image_index.plan import Plan
+from image_index.present import jsonl
+from image_index.records import Counts, Failure, Hit, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
+from image_index.schema import open_database
+
+REPOSITORY = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md")
+    for path in REPOSITORY.glob(pattern)
+    if not path.name.startswith(".")
+)
+REFERENCE = REPOSITORY / "docs/reference.md"
+WORKPLACE = ("/work/", "../shared", "dev-imgidx", "/root/", "pypi.org", "huggingface.co")
+
+
+@pytest.fixture(scope="module")
+def reference() -> str:
+    """Return the reference's text."""
+    return REFERENCE.read_text(encoding="utf-8")
+
+
+def commands() -> dict[str, Any]:
+    """Return every command of the program by what is typed for it; the program itself is ``""``."""
+    found: dict[str, Any] = {"": typer.main.get_command(app)}
+    for name, command in found.copy().items():
+        found |= inner_commands(name, command)
+    return found
+
+
+def inner_commands(name: str, command: Any) -> dict[str, Any]:
+    """Return the commands below a command."""
+    found: dict[str, Any] = {}
+    for word, inner in getattr(command, "commands", {}).items():
+        path = f"{name} {word}".strip()
+        found |= {path: inner, **inner_commands(path, inner)}
+    return found
+
+
+def help_block(reference: str, command: str) -> str:
+    """Return the help of a command as the reference shows it."""
+    marker = f"<!-- help: {command} -->" if command else "<!-- help: -->"
+    return reference.partition(marker)[2].partition("<!-- end of help -->")[0]
+
+
+def test_every_command_and_option_is_in_the_reference(reference: str) -> None:
+    """No command goes undocumented, and no option of it."""
+    assert {"", "train", "search", "status", "failures", "models", "models fetch"} <= set(commands())
+    for name, command in commands().items():
+        block = help_block(reference, name)
+        assert block, name
+        for option in (option for parameter in command.params for option in parameter.opts):
+            assert not option.startswith("-") or option in block, f"{name} {option}"
+
+
+def test_the_help_blocks_are_what_help_prints() -> None:
+    """What the reference shows is what a user sees; `make docs` refreshes it."""
+    tool = [sys.executable, str(REPOSITORY / "tools/write_reference.py"), "--check"]
+    done = subprocess.run(tool, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/reference.md"])
+def test_every_exit_code_is_documented(document: str) -> None:
+    """The table of exit codes knows the outcomes and every error's code."""
+    codes = {0, 1, 3} | {error.exit_code for error in all_errors() if error is not errors.Interrupted}
+    text = (REPOSITORY / document).read_text(encoding="utf-8").partition("## Exit codes")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (\S+) \|", text, re.MULTILINE)[1:] == [*map(str, sorted(codes)), "128+N"]
+
+
+def all_errors() -> list[type[errors.ImgidxError]]:
+    """Return every class of the error tree."""
+    tree = [errors.ImgidxError]
+    for error in tree:
+        tree += error.__subclasses__()
+    return tree
+
+
+def printed_objects() -> dict[str, str]:
+    """Return a line of each kind of JSON that the program prints."""
+    failure = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
+    summary = summary_record(Summary())
+    run = {"started_at_s": 1, "ended_at_s": 1, "outcome": "done", **summary}
+    preview = {"dry_run": True, "to_embed": 0, **summary_record(plan_summary(Plan()))}
+    listing = ModelListing("starter", "bundled", 512, 33, "", "")
+    return {
+        "hit": jsonl.hit_line(Hit(1, 0.5, b"/a.png", 1)),
+        "summary": jsonl.record_line(summary),
+        "preview": jsonl.record_line(preview),
+        "status": jsonl.status_line(Counts(0, 0, 0), [Root(b"/a", 1, None)], None, 0, run),
+        "failure": jsonl.known_failure_line(failure),
+        "model": jsonl.record_line(asdict(listing)),
+    }
+
+
+@pytest.mark.parametrize("kind", printed_objects())
+def test_the_examples_of_json_have_the_keys_that_are_printed(reference: str, kind: str) -> None:
+    """Keys are pinned by the reference, in their order, at every depth."""
+    example = reference.partition(f"<!-- json: {kind} -->\n```json\n")[2].partition("\n```")[0]
+    assert list(keys(json.loads(example))) == list(keys(json.loads(printed_objects()[kind])))
+
+
+def keys(value: Any, above: str = "") -> Iterator[str]:
+    """Yield the path of every key."""
+    if isinstance(value, list):
+        for item in value:
+            yield from keys(item, f"{above}[]")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield f"{above}.{key}"
+            yield from keys(inner, f"{above}.{key}")
+
+
+def test_every_table_and_column_of_the_catalog_is_in_the_reference(reference: str, tmp_path: Path) -> None:
+    """The index format is documented down to the columns."""
+    open_database(tmp_path / "catalog.sqlite3", write=True).close()
+    connection = sqlite3.connect(tmp_path / "catalog.sqlite3")
+    names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    tables = [name for (name,) in connection.execute(names)]
+    assert tables
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", reference, re.MULTILINE))
+    for table in tables:
+        for column in connection.execute(f"PRAGMA table_info({table})").fetchall():
+            assert f"`{column[1]}`" in rows[table], f"{table}.{column[1]}"
+    connection.close()
+
+
+def test_every_module_is_on_the_map() -> None:
+    """The architecture knows every module, and no other."""
+    table = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8").partition("| module |")[2]
+    cells = re.findall(r"^\| (`[^|]*`) \|", table.partition("\n## ")[0], re.MULTILINE)
+    package = REPOSITORY / "image_index"
+    modules = {path.stem for path in package.glob("[a-z]*.py")}
+    modules |= {f"present/{path.stem}" for path in package.glob("present/[a-z]*.py")} | {"cli/"}
+    assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == modules
+
+
+def test_the_trailer_of_the_faiss_file_is_documented(reference: str) -> None:
+    """The stamp's keys stand in the index format."""
+    trailer = reference.partition("### index.faiss")[2]
+    assert all(f"`{name}`" in trailer for name in Stamp.__dataclass_fields__)
+
+
+def test_every_extension_is_documented(reference: str) -> None:
+    """The lists of extensions are those of the scan."""
+    text = reference.partition("## Which files are taken")[2].partition("A root that")[0]
+    assert set(re.findall(r"\.[a-z0-9]+(?=[ `\n])", text)) == {
+        extension.decode() for extension in PICTURE_EXTENSIONS | RAW_EXTENSIONS
+    }
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_links_lead_somewhere(path: Path) -> None:
+    """Every relative link resolves, and every fragment is a heading."""
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        file, _, fragment = target.partition("#")
+        goal = path.parent / file if file else path
+        assert goal.exists(), target
+        if fragment:
+            assert fragment in headings(goal), target
+
+
+def headings(path: Path) -> set[str]:
+    """Return the fragments of a document's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_no_document_names_a_workplace(path: Path) -> None:
+    """A stranger has none of the paths and mirrors of whoever wrote this."""
+    text = path.read_text(encoding="utf-8")
+    assert not [name for name in WORKPLACE if name in text]

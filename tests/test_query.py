@@ -1,0 +1,156 @@
+"""Queries to vectors, with a spawned child that runs a fake model where one is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from image_index.catalog import Catalog
+from image_index.child import Child
+from image_index.engine import Engine
+from image_index.errors import DecodeError, IndexMismatch, ModelUnavailable, UsageError
+from image_index.models import digest_weights, locate_weights, parse_model
+from image_index.paths import resolve
+from image_index.query import picture_vector, text_vector
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts
+from image_index.settings import IndexHome
+from tests import fake_models
+
+pytestmark = pytest.mark.timeout(60)
+
+ENGINE = Engine("cpu", loader=fake_models.load)
+
+
+def starter_facts() -> ModelFacts:
+    """Return what the fake model says of itself when it stands for the starter."""
+    weights = locate_weights(parse_model("starter"))
+    assert weights
+    return replace(fake_models.FACTS, name="starter", weights_sha256=digest_weights(weights))
+
+
+class Index:
+    """An index with one picture, whose stored vector no model would give."""
+
+    stored = (0.0, 0.6, 0.8)
+
+    def __init__(self, directory: Path) -> None:
+        self.home = IndexHome(directory / "index")
+        self.picture = directory / "red.png"
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(self.picture)
+        self.home.create()
+        self.catalog = Catalog(self.home.catalog, write=True)
+        self.catalog.set_model(starter_facts())
+        status = self.picture.stat()
+        file = ImageFile(resolve(self.picture), status.st_size, status.st_mtime_ns)
+        image = EmbeddedImage(file, bytes(32), status.st_mtime_ns, 8, 8, "png")
+        self.catalog.record(EmbeddedBatch((image,), np.array([self.stored], np.float32)))
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    """Give an index of the fake model."""
+    made = Index(tmp_path)
+    with made.catalog:
+        yield made
+
+
+@pytest.fixture
+def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make starting a child an error."""
+
+    def refuse(*_: object) -> Child:
+        raise AssertionError("a child was started")
+
+    monkeypatch.setattr(Child, "start", refuse)
+
+
+@pytest.mark.usefixtures("no_children")
+def test_a_picture_of_the_index_costs_no_child(index: Index) -> None:
+    """Its stored vector is the query."""
+    vector = picture_vector(index.catalog, index.home, resolve(index.picture), ENGINE)
+    np.testing.assert_allclose(vector, index.stored, atol=1e-3)
+
+
+def test_a_picture_that_changed_since_it_was_indexed_is_embedded(index: Index) -> None:
+    """The query is what the file shows now."""
+    Image.new("RGB", (9, 9), (0, 0, 200)).save(index.picture)
+    vector = picture_vector(index.catalog, index.home, resolve(index.picture), ENGINE)
+    np.testing.assert_allclose(vector, (0, 0, 1), atol=1e-3)
+
+
+def test_a_picture_outside_the_index_is_embedded_and_not_stored(index: Index, tmp_path: Path) -> None:
+    """Searching by a picture changes no index."""
+    other = tmp_path / "green.png"
+    Image.new("RGB", (8, 8), (0, 200, 0)).save(other)
+    vector = picture_vector(index.catalog, index.home, resolve(other), ENGINE)
+    np.testing.assert_allclose(vector, (0, 1, 0), atol=1e-3)
+    assert index.catalog.counts().images == 1
+
+
+def test_a_text_is_encoded_by_a_child(index: Index) -> None:
+    """The vector is the one the child's model gives for that very text."""
+    assert text_vector(index.catalog, index.home, "  a red car ", ENGINE).tolist() == [len("  a red car "), 0, 0]
+
+
+@pytest.mark.usefixtures("no_children")
+@pytest.mark.parametrize("text", ["", " ", "\t\n", "\u3000"])
+def test_a_query_of_nothing_is_wrong_use(index: Index, text: str) -> None:
+    """An empty text is not sent to a model; the message shows what a query looks like."""
+    with pytest.raises(UsageError, match="for example: imgidx search"):
+        text_vector(index.catalog, index.home, text, ENGINE)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut"], ids=["empty", "text", "cut JPEG"])
+def test_a_file_that_is_not_a_picture_is_an_error_that_names_it(index: Index, tmp_path: Path, content: bytes) -> None:
+    """The decoder's reason reaches the user."""
+    path = tmp_path / "not a picture.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DecodeError, match=r"cannot use .*not a picture\.jpg as a query: ."):
+        picture_vector(index.catalog, index.home, resolve(path), ENGINE)
+
+
+def test_a_directory_is_not_a_picture(index: Index, tmp_path: Path) -> None:
+    """A directory given by mistake is said to be no file."""
+    with pytest.raises(DecodeError, match="not a regular file"):
+        picture_vector(index.catalog, index.home, resolve(tmp_path), ENGINE)
+
+
+@pytest.mark.usefixtures("no_children")
+def test_a_picture_that_is_not_there_is_wrong_use(index: Index, tmp_path: Path) -> None:
+    """A file that cannot be found costs no child, and its name is shown without control characters."""
+    with pytest.raises(UsageError, match=r"cannot read .*/a\\nb\.jpg: No such file"):
+        picture_vector(index.catalog, index.home, os.fsencode(tmp_path / "a\nb.jpg"), ENGINE)
+
+
+def test_a_picture_that_kills_its_child_is_an_error_not_a_hang(index: Index, tmp_path: Path) -> None:
+    """A deadly query ends like any other that cannot be used."""
+    path = tmp_path / "dies-SIGKILL.png"
+    path.write_bytes(index.picture.read_bytes())
+    with pytest.raises(DecodeError, match="killed by SIGKILL"):
+        picture_vector(index.catalog, index.home, resolve(path), ENGINE)
+
+
+@pytest.mark.parametrize("changes", [{"weights_sha256": "1" * 64}, {"config": '{"embed_dim": 4}'}], ids=str)
+def test_a_model_whose_files_changed_is_refused(index: Index, tmp_path: Path, changes: dict[str, str]) -> None:
+    """Vectors of a model that is no longer the index's are compared with nothing."""
+    index.catalog.set_model(replace(starter_facts(), **changes))  # type: ignore[arg-type]
+    with pytest.raises(IndexMismatch, match="the model starter is no longer the one this index was made with"):
+        text_vector(index.catalog, index.home, "a red car", ENGINE)
+    other = tmp_path / "green.png"
+    Image.new("RGB", (8, 8), (0, 200, 0)).save(other)
+    with pytest.raises(IndexMismatch):
+        picture_vector(index.catalog, index.home, resolve(other), ENGINE)
+
+
+@pytest.mark.usefixtures("no_children")
+def test_a_model_that_is_gone_is_known_before_a_child_starts(index: Index, tmp_path: Path) -> None:
+    """The index names its model, and where its files were."""
+    index.catalog.set_model(replace(starter_facts(), name=f"local-dir:{tmp_path}/gone"))
+    with pytest.raises(ModelUnavailable, match="/gone"):
+        text_vector(index.catalog, index.home, "a red car", ENGINE)

@@ -1,0 +1,248 @@
+"""Search, against every vector compared with the query in numpy."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from image_index.catalog import Catalog
+from image_index.errors import StorageError
+from image_index.faiss_index import build_index
+from image_index.paths import below
+from image_index.records import EmbeddedBatch, Hit, Match, Vectors
+from image_index.search import SearchOptions, search
+from image_index.settings import IndexHome
+from tests.examples import batch, embedded_image, facts, image_file
+
+DIRECTORIES = (b"/p", b"/p/in", b"/p/inn", b"/q")
+WHOLE = st.integers(-2, 2)
+"""Vectors of small whole numbers: every score is exact in float32, and many are equal."""
+VECTORS = st.lists(WHOLE, min_size=3, max_size=3)
+
+
+@dataclass
+class Library:
+    """A catalog, and the same again in a dictionary."""
+
+    home: IndexHome
+    catalog: Catalog
+    pictures: dict[bytes, tuple[int, list[float]]] = field(default_factory=dict)
+
+    def add(self, vectors: dict[bytes, list[int]]) -> None:
+        """Store pictures; those there already are changed."""
+        self.catalog.record(batch(vectors))
+        for path, vector in vectors.items():
+            image = self.catalog.image_at(path)
+            assert image is not None
+            self.pictures[path] = (image.id, [float(value) for value in vector])
+
+    def lose(self, paths: set[bytes]) -> None:
+        """Mark pictures missing."""
+        there = paths & self.pictures.keys()
+        self.catalog.mark_missing(image for path in there if (image := self.catalog.image_at(path)))
+        for path in there:
+            del self.pictures[path]
+
+    def build(self) -> None:
+        """Write the FAISS file."""
+        build_index(self.home.faiss, self.catalog.stamp(), self.catalog.vectors_after(0))
+
+    def expected(self, query: list[int], options: SearchOptions) -> list[Hit]:
+        """Return the hits of a search through the dictionary."""
+        scored = []
+        for path, (image_id, vector) in self.pictures.items():
+            score = sum(a * b for a, b in zip(vector, query, strict=True))
+            under = options.under
+            if score >= options.min_score and (under is None or path == under or path.startswith(below(under))):
+                scored.append((-score, image_id, path))
+        best = sorted(scored)[: options.limit]
+        return [Hit(rank, -score, path, image_id) for rank, (score, image_id, path) in enumerate(best, 1)]
+
+
+@pytest.fixture
+def library() -> Iterator[Library]:
+    """Give an empty library."""
+    with tempfile.TemporaryDirectory() as temporary:
+        home = IndexHome(Path(temporary))
+        with Catalog(home.catalog, write=True) as catalog:
+            catalog.set_model(facts(3))
+            yield Library(home, catalog)
+
+
+def paths(count: int) -> list[bytes]:
+    """Return paths in several directories."""
+    return [b"%b/%d" % (DIRECTORIES[number % 4], number) for number in range(count)]
+
+
+PICTURES = st.dictionaries(st.sampled_from(paths(30)), VECTORS, max_size=30)
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> SearchOptions:
+    """Return how to search."""
+    return SearchOptions(
+        limit=draw(st.none() | st.integers(0, 40)),
+        under=draw(st.sampled_from([None, *DIRECTORIES, b"/", b"/p/in/1", b"/nothing"])),
+        min_score=draw(st.sampled_from([-100.0, -100.0, 0.0, 1.0, 4.0])),
+    )
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    PICTURES,
+    st.booleans(),
+    st.sets(st.sampled_from(paths(30))),
+    PICTURES,
+    st.sets(st.sampled_from(paths(30)), max_size=8),
+    VECTORS,
+    st.lists(searches(), min_size=3, max_size=3),
+)
+def test_search_agrees_with_brute_force(
+    library: Library,
+    before: dict[bytes, list[int]],
+    build: bool,
+    lost: set[bytes],
+    after: dict[bytes, list[int]],
+    lost_after: set[bytes],
+    query: list[int],
+    options: list[SearchOptions],
+) -> None:
+    """Whatever changed since the FAISS file was built, or if there is none, the hits are exactly the best there are."""
+    library.lose(set(paths(30)))
+    library.home.faiss.unlink(missing_ok=True)
+    library.add(before)
+    library.lose(lost)
+    if build:
+        library.build()
+    library.add(after)
+    library.lose(lost_after)
+    for option in options:
+        hits = search(library.catalog, library.home, np.array(query, np.float32), option)
+        assert hits == library.expected(query, option)
+
+
+def unit_vectors(count: int, dim: int, seed: int) -> Vectors:
+    """Return unit vectors, every third of them a copy of the first."""
+    vectors = np.random.default_rng(seed).standard_normal((count, dim))
+    vectors[::3] = vectors[0]
+    unit: NDArray[np.float16] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    return unit.astype(np.float32)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 80), st.sampled_from([3, 64, 100, 512]), st.integers(0, 2**16), st.integers(0, 80))
+def test_best_hits_are_a_prefix_of_more_hits(library: Library, count: int, dim: int, seed: int, built: int) -> None:
+    """Asking for one hit more adds one and changes none, copies of one picture and real-valued scores included."""
+    vectors = unit_vectors(count, dim, seed)
+    query = vectors[0] if seed % 2 else unit_vectors(1, dim, seed + 1)[0]
+    with tempfile.TemporaryDirectory() as temporary:
+        home = IndexHome(Path(temporary))
+        with Catalog(home.catalog, write=True) as catalog:
+            catalog.set_model(facts(dim))
+            images = [embedded_image(image_file(b"/%d" % number)) for number in range(count)]
+            for part in (slice(0, built), slice(built, None)):
+                catalog.record(EmbeddedBatch(tuple(images[part]), vectors[part]))
+                if part.start == 0:
+                    build_index(home.faiss, catalog.stamp(), catalog.vectors_after(0))
+            hits = search(catalog, home, query, SearchOptions(limit=None))
+            exact = {b"/%d" % i: score for i, score in enumerate(vectors.astype(np.float64) @ query.astype(np.float64))}
+            np.testing.assert_allclose([hit.score for hit in hits], sorted(exact.values(), reverse=True), atol=1e-6)
+            np.testing.assert_allclose([exact[hit.path] for hit in hits], [hit.score for hit in hits], atol=1e-6)
+            assert [hit.rank for hit in hits] == list(range(1, count + 1))
+            assert len({hit.image_id for hit in hits}) == count
+            assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.image_id))
+            for limit in {1, 2, count // 3, count // 2, count - 1} - {0}:
+                assert search(catalog, home, query, SearchOptions(limit=limit)) == hits[:limit]
+
+
+def test_copies_of_one_picture_come_in_the_order_of_their_ids(library: Library) -> None:
+    """More equal scores than hits wanted: the oldest are shown, in the FAISS file and out of it."""
+    library.add({b"/%03d" % number: [1, 1, 0] for number in range(200)})
+    library.build()
+    library.add({b"/%03d" % number: [1, 1, 0] for number in range(200, 300)})
+    hits = search(library.catalog, library.home, np.array([1, 1, 0], np.float32), SearchOptions(limit=3))
+    assert [hit.path for hit in hits] == [b"/000", b"/001", b"/002"]
+
+
+def test_missing_pictures_take_no_places(library: Library) -> None:
+    """A hundred better ones that are gone do not hide the one that is there."""
+    gone = {b"/gone/%d" % number: [2, 2, 2] for number in range(100)}
+    library.add({**gone, b"/there": [1, 0, 0]})
+    library.build()
+    library.lose(set(gone))
+    hits = search(library.catalog, library.home, np.array([1, 1, 1], np.float32), SearchOptions(limit=1))
+    assert [hit.path for hit in hits] == [b"/there"]
+    library.lose({b"/there"})
+    for limit in (1, None):
+        assert search(library.catalog, library.home, np.array([1, 1, 1], np.float32), SearchOptions(limit)) == []
+
+
+def test_moved_picture_is_found_where_it_is(library: Library) -> None:
+    """Paths come from the catalog: the FAISS file need not be rebuilt for a move."""
+    library.add({b"/p/1": [1, 0, 0]})
+    library.build()
+    image = library.catalog.image_at(b"/p/1")
+    assert image is not None
+    library.catalog.move([Match(image_file(b"/q/1"), image)])
+    query = np.array([1, 0, 0], np.float32)
+    for under, found in ((None, [b"/q/1"]), (b"/q", [b"/q/1"]), (b"/p", [])):
+        hits = search(library.catalog, library.home, query, SearchOptions(under=under))
+        assert [hit.path for hit in hits] == found
+
+
+def test_high_minimum_score_does_not_look_at_every_picture(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits are cut off where they get too bad: FAISS is asked for no more than without a minimum."""
+    library.add({b"/%d" % number: [number % 5 - 2, 0, 1] for number in range(500)})
+    library.build()
+    looked_up: list[list[int]] = []
+    present_paths = library.catalog.present_paths
+
+    def watched(ids: Iterable[int]) -> dict[int, bytes]:
+        looked_up.append(list(ids))
+        return present_paths(looked_up[-1])
+
+    monkeypatch.setattr(library.catalog, "present_paths", watched)
+    query = np.array([0.5, 0.25, 0.125], np.float32)
+    for minimum in (-100.0, 100.0):
+        search(library.catalog, library.home, query, SearchOptions(limit=10, min_score=minimum))
+    half = len(looked_up) // 2
+    assert looked_up[:half] == looked_up[half:] != []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage", b"x" * 5000])
+def test_search_without_a_usable_faiss_file_says_so_and_is_right(
+    library: Library, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The catalog alone is enough."""
+    library.add({b"/a": [1, 0, 0], b"/b": [0, 1, 0]})
+    if content is not None:
+        library.home.faiss.write_bytes(content)
+    caplog.set_level("INFO")
+    hits = search(library.catalog, library.home, np.array([0, 1, 0], np.float32), SearchOptions(limit=1))
+    assert [hit.path for hit in hits] == [b"/b"]
+    assert ["index.faiss" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_search_in_an_empty_index_finds_nothing_and_says_nothing(
+    library: Library, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is nothing to warn of."""
+    caplog.set_level("INFO")
+    assert search(library.catalog, library.home, np.ones(3, np.float32), SearchOptions()) == []
+    assert caplog.records == []
+
+
+def test_damaged_catalog_is_an_error_not_an_empty_answer(library: Library) -> None:
+    """Nothing found and cannot look are not the same."""
+    library.add({b"/a": [1, 0, 0]})
+    library.catalog._connection.execute("DROP TABLE vectors")
+    with pytest.raises(StorageError):
+        search(library.catalog, library.home, np.ones(3, np.float32), SearchOptions())
