@@ -24,12 +24,17 @@ QueryVector = NDArray[np.float32]
 
 def text_vector(catalog: Catalog, home: IndexHome, text: str, engine: Engine) -> QueryVector:
     """Return the vector of `text` by the index's model; raise `UsageError` for a text of nothing but space."""
-    if not text.strip():
-        raise UsageError("the query is empty; describe what the picture shows, for example: imgidx search 'a red car'")
+    check_text(text)
     with _one_child(home, engine) as pool:
         vector: QueryVector = pool.encode_texts([text])[0]
         _check(catalog, pool)
     return vector
+
+
+def check_text(text: str) -> None:
+    """Raise `UsageError` for a text of nothing but space."""
+    if not text.strip():
+        raise UsageError("the query is empty; describe what the picture shows, for example: imgidx search 'a red car'")
 
 
 def picture_vector(catalog: Catalog, home: IndexHome, path: bytes, engine: Engine) -> QueryVector:

@@ -25,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How many hits, below which directory, and how good at least; `limit` None means all."""
+    """How many hits, below which directory, and how good at least; `limit` None means all.
+
+    A `min_score` of -1, the least a cosine can be, means all too: float16 vectors may be a little longer than 1.
+    """
 
     limit: int | None = 10
     under: bytes | None = None
@@ -55,7 +58,7 @@ def search(catalog: Catalog, home: IndexHome, query: Vectors, options: SearchOpt
         old_scores, old = index.search(query, asked, among) if index else (np.empty(0), np.empty(0, np.int64))
         hits = _hits(catalog, query, np.concatenate([old, newer]))
         if len(old) < asked or (len(hits) >= wanted and old_scores[-1] < hits[wanted - 1].score - FAISS_ERROR):
-            return [hit for hit in hits[:wanted] if hit.score >= options.min_score]
+            return [hit for hit in hits[:wanted] if options.min_score <= max(hit.score, -1.0)]
         asked *= 4  # missing pictures took places, or what comes next may be as good: ask for more
 
 

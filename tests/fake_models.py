@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -28,6 +30,15 @@ RED = (255, 0, 0)
 
 FIRST_TRY = "FAKE_MODEL_FIRST_TRY"
 """Environment variable with the path of a file that marks that a load was tried."""
+
+PAUSE_S = "FAKE_MODEL_PAUSE_S"
+"""Environment variable with the seconds that reading any picture takes."""
+
+JOURNAL = "FAKE_MODEL_JOURNAL"
+"""Environment variable with the path of a file that grows by one byte for each picture embedded."""
+
+EATEN_BYTES = 256 << 20
+"""How much more a picture that eats memory may have before its child has none left."""
 
 
 class Unpicklable(Exception):
@@ -55,16 +66,20 @@ class FakeEncoder:
             os.kill(os.getpid(), signal.SIGKILL)
         means += 1e-3
         vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
+        if JOURNAL in os.environ:
+            with open(os.environ[JOURNAL], "ab", buffering=0) as journal:
+                journal.write(b"." * len(means))
         return vectors
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Return a vector (N, 3) that tells the length of each text, and what the environment says."""
-        if "deadly" in texts:
-            os.kill(os.getpid(), signal.SIGKILL)
+        """Return a vector (N, 3) that tells the length of each text; some texts do harm, one asks for threads."""
         if "unpicklable" in texts:
             raise Unpicklable
-        threads = int(os.environ["OMP_NUM_THREADS"])
-        return np.array([[len(text), threads, "HF_HUB_OFFLINE" in os.environ] for text in texts], np.float32)
+        if "deadly" in texts:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "threads" in texts:
+            return np.array([[int(os.environ["OMP_NUM_THREADS"]), "HF_HUB_OFFLINE" in os.environ, 0]], np.float32)
+        return np.array([[len(text), 0, 0] for text in texts], np.float32)
 
     def memory_bytes(self) -> int:
         """Pretend to grow by a megabyte a batch."""
@@ -77,16 +92,30 @@ _read_file = decode.read_file
 def _read_or_harm(path: bytes) -> decode.FileContent:
     """Do what the file's name says, then read it."""
     name = os.path.basename(path).decode(errors="replace")
+    time.sleep(float(os.environ.get(PAUSE_S, "0")))
     if name.startswith("dies-"):
         os.kill(os.getpid(), signal.Signals[re.split("[-.]", name)[1]])
         time.sleep(60)
     if name.startswith("hangs"):
         time.sleep(600)
+    if name.startswith("eats"):
+        _eat_memory()
     if name.startswith("raises-unpicklable"):
         raise Unpicklable
     if name.startswith("slow"):
         time.sleep(0.2)
     return _read_file(path)
+
+
+def _eat_memory() -> None:
+    """Take memory until there is no more; the limit stays, so that whatever comes next has to live with it."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "linux":
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + EATEN_BYTES, resource.RLIM_INFINITY))
+    eaten = []
+    while True:
+        eaten.append(bytearray(16 << 20))
 
 
 def load(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
@@ -118,4 +147,10 @@ def load_and_die(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncod
 def load_and_hang(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
     """Never come back."""
     time.sleep(600)
+    raise AssertionError
+
+
+def load_and_kill_all(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+    """Kill the whole process group, the parent included."""
+    os.killpg(0, signal.SIGKILL)
     raise AssertionError

@@ -163,7 +163,7 @@ def test_message_that_cannot_be_pickled_leaves_the_channel_whole(pair: Pair) -> 
 def test_threads_do_not_mix_their_messages(pair: Pair) -> None:
     """A log line of another thread never stands in the middle of a result."""
     ours, theirs = pair
-    messages = [bytes([number]) * 300_000 for number in range(6)]
+    messages = [bytes([number]) * BUFFER_BYTES for number in range(8)]
     threads = [threading.Thread(target=ours.send, args=(message,)) for message in messages]
     for thread in threads:
         thread.start()

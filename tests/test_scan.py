@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from image_index.errors import UsageError
@@ -321,7 +321,11 @@ def kept_by_git(repository: Path) -> list[str]:
 
 
 @settings(max_examples=80)
-@given(st.tuples(PATTERN_LISTS, PATTERN_LISTS, PATTERN_LISTS))
+@given(contents=st.tuples(PATTERN_LISTS, PATTERN_LISTS, PATTERN_LISTS))
+@example(contents=(["*.jpg"], ["!b/"], []))  # a directory taken back takes back nothing in it
+@example(contents=(["a/**", "!a/f.jpg", "!b/**"], [], []))  # what lies in a directory is not the directory
+@example(contents=(["*", "!*/", "!f.jpg"], ["f.jpg"], ["!f.jpg"]))
+@example(contents=(["/*", "!/a/", "x*/f.jpg"], ["/*/", "!/b"], ["**/a/"]))
 def test_ignore_files_mean_what_git_means(repository: Path, contents: tuple[list[str], ...]) -> None:
     """Whatever stands in nested ignore files, `git check-ignore` ignores the same pictures."""
     for directory, lines in zip(("", "a", "a/b"), contents, strict=True):

@@ -55,11 +55,14 @@ def search(
     from image_index.catalog import Catalog
     from image_index.paths import resolve
     from image_index.present import jsonl, text
+    from image_index.query import check_text
     from image_index.search import SearchOptions
     from image_index.search import search as find
 
-    if (query is None) == (image is None) or (query is not None and not query.strip()):
+    if (query is None) == (image is None):
         raise UsageError('search takes a text or --image FILE, one of them: imgidx search "a red car"')
+    if query is not None:
+        check_text(query)
     setup = common(index, quiet=quiet, verbose=verbose)
     options = SearchOptions(number, resolve(under) if under else None, min_score)
     with Catalog(setup.home.catalog) as catalog:
