@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from image_index.errors import StorageError
 from image_index.paths import below, path_range
 from image_index.records import (
     Counts,
@@ -145,12 +146,12 @@ class CatalogReader:
             parameters,
         )
         while rows := list(islice(cursor, chunk)):
-            yield _to_arrays(rows)
+            yield self._arrays(rows)
 
     def vectors_of(self, ids: Sequence[int]) -> tuple[Ids, Vectors]:
         """Return the ids among `ids` that exist, with their float32 vectors."""
         query = "SELECT image_id, vector FROM vectors WHERE image_id = ?"
-        return _to_arrays([row for row in (self._one(query, (image_id,)) for image_id in ids) if row])
+        return self._arrays([row for row in (self._one(query, (image_id,)) for image_id in ids) if row])
 
     def ids_under(self, directory: bytes) -> Ids:
         """Return the ids of the images at or inside `directory`."""
@@ -163,11 +164,24 @@ class CatalogReader:
         found = ((image_id, self._one(query, (image_id,))) for image_id in ids)
         return {image_id: row[0] for image_id, row in found if row}
 
+    def _arrays(self, rows: list[tuple[int, bytes]]) -> tuple[Ids, Vectors]:
+        """Return the ids (n,) and float32 vectors (n, D) of (id, float16 blob) rows."""
+        if len({len(row[1]) for row in rows}) > 1:
+            raise StorageError(
+                f"the catalog {self._path} is damaged (its vectors differ in length); restore it from a backup"
+            )
+        ids = np.array([row[0] for row in rows], dtype=np.int64)
+        flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
+        return ids, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32)
+
     # Checks and copies
 
     def integrity_problems(self) -> Iterator[str]:
-        """Yield what SQLite finds wrong with the file, and images without vector or the other way round."""
-        yield from (row[0] for row in self._rows("PRAGMA integrity_check") if row[0] != "ok")
+        """Yield what SQLite finds wrong with the file, or else images without vector and the other way round."""
+        damage = [row[0] for row in self._rows("PRAGMA integrity_check") if row[0] != "ok"]
+        yield from damage
+        if damage:
+            return
         lonely = "SELECT count(*) FROM images WHERE id NOT IN (SELECT image_id FROM vectors)"
         orphans = "SELECT count(*) FROM vectors WHERE image_id NOT IN (SELECT id FROM images)"
         for sql, what in ((lonely, "images have no vector"), (orphans, "vectors have no image")):
@@ -186,7 +200,7 @@ class CatalogReader:
 
     def copy_to(self, path: Path) -> None:
         """Write a consistent copy of the catalog to a new file at `path`, whoever writes to it meanwhile."""
-        with storage_errors(path):
+        with storage_errors(self._path):
             copy_database(self._connection, path)
 
     # Status
@@ -203,10 +217,3 @@ class CatalogReader:
         """Return the newest run: `started_at_s`, `ended_at_s`, `outcome`, and the keys of its summary."""
         row = self._one("SELECT started_at_s, ended_at_s, outcome, summary FROM runs ORDER BY id DESC")
         return row and {"started_at_s": row[0], "ended_at_s": row[1], "outcome": row[2], **json.loads(row[3])}
-
-
-def _to_arrays(rows: list[tuple[int, bytes]]) -> tuple[Ids, Vectors]:
-    """Return the ids (n,) and float32 vectors (n, D) of (id, float16 blob) rows."""
-    ids = np.array([row[0] for row in rows], dtype=np.int64)
-    flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
-    return ids, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32)

@@ -101,7 +101,7 @@ def decode(content: FileContent, preprocess: Preprocess, max_pixels: int | None)
     try:
         # Pillow warns of damaged metadata. Not thread-safe, but a race could only let a warning out, or swallow one.
         with warnings.catch_warnings(action="ignore"):
-            _prepare_pillow()
+            prepare()
             if os.path.splitext(content.file.path)[1].lower() in RAW_EXTENSIONS:
                 return _decode_raw(content.data, preprocess, max_pixels)
             return _picture(_load(content.data, max_pixels), preprocess)
@@ -112,7 +112,8 @@ def decode(content: FileContent, preprocess: Preprocess, max_pixels: int | None)
 
 
 @cache
-def _prepare_pillow() -> None:
+def prepare() -> None:
+    """Load what decoding needs; a child does so before its first picture."""
     import pillow_heif
 
     pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)

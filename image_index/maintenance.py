@@ -5,7 +5,9 @@ Nothing else ever deletes what is known of a picture.
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from image_index.catalog import Catalog
@@ -22,7 +24,7 @@ def forget(home: IndexHome, paths: tuple[bytes, ...], *, dry_run: bool = False) 
     """
     with Catalog(home.catalog) as catalog:
         unknown = [path for path in paths if not catalog.knows(path)]
-        count = sum(len(catalog.ids_under(path)) for path in paths)
+        count = len({image_id for path in paths for image_id in catalog.ids_under(path).tolist()})
     if unknown:
         raise UsageError(f"the index knows nothing of {printable(unknown[0])}; imgidx status lists its roots")
     if not dry_run:
@@ -44,19 +46,29 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
     """Copy the index to a new index home at `destination`; a train may run meanwhile. Return the copy's home.
 
     The copy is consistent, of one moment, and can be used at once with --index. Raises `UsageError` where
-    `destination` already holds something.
+    `destination` already holds something, and `StorageError`, leaving no half copy, where the disk refuses.
     """
     copy = IndexHome(destination.absolute())
-    if destination.exists() and any(destination.iterdir()):
-        raise UsageError(f"{destination} is not empty; name a new directory for the backup")
+    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
+        raise UsageError(f"{destination} is not an empty directory; name a new directory for the backup")
+    draft = copy.path / "catalog.tmp"
     with Catalog(home.catalog) as catalog:
         copy.create()
         try:
-            if home.faiss.exists():  # before the catalog: a FAISS file may be older than its catalog, never newer
-                shutil.copy(home.faiss, copy.faiss)
-            draft = copy.path / "catalog.tmp"
+            _copy_faiss(home.faiss, copy.faiss)  # first: a FAISS file may be older than its catalog, never newer
             catalog.copy_to(draft)
             draft.rename(copy.catalog)
-        except OSError as error:
-            raise StorageError(f"cannot write the backup {destination}: {error.strerror}") from error
+        except (OSError, StorageError) as error:
+            for path in (draft, copy.faiss):
+                path.unlink(missing_ok=True)
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise StorageError(f"cannot write the backup {destination}: {cause}") from error
     return copy
+
+
+def _copy_faiss(source: Path, destination: Path) -> None:
+    """Copy a FAISS file, where there is one, to a new file that only its owner can read."""
+    with suppress(FileNotFoundError), source.open("rb") as file:
+        descriptor = os.open(destination, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(descriptor, "wb") as copy:
+            shutil.copyfileobj(file, copy)

@@ -33,6 +33,7 @@ from image_index.messages import (
 )
 from image_index.records import Batch, EmbeddedBatch, Failure, ModelFacts, Stage, Vectors
 from image_index.work_queue import WorkQueue
+from image_index.worker import OUT_OF_MEMORY
 
 FAILED_STARTS = 3
 """So many children in a row that die before they are ready: their place is given up."""
@@ -276,6 +277,8 @@ def _given_up(failure: Failure | None) -> Iterator[EmbeddedBatch]:
 
 def cause_of_death(exit_code: int | None) -> str:
     """Say in words how a process ended."""
+    if exit_code == OUT_OF_MEMORY:
+        return "the child ran out of memory"
     if exit_code is None or exit_code >= 0:
         return f"the child left with exit code {exit_code}"
     name = signal.Signals(-exit_code).name

@@ -158,10 +158,16 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def copy_database(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy the database of `connection` to a new private file at `path`, with SQLite's online backup."""
+    """Copy the database of `connection` to a new private file at `path`, with SQLite's online backup.
+
+    Raises sqlite3's `DatabaseError` where the copy is not sound: a damaged copy must not take a good one's place.
+    """
     _create_private(path)
     copy = sqlite3.connect(path)
     try:
         connection.backup(copy, pages=4096)
+        problem = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise sqlite3.DatabaseError(problem)
     finally:
         copy.close()

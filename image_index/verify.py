@@ -9,7 +9,7 @@ import numpy as np
 
 from image_index import faiss_index
 from image_index.catalog import Catalog
-from image_index.errors import ModelUnavailable
+from image_index.errors import ModelUnavailable, UsageError
 from image_index.lock import exclusive_lock
 from image_index.models import digest_weights, locate_weights, parse_model
 from image_index.records import Stamp, Vectors
@@ -37,11 +37,14 @@ def verify(home: IndexHome) -> Iterator[Finding]:
     Raises `StorageError` where the catalog is too damaged to be read, `IndexNotFound` where there is none.
     """
     with Catalog(home.catalog) as catalog:
-        for problem in catalog.integrity_problems():
-            yield Finding("catalog", problem)
-        yield from _check_vectors(catalog)
+        damage = [Finding("catalog", problem) for problem in catalog.integrity_problems()]
+        yield from damage
+        if damage:  # whatever else is asked of it may be answered wrongly
+            return
+        bad_vectors = list(_check_vectors(catalog))
+        yield from bad_vectors
         yield from _check_model(catalog)
-        yield from _check_faiss(catalog, home)
+        yield from _check_faiss(catalog, home, compare=not bad_vectors)
 
 
 def repair(home: IndexHome) -> None:
@@ -70,15 +73,15 @@ def _check_model(catalog: Catalog) -> Iterator[Finding]:
         return
     try:
         weights = locate_weights(parse_model(model.name))
-    except ModelUnavailable as error:
+    except (ModelUnavailable, UsageError) as error:  # its directory is gone, or open_clip no longer has it
         yield Finding("model", str(error))
         return
     if weights is not None and digest_weights(weights) != model.weights_sha256:
         yield Finding("model", f"the weights of {model.name} at {weights} are no longer those of this index")
 
 
-def _check_faiss(catalog: Catalog, home: IndexHome) -> Iterator[Finding]:
-    """Check the FAISS file byte by byte, and what it finds against an exact search of the catalog."""
+def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterator[Finding]:
+    """Check the FAISS file byte by byte; `compare` what it finds with an exact search of the catalog."""
     now = catalog.stamp()
     if not home.faiss.exists():
         if now.count:
@@ -88,7 +91,7 @@ def _check_faiss(catalog: Catalog, home: IndexHome) -> Iterator[Finding]:
     if index is None or not faiss_index.is_whole(home.faiss):
         yield Finding("index.faiss", "is damaged, or of another index", derived=True)
         return
-    missed = _missed(catalog, index, now)
+    missed = _missed(catalog, index, now) if compare else 0
     if missed:
         yield Finding("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", derived=True)
 

@@ -45,6 +45,12 @@ from image_index.records import (
     StageSeconds,
 )
 
+OUT_OF_MEMORY = 12
+"""The exit code of a child that is short of memory: ENOMEM."""
+
+SPARE_BYTES = 64 << 20
+"""A child that cannot get as much is short of memory itself: what fails in it is no picture's fault."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -67,8 +73,12 @@ def run_child(channel: Channel, setup: ChildSetup) -> None:
         signal.signal(number, signal.SIG_IGN)  # the parent decides: a batch in flight is finished and stored
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _log_to(channel, setup.log_level)
-    with suppress(ChannelClosed):
+    try:
         _Child(channel, setup).serve()
+    except ChannelClosed:
+        pass
+    except MemoryError:  # another child tries what this one held
+        os._exit(OUT_OF_MEMORY)
     # Leave without tearing torch down: on Metal that aborts (pytorch #82702), and it takes half a second everywhere.
     os._exit(0)
 
@@ -112,8 +122,11 @@ class _Child:
 
     def _initialise(self, *, final: bool) -> bool:
         """Load the model and report; nothing is raised across the process border."""
+        from image_index import decode
+
         setup, start = self._setup, time.perf_counter()
         try:
+            decode.prepare()
             self._encoder = encoder = (setup.loader or _real_loader())(setup.spec, setup.weights_sha256, setup.device)
         except Exception as error:
             if not final and not isinstance(error, UsageError):  # a device that is not there does not appear
@@ -135,10 +148,14 @@ class _Child:
             else:
                 result = embed_batch(job, self._encoder, self._setup, self._report)
                 self._channel.send(Embedded(result, self._encoder.memory_bytes()))
-        except ChannelClosed:
+        except (ChannelClosed, MemoryError):
             raise
         except Exception as error:
-            self._channel.send(BatchFailed(describe(error)))
+            failed = BatchFailed(describe(error))
+        else:
+            return
+        _insist_on_memory()
+        self._channel.send(failed)
 
     def _report(self, position: int) -> None:
         self._channel.send(Working(position))
@@ -177,7 +194,10 @@ def embed_batch(
     done = _Prepared([], [], [], [], StageSeconds())
     for position, file in enumerate(batch.files):
         report(position)
+        failed_before = len(done.failures)
         _prepare(file, encoder.facts, setup, done)
+        if len(done.failures) > failed_before:
+            _insist_on_memory()  # only now: what an exception holds on to is free again
     report(len(batch.files))
     start = time.perf_counter()
     if done.pixels:
@@ -210,12 +230,16 @@ def _prepare(file: ImageFile, facts: ModelFacts, setup: ChildSetup, done: _Prepa
         done.vanished.append(file)
     except OSError as error:
         done.failures.append(Failure(file, Stage.READ, error.strerror or describe(error)))
-    except DecodeError as error:
-        done.failures.append(Failure(file, Stage.DECODE, str(error)))
     except Exception as error:  # a decoder's bug must cost this file, not its batch
-        done.failures.append(Failure(file, Stage.DECODE, describe(error)))
+        reason = str(error) if isinstance(error, DecodeError) else describe(error)
+        done.failures.append(Failure(file, Stage.DECODE, reason))
     else:
         done.pixels.append(picture.pixels)
         facts_of_file = (content.sha256, content.read_at_ns, picture.width, picture.height, picture.format)
         done.images.append(EmbeddedImage(content.file, *facts_of_file))
     done.seconds += StageSeconds(read=read - start, decode=time.perf_counter() - read)
+
+
+def _insist_on_memory() -> None:
+    """Raise `MemoryError` where this process is short of memory itself."""
+    bytes(SPARE_BYTES)  # zeros that are never touched take address space, and no time

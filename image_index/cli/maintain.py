@@ -89,7 +89,7 @@ def verify(
 
     setup = common(index, quiet=quiet)
     findings = list(check(setup.home))
-    if repair:
+    if repair and any(finding.derived for finding in findings):
         rebuild(setup.home)
         findings = list(check(setup.home))
     for finding in findings:
@@ -98,7 +98,7 @@ def verify(
         return _say("all is well", quiet=quiet)
     mendable = all(finding.derived for finding in findings)
     step = "imgidx verify --repair mends that" if mendable else "restore the index from a backup"
-    raise StorageError(f"{len(findings)} things are wrong with {setup.home.path}; {step}")
+    raise StorageError(f"problems found in {setup.home.path}: {len(findings)}; {step}")
 
 
 def _say(text: str, *, quiet: bool) -> int:

@@ -93,7 +93,7 @@ def duration_s(text: str | None, option: str) -> float | None:
     """Return the seconds of a duration as `90`, `90s`, `5m`, `2h` or `30d`; raise `UsageError` for anything else."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd]?)", text.strip(), re.ASCII)
     if match is None:
         raise UsageError(f"{option} takes a duration such as 90s, 5m, 2h or 30d, not {text!r}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

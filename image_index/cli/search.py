@@ -15,27 +15,36 @@ from image_index.errors import UsageError
 
 if TYPE_CHECKING:
     from image_index.catalog import Catalog
-    from image_index.records import Vectors
+    from image_index.records import Hit, Vectors
     from image_index.settings import IndexHome
 
 FOUND, NOTHING_FOUND = 0, 1
 
 
+QueryArgument = Annotated[str | None, typer.Argument(metavar="QUERY", help="What the pictures show.")]
+ImageOption = Annotated[
+    Path | None, typer.Option("--image", "-i", metavar="FILE", help="Search by a picture.", show_default=False)
+]
+NumberOption = Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, help="How many hits at most.")]
+UnderOption = Annotated[
+    Path | None, typer.Option("--under", metavar="DIR", help="Only pictures inside DIR.", show_default=False)
+]
+MinScoreOption = Annotated[
+    float, typer.Option("--min-score", metavar="X", min=-1.0, max=1.0, help="Only hits of at least this cosine.")
+]
+PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")]
+NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
+
+
 def search(
-    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What the pictures show.")] = None,
-    image: Annotated[
-        Path | None, typer.Option("--image", "-i", metavar="FILE", help="Search by a picture.", show_default=False)
-    ] = None,
-    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many hits at most.")] = 10,
-    under: Annotated[
-        Path | None, typer.Option("--under", metavar="DIR", help="Only pictures inside DIR.", show_default=False)
-    ] = None,
-    min_score: Annotated[
-        float, typer.Option("--min-score", min=-1.0, max=1.0, help="Only hits of at least this cosine.")
-    ] = -1.0,
+    query: QueryArgument = None,
+    image: ImageOption = None,
+    number: NumberOption = 10,
+    under: UnderOption = None,
+    min_score: MinScoreOption = -1.0,
     json: JsonOption = False,
-    paths: Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")] = False,
-    null: Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")] = False,
+    paths: PathsOption = False,
+    null: NullOption = False,
     device: DeviceOption = "auto",
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -54,7 +63,7 @@ def search(
     """
     from image_index.catalog import Catalog
     from image_index.paths import resolve
-    from image_index.present import jsonl, text
+    from image_index.present import jsonl
     from image_index.query import check_text
     from image_index.search import SearchOptions
     from image_index.search import search as find
@@ -70,15 +79,23 @@ def search(
             return NOTHING_FOUND
         vector = _vector(catalog, setup.home, query, image, device)
         hits = find(catalog, setup.home, vector, options)
-    on_terminal = sys.stdout.isatty()
     if json:
         write("".join(jsonl.hit_line(hit) + "\n" for hit in hits))
-    elif paths or null or not on_terminal:
-        write(text.path_lines(hits, end="\0" if null else "\n", escaped=on_terminal and not null))
-    elif hits:
-        colour = "NO_COLOR" not in os.environ
-        write(text.hits_table(hits, width=shutil.get_terminal_size().columns, colour=colour))
+    else:
+        write(_as_text(hits, paths=paths, null=null))
     return FOUND if hits else NOTHING_FOUND
+
+
+def _as_text(hits: list[Hit], *, paths: bool, null: bool) -> str:
+    """Return a table for a terminal, else one path a line."""
+    from image_index.present import text
+
+    on_terminal = sys.stdout.isatty()
+    if paths or null or not on_terminal:
+        return text.path_lines(hits, end="\0" if null else "\n", escaped=on_terminal and not null)
+    if not hits:
+        return ""
+    return text.hits_table(hits, width=shutil.get_terminal_size().columns, colour="NO_COLOR" not in os.environ)
 
 
 def _vector(catalog: Catalog, home: IndexHome, query: str | None, image: Path | None, device: str) -> Vectors:

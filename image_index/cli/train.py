@@ -29,84 +29,98 @@ if TYPE_CHECKING:
 DONE, INCOMPLETE = 0, 3
 
 
+RootsArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="ROOT", help="Directories (or single pictures). None: those trained before."),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="NAME/PRETRAINED, NAME, starter, local-dir:DIR or hf-hub:ORG/NAME. Default: the index's own model, "
+        "or ViT-B-32/laion2b_s34b_b79k for a new index. See: imgidx models.",
+        show_default=False,
+    ),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude", "-E", metavar="GLOB", help="Leave out what matches, by gitignore rules. May be repeated."
+    ),
+]
+HiddenOption = Annotated[bool, typer.Option("--hidden", help="Take hidden files and directories too.")]
+FollowOption = Annotated[
+    bool, typer.Option("--follow-symlinks", "-L", help="Follow symbolic links; loops are noticed.")
+]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Try pictures again that failed before and have not changed.")
+]
+WaitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--wait",
+        metavar="DURATION",
+        help="Wait so long for another run on this index (5m). Default: not at all.",
+        show_default=False,
+    ),
+]
+TimeLimitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--time-limit",
+        metavar="DURATION",
+        help="Stop cleanly after so long (2h); the next run goes on.",
+        show_default=False,
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Child processes. Default: what suits the machine.",
+        show_default=False,
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        min=1,
+        metavar="N",
+        help="Pictures a child takes at a time. Default: 32, or 64 on a GPU.",
+        show_default=False,
+    ),
+]
+MegapixelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-megapixels",
+        metavar="N|none",
+        help="Pictures above N megapixels fail. Default: what the memory allows.",
+        show_default=False,
+    ),
+]
+
+
 def train(
-    roots: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="ROOT", help="Directories (or single pictures). None: those trained before."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="NAME/PRETRAINED, NAME, starter, local-dir:DIR or hf-hub:ORG/NAME. Default: the index's own model, "
-            "or ViT-B-32/laion2b_s34b_b79k for a new index. See: imgidx models.",
-            show_default=False,
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude", "-E", metavar="GLOB", help="Leave out what matches, by gitignore rules. May be repeated."
-        ),
-    ] = None,
-    hidden: Annotated[bool, typer.Option("--hidden", help="Take hidden files and directories too.")] = False,
-    follow_symlinks: Annotated[
-        bool, typer.Option("--follow-symlinks", "-L", help="Follow symbolic links; loops are noticed.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try pictures again that failed before and have not changed.")
-    ] = False,
-    wait: Annotated[
-        str | None,
-        typer.Option(
-            "--wait",
-            metavar="DURATION",
-            help="Wait so long for another run on this index (5m). Default: not at all.",
-            show_default=False,
-        ),
-    ] = None,
-    time_limit: Annotated[
-        str | None,
-        typer.Option(
-            "--time-limit",
-            metavar="DURATION",
-            help="Stop cleanly after so long (2h); the next run goes on.",
-            show_default=False,
-        ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")] = False,
+    roots: RootsArgument = None,
+    model: ModelOption = None,
+    exclude: ExcludeOption = None,
+    hidden: HiddenOption = False,
+    follow_symlinks: FollowOption = False,
+    retry_failed: RetryOption = False,
+    wait: WaitOption = None,
+    time_limit: TimeLimitOption = None,
+    dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            "-j",
-            min=1,
-            metavar="N",
-            help="Child processes. Default: what suits the machine.",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            min=1,
-            metavar="N",
-            help="Pictures a child takes at a time. Default: 32, or 64 on a GPU.",
-            show_default=False,
-        ),
-    ] = None,
-    max_megapixels: Annotated[
-        str | None,
-        typer.Option(
-            "--max-megapixels",
-            metavar="N|none",
-            help="Pictures above N megapixels fail. Default: what the memory allows.",
-            show_default=False,
-        ),
-    ] = None,
+    workers: WorkersOption = None,
+    batch_size: BatchSizeOption = None,
+    max_megapixels: MegapixelsOption = None,
     json: JsonOption = False,
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -123,33 +137,28 @@ def train(
     7 another run is writing, 8 children keep dying, 9 disk, 128+N stopped by signal N.
     """
     from image_index.engine import Engine
-    from image_index.paths import resolve
     from image_index.pipeline import UpdateRequest
     from image_index.scan import ScanOptions
     from image_index.survey import SurveyOptions
 
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
     scan = ScanOptions(hidden=hidden, follow_symlinks=follow_symlinks, excludes=tuple(exclude or ()))
-    request = UpdateRequest(
-        home=setup.home,
-        survey=SurveyOptions(_roots([resolve(root) for root in roots or []], setup), scan, retry_failed),
-        model=model,
-        engine=Engine(device, workers, batch_size, *_pixel_limit(max_megapixels)),
-        quiet=quiet or not setup.console.is_terminal,
-        wait_s=duration_s(wait, "--wait") or 0.0,
-    )
-    limit_s = duration_s(time_limit, "--time-limit")
+    survey = SurveyOptions(_roots(roots or [], setup), scan, retry_failed)
+    engine = Engine(device, workers, batch_size, *_pixel_limit(max_megapixels))
+    wait_s, limit_s = duration_s(wait, "--wait") or 0.0, duration_s(time_limit, "--time-limit")
+    quiet = quiet or not setup.console.is_terminal
+    request = UpdateRequest(setup.home, survey, model, engine, quiet=quiet, wait_s=wait_s)
     if dry_run:
         return _preview(request, setup, as_json=json)
     return run_update(request, setup, as_json=json, time_limit_s=limit_s)
 
 
-def _roots(asked: list[bytes], setup: Common) -> tuple[bytes, ...]:
-    """Return the roots to train: those asked for, or those the index knows; one of them must be there or known."""
+def _roots(named: list[Path], setup: Common) -> tuple[bytes, ...]:
+    """Return the roots to train: those named, or those the index knows; one of them must be there or known."""
     from image_index.catalog import Catalog
-    from image_index.paths import printable
+    from image_index.paths import printable, resolve
 
-    known: list[bytes] = []
+    asked, known = [resolve(root) for root in named], []
     if setup.home.catalog.exists():
         with Catalog(setup.home.catalog) as catalog:
             known = [root.path for root in catalog.roots()]
