@@ -8,7 +8,7 @@ DEMO := .demo
 SAMPLES := $(DEMO)/photos
 PHOTOS ?= $(SAMPLES)
 
-.PHONY: help demo test lint types unit format docs bench clean
+.PHONY: help demo test lint types unit format docs bench faults clean audit fuzz
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,17 @@ docs: $(STAMP)  ## refresh the help texts in docs/reference.md
 
 bench: $(STAMP) $(SAMPLES)  ## the end-to-end benchmark, against open_clip's own loop
 	$(BIN)/python benchmarks/end_to_end.py --photos $(PHOTOS)
+
+audit: $(STAMP)  ## look the pinned packages up in the databases of known weaknesses
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+fuzz: $(STAMP)  ## fuzz the decoder for ten minutes
+	$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python tools/fuzz_decode.py $(DEMO)/corpus -max_total_time=600 -timeout=25 -rss_limit_mb=2048
+
+faults: $(STAMP) $(SAMPLES)  ## attack the index in every way, at full length
+	SAMPLE_PHOTOS=$(SAMPLES) $(BIN)/python -m tests.faults
 
 clean:  ## remove everything that is not in the repository
 	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from image_index.errors import StorageError
 from image_index.paths import below, path_range
 from image_index.records import (
     Counts,
@@ -27,7 +27,7 @@ from image_index.records import (
     Stamp,
     Vectors,
 )
-from image_index.schema import copy_database, open_database, storage_errors
+from image_index.schema import copy_database, damaged, open_database, storage_errors
 
 _KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL FROM images"
 _BELOW = "path >= ? AND path < ?"
@@ -58,6 +58,14 @@ class CatalogReader:
         with storage_errors(self._path):
             return self._connection.execute(sql, parameters).fetchone()
 
+    @contextmanager
+    def _true_values(self) -> Iterator[None]:
+        """Report values that nobody wrote, as a flipped bit leaves them, as damage."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise damaged(self._path, f"{type(error).__name__}: {error}") from error
+
     # The model and the roots
 
     @property
@@ -66,8 +74,11 @@ class CatalogReader:
         row = self._one("SELECT name, weights_sha256, config, preprocess, dim FROM model")
         if row is None:
             return None
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(row[3]).items()}
-        return ModelFacts(row[0], row[1], row[2], Preprocess(**values), row[4])
+        with self._true_values():
+            stored: dict[str, Any] = json.loads(row[3])
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+            preprocess = Preprocess(**values)
+        return ModelFacts(row[0], row[1], row[2], preprocess, row[4])
 
     def roots(self) -> list[Root]:
         """Return the roots in path order."""
@@ -110,7 +121,8 @@ class CatalogReader:
     def failures(self) -> Iterator[KnownFailure]:
         """Yield every known failure in path order."""
         for path, size, mtime_ns, stage, reason, *times in self._rows("SELECT * FROM failures ORDER BY path"):
-            failure = Failure(ImageFile(path, size, mtime_ns), Stage(stage), reason)
+            with self._true_values():
+                failure = Failure(ImageFile(path, size, mtime_ns), Stage(stage), reason)
             yield KnownFailure(failure, *times)
 
     def failed_below(self, root: bytes) -> dict[bytes, tuple[int, int]]:
@@ -124,7 +136,8 @@ class CatalogReader:
         """Return what the vectors are now."""
         meta, model = dict(self._rows("SELECT key, value FROM meta")), self.model
         last_id, count = self._one("SELECT coalesce(max(id), 0), count(*) FROM images")  # one vector each
-        return Stamp(meta["catalog_id"], meta["generation"], last_id, count, model.dim if model else 0)
+        with self._true_values():
+            return Stamp(meta["catalog_id"], int(meta["generation"]), last_id, count, model.dim if model else 0)
 
     def vectors_after(
         self, image_id: int, under: bytes | None = None, *, present: bool = False, chunk: int = 8192
@@ -167,9 +180,7 @@ class CatalogReader:
     def _arrays(self, rows: list[tuple[int, bytes]]) -> tuple[Ids, Vectors]:
         """Return the ids (n,) and float32 vectors (n, D) of (id, float16 blob) rows."""
         if len({len(row[1]) for row in rows}) > 1:
-            raise StorageError(
-                f"the catalog {self._path} is damaged (its vectors differ in length); restore it from a backup"
-            )
+            raise damaged(self._path, "its vectors differ in length")
         ids = np.array([row[0] for row in rows], dtype=np.int64)
         flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
         return ids, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32)
@@ -216,4 +227,5 @@ class CatalogReader:
     def last_run(self) -> dict[str, Any] | None:
         """Return the newest run: `started_at_s`, `ended_at_s`, `outcome`, and the keys of its summary."""
         row = self._one("SELECT started_at_s, ended_at_s, outcome, summary FROM runs ORDER BY id DESC")
-        return row and {"started_at_s": row[0], "ended_at_s": row[1], "outcome": row[2], **json.loads(row[3])}
+        with self._true_values():
+            return row and {"started_at_s": row[0], "ended_at_s": row[1], "outcome": row[2], **json.loads(row[3])}

@@ -8,7 +8,7 @@ import types
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.context import SpawnProcess
 from time import monotonic
@@ -66,7 +66,10 @@ class Child:
     def start(cls, setup: ChildSetup, slot: Slot, deadlines: Deadlines) -> Child:
         """Spawn a child in `slot`; it begins to load its model at once."""
         ours, theirs = open_pair()
-        process = get_context("spawn").Process(target=run_child, args=(theirs, setup), name="imgidx-child", daemon=True)
+        its_own = replace(setup, device=slot.device)
+        process = get_context("spawn").Process(
+            target=run_child, args=(theirs, its_own), name="imgidx-child", daemon=True
+        )
         with _environment(slot.environment()), _without_main_module():
             process.start()
         theirs.close()

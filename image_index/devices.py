@@ -11,6 +11,8 @@ from pathlib import Path
 MEMORY_PER_CHILD_BYTES = 2 << 30
 """What a child with a ViT-B-32 and its pictures needs at most on a CPU (measured: 1.3 GB)."""
 
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
 BYTES_PER_PIXEL = 8
 """Room for a decoded picture and one converted copy of it."""
 
@@ -47,8 +49,12 @@ def core_count() -> int:
 
 
 def memory_bytes() -> int:
-    """Return the physical memory of the machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the memory this process may use: the machine's, or what its container is limited to (cgroup v2)."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(physical, int(CGROUP_LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no such file outside a container; it says "max" where there is no limit
+        return physical
 
 
 def visible_gpus() -> int:
@@ -69,7 +75,8 @@ def plan_slots(device: str = "auto", workers: int | None = None) -> tuple[Slot, 
     gpus = visible_gpus() if device in {"auto", "cuda"} else 0
     if gpus:
         count = workers or gpus
-        return tuple(Slot(f"cuda:{i % gpus}" if device == "cuda" else _auto_gpu(i, gpus), 1) for i in range(count))
+        threads = max(1, cores // count)
+        return tuple(Slot(_gpu(device, number, gpus), threads) for number in range(count))
     if device.startswith("cuda"):
         return (Slot(device, max(1, cores // (workers or 1))),) * (workers or 1)
     if device == "mps" or (device == "auto" and sys.platform == "darwin" and platform.machine() == "arm64"):
@@ -79,9 +86,9 @@ def plan_slots(device: str = "auto", workers: int | None = None) -> tuple[Slot, 
     return (Slot(device, max(1, cores // count)),) * count
 
 
-def _auto_gpu(number: int, gpus: int) -> str:
-    """Return the device of child `number`: `auto` lets a lone GPU that torch cannot use fall back to the CPU."""
-    return "auto" if gpus == 1 else f"cuda:{number % gpus}"
+def _gpu(device: str, number: int, gpus: int) -> str:
+    """Return the device of child `number`; `auto` lets a lone GPU that torch cannot use fall back to the CPU."""
+    return "auto" if device == "auto" and gpus == 1 else f"cuda:{number % gpus}"
 
 
 def default_batch_size(device: str) -> int:

@@ -40,7 +40,6 @@ class Engine:
         setup = ChildSetup(
             spec=spec,
             weights_sha256=digest_weights(ensure_model(spec, quiet=quiet)),
-            device=self.device,
             batch_size=self.size_of_batch,
             max_pixels=limit,
             log_level=logging.getLogger("image_index").getEffectiveLevel(),

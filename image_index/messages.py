@@ -38,7 +38,7 @@ Loader = Callable[[ModelSpec, str, str], LoadedEncoder]
 
 @dataclass(frozen=True, slots=True)
 class ChildSetup:
-    """Everything a child is told when it starts; `loader` None means the real encoder."""
+    """Everything a child is told when it starts; its slot sets the device; `loader` None means the real encoder."""
 
     spec: ModelSpec
     weights_sha256: str

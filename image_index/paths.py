@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 
 def below(root: bytes) -> bytes:
@@ -23,6 +24,11 @@ def resolve(path: str | bytes | os.PathLike[str]) -> bytes:
 def printable(text: bytes | str) -> str:
     """Return a path or a message for people: what is not printable, as control characters or invalid UTF-8, escaped."""
     return "".join(c if c.isprintable() else _escape(c) for c in os.fsdecode(text))
+
+
+def kept_note(path: bytes) -> str:
+    """Return what is said of a place that cannot be read: that its rows are kept, and how to drop them on purpose."""
+    return f"everything known there is kept; to drop it on purpose: imgidx forget {shlex.quote(printable(path))}"
 
 
 def _escape(character: str) -> str:

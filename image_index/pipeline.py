@@ -14,7 +14,7 @@ from image_index.catalog import Catalog
 from image_index.engine import Engine, make_batches
 from image_index.lock import exclusive_lock
 from image_index.models import ModelSpec
-from image_index.paths import printable
+from image_index.paths import kept_note, printable
 from image_index.plan import Plan
 from image_index.records import EmbeddedBatch, Progress, Summary
 from image_index.settings import IndexHome
@@ -59,6 +59,8 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
         plan = plan_roots(catalog, request.survey, report, stop)
         record_plan(catalog, plan)
         summary = plan_summary(plan)
+        if plan.embed_count:
+            report(Progress("load", 0, plan.embed_count))
         with closing(embed(catalog, spec, plan, request, stop)) as batches:
             for batch in batches:
                 catalog.record(batch)
@@ -91,7 +93,7 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
     if plan.failures_gone:
         catalog.drop_failures(plan.failures_gone)
     for problem in plan.problems:
-        logger.error("%s: %s; everything known there is kept", printable(problem.path), problem.reason)
+        logger.error("%s: %s; %s", printable(problem.path), problem.reason, kept_note(problem.path))
 
 
 def embed(

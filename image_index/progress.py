@@ -23,6 +23,7 @@ LINE_EVERY_S = 10.0
 
 _DOING = {
     "scan": "Scanning",
+    "load": "Loading the model",
     "embed": "Embedding",
     "index": "Building the search index",
 }

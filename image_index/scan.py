@@ -126,7 +126,9 @@ def _visit(directory: _Directory, walk: _Walk) -> Iterator[ImageFile | ScanProbl
         yield ScanProblem(directory.path, error.strerror or str(error))
         return
     ruled = bool(walk.others or walk.excludes or rules)
-    for key, entry in entries:
+    entries.reverse()
+    while entries:  # let go one by one: an entry that was asked for its status keeps it, half a kilobyte
+        key, entry = entries.pop()
         is_directory = key.endswith(b"/")
         if ruled and walk.leaves_out(entry.path, rules, is_directory=is_directory):
             continue

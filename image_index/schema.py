@@ -54,10 +54,15 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StorageError(f"cannot use the catalog {path}: {error}; check the disk and run again") from error
-    except sqlite3.DatabaseError as error:
-        raise StorageError(
-            f"the catalog {path} is damaged ({error}); restore it from a backup, or move it away and train again"
-        ) from error
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter for a text that is none any more
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, what: object) -> StorageError:
+    """Return the error for a catalog that holds what was never written, with the next step."""
+    return StorageError(
+        f"the catalog {path} is damaged ({what}); restore it from a backup, or move it away and train again"
+    )
 
 
 @contextmanager
@@ -85,16 +90,35 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
         with storage_errors(path):
             _create_private(path)
     with storage_errors(path):
-        # autocommit: every transaction here is begun and ended in so many words
-        connection = sqlite3.connect(path.as_uri() + "?mode=rw", uri=True, isolation_level=None, timeout=BUSY_S)
         try:
-            _check_ours(connection, path)
-            _set_up(connection)
-            _migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
+            return _connect(path, "mode=rw")
+        except sqlite3.OperationalError:
+            if write or not _is_at_rest(path):
+                raise
+            return _connect(path, "mode=ro&immutable=1")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open the catalog at `path`, check that it is ours, and bring it to this schema."""
+    # autocommit: every transaction here is begun and ended in so many words
+    connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, timeout=BUSY_S)
+    try:
+        _check_ours(connection, path)
+        _set_up(connection)
+        _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Tell whether nobody writes to the catalog at `path`: then it can be read as it is, without journal files.
+
+    SQLite needs those even to read, and cannot make them on a full disk or in a directory that it may not write to.
+    """
+    journal = path.with_name(path.name + "-wal")
+    return not journal.exists() or journal.stat().st_size == 0
 
 
 def _create_private(path: Path) -> None:
@@ -114,6 +138,8 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("COMMIT")
     if (tables or version) and application != APPLICATION_ID:
         raise IndexMismatch(f"{path} is not an imgidx catalog; use another --index")
+    if version < 0:
+        raise damaged(path, f"schema {version}")
     if version > SCHEMA_VERSION:
         raise IndexMismatch(
             f"the index in {path.parent} has schema {version}, newer than this imgidx knows ({SCHEMA_VERSION}); "

@@ -66,7 +66,9 @@ def load_config() -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             tables = tomllib.load(file)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if named:
+            raise UsageError(f"there is no configuration file {path}, which {CONFIG_VARIABLE} names") from error
         return {}
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the configuration file {path}: {error}") from error

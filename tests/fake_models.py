@@ -6,6 +6,7 @@ picture can do harm, so that a file's name says what reading it does to the proc
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -52,9 +53,8 @@ class Unpicklable(Exception):
 class FakeEncoder:
     """Gives each picture the unit vector of its mean colour."""
 
-    device = "fake"
-
-    def __init__(self, spec: ModelSpec, weights_sha256: str) -> None:
+    def __init__(self, spec: ModelSpec, weights_sha256: str, device: str = "fake") -> None:
+        self.device = device
         self.facts = replace(FACTS, name=spec.name, weights_sha256=weights_sha256)
         self.batches = 0
 
@@ -77,6 +77,8 @@ class FakeEncoder:
             raise Unpicklable
         if "deadly" in texts:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "device" in texts:
+            return np.array([[float(self.device.rpartition(":")[2]), 0, 0]], np.float32)
         if "threads" in texts:
             return np.array([[int(os.environ["OMP_NUM_THREADS"]), "HF_HUB_OFFLINE" in os.environ, 0]], np.float32)
         return np.array([[len(text), 0, 0] for text in texts], np.float32)
@@ -104,6 +106,8 @@ def _read_or_harm(path: bytes) -> decode.FileContent:
         raise Unpicklable
     if name.startswith("slow"):
         time.sleep(0.2)
+    if name.startswith("unreadable"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
     return _read_file(path)
 
 
@@ -121,7 +125,7 @@ def _eat_memory() -> None:
 def load(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
     """Load a model that works, with the hook around reading."""
     decode.read_file = _read_or_harm
-    return FakeEncoder(spec, weights_sha256)
+    return FakeEncoder(spec, weights_sha256, device)
 
 
 def load_at_second_try(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
@@ -130,7 +134,7 @@ def load_at_second_try(spec: ModelSpec, weights_sha256: str, device: str) -> Fak
     if not mark.exists():
         mark.touch()
         raise OSError("not yet")
-    return FakeEncoder(spec, weights_sha256)
+    return FakeEncoder(spec, weights_sha256, device)
 
 
 def load_never(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
@@ -154,3 +158,17 @@ def load_and_kill_all(spec: ModelSpec, weights_sha256: str, device: str) -> Fake
     """Kill the whole process group, the parent included."""
     os.killpg(0, signal.SIGKILL)
     raise AssertionError
+
+
+class MeasuredEncoder(FakeEncoder):
+    """Tells how much memory its process has really taken at most."""
+
+    def memory_bytes(self) -> int:
+        """Return the largest resident size so far."""
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def load_measured(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+    """Load a model that works, in a process whose memory is watched."""
+    return MeasuredEncoder(spec, weights_sha256, device)

@@ -36,7 +36,7 @@ LEAVES = {
     "encoder": {"errors", "models", "records"},
     "worker": {"channel", "decode", "encoder", "errors", "messages", "models", "records"},
     "child": {"channel", "devices", "messages", "records", "worker"},
-    "pool": {"channel", "child", "devices", "errors", "messages", "records", "work_queue"},
+    "pool": {"channel", "child", "devices", "errors", "messages", "records", "work_queue", "worker"},
 }
 """Which of our own modules each module below the composers may import."""
 

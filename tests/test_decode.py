@@ -58,7 +58,7 @@ def full_size(data: bytes) -> Array:
 
 def saved(image: Image.Image, format_name: str, **options: Any) -> bytes:
     """Encode with Pillow (or, for HEIF, pillow_heif through Pillow)."""
-    decode_module._prepare_pillow()
+    decode_module.prepare()
     stream = io.BytesIO()
     image.save(stream, format_name, **options)
     return stream.getvalue()

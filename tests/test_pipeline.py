@@ -9,68 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from image_index import faiss_index, pipeline
 from image_index.catalog import Catalog
-from image_index.engine import Engine
 from image_index.errors import IndexLocked, IndexMismatch
 from image_index.lock import exclusive_lock
 from image_index.paths import resolve
-from image_index.pipeline import UpdateRequest, preview_update, update_index
+from image_index.pipeline import preview_update, update_index
 from image_index.pool import ChildPool
-from image_index.records import Progress, Summary
+from image_index.records import Progress
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
-from image_index.survey import SurveyOptions
 from tests import fake_models
+from tests.library import Library, counts
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@dataclass
-class Library:
-    """A directory of pictures, an index of it, and what a test does to them."""
-
-    photos: Path
-    home: IndexHome
-    count: int = 0
-
-    def add(self, *names: str) -> None:
-        """Write a new picture, unlike all before, under each name."""
-        for name in names:
-            self.count += 1
-            path = self.photos / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (8, 8), (self.count, 200 - self.count, 50)).save(path)
-            self.age(path)
-
-    def age(self, path: Path) -> None:
-        """Set a modification time long before any read, as files at rest have."""
-        os.utime(path, ns=(self.count * 10**9, self.count * 10**9))
-
-    def train(self, *roots: Path, **changes: object) -> Summary:
-        """Bring the index up to date."""
-        return update_index(self.request(*roots, **changes))
-
-    def request(self, *roots: Path, **changes: object) -> UpdateRequest:
-        """Return the request to train `roots`, or the photos."""
-        survey = SurveyOptions(tuple(resolve(root) for root in roots or (self.photos,)))
-        engine = Engine("cpu", workers=1, batch_size=4, loader=fake_models.load)
-        request = UpdateRequest(self.home, survey, engine=engine, model="starter", quiet=True)
-        return replace(request, **changes)  # type: ignore[arg-type]
-
-    def rows(self) -> dict[str, int]:
-        """Return the ids of the pictures that are there, by their path below the photos' parent."""
-        with Catalog(self.home.catalog) as catalog:
-            ids = [int(i) for chunk, _ in catalog.vectors_after(0) for i in chunk]
-            paths = catalog.present_paths(ids)
-        return {os.path.relpath(os.fsdecode(path), self.photos.parent): i for i, path in paths.items()}
 
 
 @pytest.fixture
@@ -89,12 +46,6 @@ def no_children(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise AssertionError("a child was started")
 
     return lambda: monkeypatch.setattr(ChildPool, "__enter__", refuse)
-
-
-def counts(summary: Summary) -> dict[str, int]:
-    """Return the counts of a summary that are not zero."""
-    names = ("embedded", "unchanged", "moved", "missing", "failed", "failed_before", "kept", "vanished", "remaining")
-    return {name: getattr(summary, name) for name in names if getattr(summary, name)}
 
 
 def test_a_second_run_embeds_nothing_and_starts_no_child(library: Library, no_children: Callable[[], None]) -> None:
@@ -310,7 +261,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 from image_index.settings import IndexHome
-from tests.test_pipeline import Library
+from tests.library import Library
 print(Library(Path(sys.argv[1]), IndexHome(Path(sys.argv[2]))).train().embedded)
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -180,6 +181,32 @@ def test_children_struck_from_outside_cost_no_file(pictures: Pictures, number: s
     assert embedded(results) == paths(files)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of another process")
+def test_a_child_short_of_memory_costs_no_file(pictures: Pictures) -> None:
+    """What a starved child fails at is no picture's fault: another child does it."""
+    files = [pictures.make(f"slow-{i:02d}") for i in range(24)]
+    with fake_pool() as pool:
+        results = []
+        for result in pool.embed(make_batches(files, 4)):
+            results.append(result)
+            if len(results) == 1:
+                victim = pool._children[0].process.pid or 0
+                resource.prlimit(victim, resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
+    assert failures(results) == []
+    assert embedded(results) == paths(files)
+    assert pool.restarts == 1
+
+
+def test_a_picture_that_asks_for_too_much_memory_fails_without_a_restart(pictures: Pictures) -> None:
+    """A child that has memory again once it is done with the picture lives on."""
+    files, glutton = pictures.good(12), pictures.make("eats")
+    with fake_pool(children=1) as pool:
+        results = list(pool.embed(make_batches([*files[:5], glutton, *files[5:]], 4)))
+        assert pool.restarts == 0
+    assert embedded(results) == paths(files)
+    assert [failure.file for failure in failures(results)] == [glutton]
+
+
 def test_a_child_that_fails_to_preload_tries_once_more_with_its_first_batch(
     pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,6 +310,13 @@ def test_texts_are_encoded_by_a_child() -> None:
     """A query needs no torch in the parent."""
     with fake_pool(children=1) as pool:
         assert pool.encode_texts(["four", "seven.."]).tolist() == [[4, 0, 0], [7, 0, 0]]
+
+
+def test_a_child_uses_the_device_of_its_slot() -> None:
+    """Children are spread over several GPUs."""
+    setup = ChildSetup(fake_models.SPEC, "0" * 64, loader=fake_models.load)
+    with ChildPool(setup, [Slot("cuda:3", 1)]) as pool:
+        assert pool.encode_texts(["device"])[0, 0] == 3
 
 
 def test_a_text_that_cannot_be_encoded_is_an_error_not_a_hang() -> None:

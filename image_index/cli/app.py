@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,8 +66,9 @@ def run(arguments: list[str]) -> int:
     from image_index.settings import load_config
 
     try:
-        command = typer.main.get_command(app)
-        return command.main(arguments, "imgidx", standalone_mode=False, default_map=load_config()) or 0
+        command, config = typer.main.get_command(app), load_config()
+        _check_config(config, command)
+        return command.main(arguments, "imgidx", standalone_mode=False, default_map=config) or 0
     except WRONG_USE as error:
         error.show()  # type: ignore[attr-defined]  # every one of click's errors has it
         return UsageError.exit_code
@@ -76,6 +77,16 @@ def run(arguments: list[str]) -> int:
     except ImgidxError as error:
         print(f"imgidx: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
+
+
+def _check_config(config: dict[str, Any], command: Any) -> None:
+    """Raise `UsageError` for a table of the configuration file that is no command, or a key that is no option of it."""
+    for table, values in config.items():
+        if table not in command.commands:
+            raise UsageError(f"the configuration file has a table [{table}], and no command is called that")
+        unknown = set(values) - {parameter.name for parameter in command.commands[table].params}
+        if unknown:
+            raise UsageError(f"the configuration file sets {min(unknown)!r} in [{table}]; see imgidx {table} --help")
 
 
 if __name__ == "__main__":

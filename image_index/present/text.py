@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from image_index.models import ModelListing
-from image_index.paths import printable
+from image_index.paths import kept_note, printable
 from image_index.plan import Plan
 from image_index.present.jsonl import time_field
 from image_index.records import Counts, Hit, KnownFailure, ModelFacts, Root, ScanProblem, Summary
@@ -34,7 +34,7 @@ def path_lines(hits: Iterable[Hit], *, end: str, escaped: bool) -> str:
 
 def problem_text(problem: ScanProblem) -> str:
     """Return what could not be read, and what that means."""
-    return f"{printable(problem.path)}: {printable(problem.reason)}; everything known there is kept"
+    return f"{printable(problem.path)}: {printable(problem.reason)}; {kept_note(problem.path)}"
 
 
 def models_table(models: Iterable[ModelListing], *, width: int, colour: bool) -> str:

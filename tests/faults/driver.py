@@ -1,0 +1,224 @@
+"""The run under attack, in a process of its own: `python -m tests.faults.driver ORDERS`, with the orders as JSON.
+
+It prints what came of `update_index` as one line of JSON; or it is the command line with a fake model behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import count, cycle
+from pathlib import Path
+from typing import Any
+
+import faiss
+
+from image_index import catalog as catalog_module
+from image_index import catalog_reader, faiss_index
+from image_index import engine as engine_module
+from image_index.catalog import Catalog
+from image_index.child import Child, Deadlines
+from image_index.engine import Engine
+from image_index.errors import ImgidxError
+from image_index.models import ModelSpec
+from image_index.paths import resolve
+from image_index.pipeline import UpdateRequest, update_index
+from image_index.pool import ChildPool, PoolLimits
+from image_index.schema import open_database
+from image_index.settings import IndexHome
+from image_index.stop import StopRequest
+from image_index.survey import SurveyOptions
+from tests import fake_models
+
+STRIKES: dict[str, tuple[Any, str, str]] = {
+    "run begun": (Catalog, "start_run", "after"),
+    "first batch": (Catalog, "record", "before"),
+    "inside a commit": (catalog_module, "_insert_image", "after"),
+    "between image and generation": (catalog_module, "_next_generation", "before"),
+    "after a commit": (Catalog, "record", "after"),
+    "roots noted": (Catalog, "note_scan", "after"),
+    "before the FAISS write": (faiss, "write_index", "before"),
+    "after the FAISS write": (faiss, "write_index", "after"),
+    "FAISS trailer": (faiss_index, "_sync", "before"),
+    "before the rename": (os, "replace", "before"),
+    "after the rename": (os, "replace", "after"),
+    "run finished": (Catalog, "finish_run", "after"),
+}
+"""Named moments of a run: whose function, its name, and whether the process group is killed before or after it."""
+
+SQL = "at any SQL statement"
+"""The name of one more moment: before the nth statement that writes, `COMMIT` included."""
+
+BATCH = 16
+"""How many pictures are stored in one transaction."""
+
+DEADLY = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGSTOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a driver is to do."""
+
+    photos: str
+    index: str
+    strike: str = ""
+    """A key of `STRIKES`, `SQL`, or `preload`."""
+    nth: int = 1
+    """At which call of that function, or statement, the group is killed."""
+    torment_seed: int | None = None
+    """Children are struck at random moments, by this seed."""
+    torment_every_s: float = 1.0
+    file_s: float = 20.0
+    no_children: bool = False
+    wait_s: float = 0.0
+    commits: str = ""
+    """A file in which the number of pictures stored is kept up to date, eight digits."""
+    arguments: list[str] = field(default_factory=list)
+    """A command line to run instead, with the fake model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine(Engine):
+    """An engine whose pools can be seen."""
+
+    pools: list[ChildPool] = field(default_factory=list)
+
+    def pool(self, spec: ModelSpec, stop: StopRequest, *, quiet: bool) -> ChildPool:
+        self.pools.append(Engine.pool(self, spec, stop, quiet=quiet))
+        return self.pools[-1]
+
+
+def main() -> None:
+    """Do what the command line says; exit with the run's own code."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs ignore it, and so would the run
+    orders = Orders(**json.loads(sys.argv[1]))
+    if orders.arguments:
+        from image_index.cli.app import run
+
+        vars(engine_module)["Engine"] = partial(Engine, loader=fake_models.load)  # train builds its own
+        sys.exit(run(orders.arguments))
+    _set_traps(orders)
+    loader = fake_models.load_and_kill_all if orders.strike == "preload" else fake_models.load
+    limits = PoolLimits(Deadlines(load_s=60, file_s=orders.file_s))
+    engine = _Engine("cpu", workers=2, batch_size=BATCH, limits=limits, loader=loader)
+    if orders.torment_seed is not None:
+        threading.Thread(target=_torment, args=(engine, orders), daemon=True).start()
+    survey = SurveyOptions((resolve(Path(orders.photos)),))
+    home = IndexHome(Path(orders.index))
+    request = UpdateRequest(home, survey, "starter", engine, quiet=True, wait_s=orders.wait_s)
+    started = time.monotonic()
+    try:
+        outcome = asdict(update_index(request))
+    except ImgidxError as error:
+        outcome = {"error": type(error).__name__, "seconds": time.monotonic() - started}
+    restarts = sum(pool.restarts for pool in engine.pools)
+    names = ("embedded", "failed", "failed_before", "unchanged", "remaining", "error", "seconds")
+    print(json.dumps({"restarts": restarts, **{name: outcome.get(name) for name in names}}), flush=True)
+
+
+def _set_traps(orders: Orders) -> None:
+    """Replace the functions at which something is to happen."""
+    if orders.strike in STRIKES:
+        owner, name, when = STRIKES[orders.strike]
+        setattr(owner, name, _trap(getattr(owner, name), when, orders.nth))
+    if orders.strike == SQL:
+        vars(catalog_reader)["open_database"] = partial(_open_and_count, nth=orders.nth)
+    if orders.no_children:
+        ChildPool.__enter__ = _refuse  # type: ignore[assignment, method-assign]
+    if orders.commits:
+        record = Catalog.record
+
+        def record_and_tell(catalog: Catalog, batch: Any) -> None:
+            record(catalog, batch)
+            _tell(orders.commits, catalog.counts().images)
+
+        Catalog.record = record_and_tell  # type: ignore[assignment, method-assign]
+
+
+def _refuse(_: ChildPool) -> ChildPool:
+    raise AssertionError("a child was started")
+
+
+def _tell(path: str, count: int) -> None:
+    """Write the count in one system call, so that a reader never sees half of it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.pwrite(descriptor, b"%08d" % count, 0)
+    os.close(descriptor)
+
+
+def _trap(function: Callable[..., Any], when: str, nth: int) -> Callable[..., Any]:
+    """Return `function`, but for the death of the process group at its `nth` call."""
+    calls = 0
+
+    def trapped(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth and when == "before":
+            os.killpg(0, signal.SIGKILL)
+        result = function(*arguments, **options)
+        if calls == nth:
+            os.killpg(0, signal.SIGKILL)
+        return result
+
+    return trapped
+
+
+def _open_and_count(path: Path, *, write: bool, nth: int) -> sqlite3.Connection:
+    """Open a catalog, and kill the process group before the `nth` statement that writes to it."""
+    connection = open_database(path, write=write)
+    numbers = count(1)
+
+    def trace(statement: str) -> None:
+        if statement.startswith(("INSERT", "UPDATE", "DELETE", "COMMIT")) and next(numbers) == nth:
+            os.killpg(0, signal.SIGKILL)
+
+    connection.set_trace_callback(trace if write else None)
+    return connection
+
+
+def _torment(engine: _Engine, orders: Orders) -> None:
+    """Strike random children at random moments.
+
+    Spared is who cannot be told from the guilty, by design: a picture that is tried alone after it was struck once
+    (`work_queue.DEATHS_ALONE`), and a child that is still loading after another of its place died so.
+    """
+    rng = random.Random(orders.torment_seed)
+    blows = cycle(rng.sample([*DEADLY, None], len(DEADLY) + 1))
+    while True:
+        time.sleep(rng.uniform(0, 2 * orders.torment_every_s))
+        children = [child for pool in engine.pools for child in list(pool._children) if _may_be_struck(child)]
+        if children:
+            victim = rng.choice(children).process.pid or 0
+            with suppress(ProcessLookupError):
+                _strike(victim, next(blows))
+
+
+def _may_be_struck(child: Child) -> bool:
+    """Tell whether a child is fair game."""
+    alone = any(len(batch.files) == 1 for batch in list(child.held))
+    return not alone and (child.ready or child.failed_starts == 0)
+
+
+def _strike(victim: int, blow: signal.Signals | None) -> None:
+    """Send a deadly signal; None takes (on Linux) what memory the process may still get."""
+    if blow is not None:
+        os.kill(victim, blow)
+    elif sys.platform == "linux":
+        resource.prlimit(victim, resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Every attack of `tests.faults`, at a small scale; `make faults` runs them at full length."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.faults.__main__ import ATTACKS, heading, line, name_of
+from tests.faults.library import Row, agrees, compare, library
+from tests.faults.tally import Attack, Tally
+
+pytestmark = pytest.mark.timeout(240)
+
+SCALE = 0.03
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=name_of)
+def test_an_attack_does_no_harm(attack: Attack, sample_photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is lost, nothing is embedded twice, nothing hangs, and nothing is wrong."""
+    with caplog.at_level(logging.ERROR, logger="tests.faults"):
+        tally = attack(1, SCALE)
+    assert tally.is_clean, (tally, caplog.messages)
+
+
+def test_the_harness_sees_what_is_lost_or_embedded_again() -> None:
+    """A picture that is gone counts as lost; one with a new id has been embedded twice."""
+    before = {name: Row(number, b"", b"") for number, name in enumerate((b"kept", b"again", b"gone"))}
+    after = {b"kept": before[b"kept"], b"again": replace(before[b"again"], image_id=9)}
+    assert compare(before, after) == Tally("", lost=1, embedded_twice=1)
+
+
+def test_the_harness_sees_an_index_that_differs(sample_photos: Path) -> None:
+    """Another vector, a missing picture and a damaged FAISS file are each wrong."""
+    with library(12, seed=1) as made:
+        made.run()
+        rows = made.rows()
+        assert agrees(made, rows) == Tally("")
+        path, row = next(iter(rows.items()))
+        assert agrees(made, {**rows, path: replace(row, vector=b"")}).wrong == 1
+        assert agrees(made, {**rows, b"another": row}) == Tally("", lost=1, wrong=1)
+        content = made.home.faiss.read_bytes()
+        made.home.faiss.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+        assert agrees(made, rows).wrong >= 1
+
+
+def test_a_run_that_overruns_its_deadline_is_a_hang(sample_photos: Path) -> None:
+    """It is killed with all its children, so that the attacks go on."""
+    with library(12, seed=1) as made:
+        outcome = made.start(pause_s=30).finish(1)
+    assert outcome.hung
+
+
+def test_the_table_has_a_column_for_each_count() -> None:
+    """A person reads the table, a program the JSON."""
+    tally = Tally("something", 5, 0, 1, 2, 3)
+    assert line(tally, 1.5, as_json=False).split() == ["something", "5", "0", "1", "2", "3", "1.5"]
+    assert heading().split() == ["fault", "tried", "lost", "embedded", "twice", "hangs", "wrong", "seconds"]
+    assert json.loads(line(tally, 1.5, as_json=True))["embedded_twice"] == 1
