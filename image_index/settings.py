@@ -39,7 +39,7 @@ class IndexHome:
 
     def size_bytes(self) -> int:
         """Return how much disk its files take."""
-        return sum(path.stat().st_size for path in self.path.iterdir() if path.is_file())
+        return sum(_size(path) for path in self.path.iterdir())
 
     def create(self) -> None:
         """Make the directory, readable by its owner alone; raise `StorageError` where that cannot be done."""
@@ -47,6 +47,14 @@ class IndexHome:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot create the index home {self.path}: {error.strerror}") from error
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 for one that a run has just replaced or removed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def index_home(option: Path | None = None) -> IndexHome:

@@ -10,7 +10,7 @@ from image_index.catalog import Catalog
 from image_index.cli.options import duration_s
 from image_index.errors import UsageError
 from image_index.settings import IndexHome
-from tests.library import contents, make_index
+from tests.photo_library import contents, make_index
 from tests.test_cli import Shell
 
 pytestmark = pytest.mark.timeout(180)

@@ -20,7 +20,7 @@ from image_index.records import Progress, Stage
 from image_index.settings import IndexHome
 from image_index.verify import verify
 from tests.confined import run_confined
-from tests.library import Library, contents, counts, make_index
+from tests.photo_library import Library, contents, counts, make_index
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from image_index.errors import ImgidxError
 from image_index.settings import IndexHome
-from tests.library import Library
+from tests.photo_library import Library
 try:
     print(Library(Path(sys.argv[1]), IndexHome(Path(sys.argv[2]))).train().embedded)
 except ImgidxError as error:
@@ -163,7 +163,7 @@ def test_a_backup_that_does_not_fit_leaves_no_half_copy(tmp_path: Path, limit: i
 # Read-only
 
 
-READ = """
+ANSWER = """
 import sys
 from pathlib import Path
 import numpy as np
@@ -172,15 +172,22 @@ from image_index.search import SearchOptions, search
 from image_index.settings import IndexHome
 from image_index.verify import verify
 home = IndexHome(Path(sys.argv[1]))
-try:
-    (home.path / "probe").touch()
-    sys.exit("the permission bits do not bind this process")
-except PermissionError:
-    pass
 with Catalog(home.catalog) as catalog:
     print(catalog.counts().images, len(search(catalog, home, np.eye(1, 4, dtype=np.float32)[0], SearchOptions(5))))
 print(list(verify(home)))
 """
+READ = (
+    """
+import sys
+from pathlib import Path
+try:
+    (Path(sys.argv[1]) / "probe").touch()
+    sys.exit("the permission bits do not bind this process")
+except PermissionError:
+    pass
+"""
+    + ANSWER
+)
 
 
 @pytest.mark.parametrize("file_mode", [0o600, 0o400])
@@ -201,6 +208,19 @@ def test_an_index_home_that_cannot_be_written_is_read(tmp_path: Path, file_mode:
     assert train.returncode == 9
     assert "ermission denied" in train.stderr
     assert {path.name: path.read_bytes() for path in home.path.iterdir()} == before
+
+
+def test_a_full_disk_does_not_keep_an_index_from_being_read(tmp_path: Path) -> None:
+    """Not even SQLite's journal files can be made; search, status and verify answer all the same."""
+    home = IndexHome(tmp_path / "index")
+    make_index(home, 20)
+    before = {path.name: path.read_bytes() for path in home.path.iterdir()}
+    done = run_confined("-c", ANSWER, home.path, file_bytes=0)
+    status = run_confined("-m", "image_index", "status", "--json", "--index", home.path, file_bytes=0)
+    assert (done.returncode, done.stdout) == (0, "20 5\n[]\n"), done.stderr
+    assert (status.returncode, status.stderr) == (0, "")
+    assert '"images": 20' in status.stdout
+    assert {name: (home.path / name).read_bytes() for name in before} == before
 
 
 def test_what_a_killed_run_left_in_its_journal_is_read_or_refused_on_a_read_only_home(tmp_path: Path) -> None:
@@ -249,7 +269,7 @@ from pathlib import Path
 from image_index.errors import ImgidxError
 from image_index.pipeline import update_index
 from image_index.settings import IndexHome
-from tests.library import Library
+from tests.photo_library import Library
 library = Library(Path(sys.argv[1]), IndexHome(Path(sys.argv[2])))
 def forbid(progress):
     if progress.stage == "embed":

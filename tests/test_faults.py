@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.__main__ import ATTACKS, heading, line, name_of
-from tests.faults.library import Row, agrees, compare, library
+from tests.faults.photo_library import Row, agrees, compare, library
 from tests.faults.tally import Attack, Tally
 
 pytestmark = pytest.mark.timeout(240)

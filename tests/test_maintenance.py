@@ -23,7 +23,7 @@ from image_index.records import Failure, ImageFile, Stage
 from image_index.settings import IndexHome
 from image_index.verify import verify
 from tests.examples import batch
-from tests.library import Library, contents, counts, found, make_index, nearest, random_batch
+from tests.photo_library import Library, contents, counts, found, make_index, nearest, random_batch
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -20,7 +20,7 @@ from image_index.records import ImageFile, Summary
 from image_index.scan import ScanOptions, scan
 from image_index.settings import IndexHome
 from tests.confined import run_confined
-from tests.library import Library, contents, counts
+from tests.photo_library import Library, contents, counts
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -25,7 +25,7 @@ from image_index.records import Progress
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from tests import fake_models
-from tests.library import Library, counts
+from tests.photo_library import Library, counts
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -261,7 +261,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 from image_index.settings import IndexHome
-from tests.library import Library
+from tests.photo_library import Library
 print(Library(Path(sys.argv[1]), IndexHome(Path(sys.argv[2]))).train().embedded)
 """
 

@@ -39,10 +39,10 @@ class Pictures:
 
     directory: Path
 
-    def make(self, name: str, colour: tuple[int, int, int] = (10, 20, 30)) -> ImageFile:
+    def make(self, name: str, colour: tuple[int, int, int] = (10, 20, 30), side: int = 8) -> ImageFile:
         """Write one picture."""
         path = self.directory / f"{name}.png"
-        Image.new("RGB", (8, 8), colour).save(path)
+        Image.new("RGB", (side, side), colour).save(path)
         status = path.stat()
         return ImageFile(os.fsencode(path), status.st_size, status.st_mtime_ns)
 
@@ -184,7 +184,7 @@ def test_children_struck_from_outside_cost_no_file(pictures: Pictures, number: s
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of another process")
 def test_a_child_short_of_memory_costs_no_file(pictures: Pictures) -> None:
     """What a starved child fails at is no picture's fault: another child does it."""
-    files = [pictures.make(f"slow-{i:02d}") for i in range(24)]
+    files = [pictures.make(f"slow-{i:02d}", side=8 if i < 16 else 3000) for i in range(24)]  # two batches are ahead
     with fake_pool() as pool:
         results = []
         for result in pool.embed(make_batches(files, 4)):

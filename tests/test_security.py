@@ -21,7 +21,7 @@ from image_index.records import EmbeddedBatch, Failure, ImageFile, Stage
 from image_index.settings import IndexHome
 from tests.confined import run_confined
 from tests.examples import embedded_image
-from tests.library import Library, make_index, random_batch
+from tests.photo_library import Library, make_index, random_batch
 from tests.test_cli import Shell, read_terminal
 
 pytestmark = pytest.mark.timeout(180)
@@ -100,7 +100,7 @@ from image_index.maintenance import forget, prune
 from image_index.paths import resolve
 from image_index.settings import IndexHome
 from image_index.verify import repair, verify
-from tests.library import Library, found
+from tests.photo_library import Library, found
 import numpy as np
 library = Library(Path(sys.argv[1]), IndexHome(Path(sys.argv[2])))
 library.train()

@@ -13,7 +13,7 @@ from image_index.maintenance import forget
 from image_index.paths import resolve
 from image_index.settings import IndexHome
 from tests.confined import run_confined
-from tests.library import Library, contents, counts
+from tests.photo_library import Library, contents, counts
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -20,7 +20,7 @@ from image_index.records import EmbeddedBatch, ImageFile
 from image_index.settings import IndexHome
 from image_index.verify import Finding, repair, verify
 from tests.examples import embedded_image
-from tests.library import contents, found, make_index, nearest
+from tests.photo_library import contents, found, make_index, nearest
 
 Damage = Callable[[IndexHome], object]
 

@@ -26,7 +26,7 @@ from image_index.messages import ChildSetup
 from image_index.pool import ChildPool, PoolLimits
 from image_index.records import EmbeddedBatch, ImageFile, Stage
 from tests import fake_models
-from tests.faults.library import source_photos
+from tests.faults.photo_library import source_photos
 from tests.faults.tally import Tally, verdict
 
 FULL_COUNT = 2400

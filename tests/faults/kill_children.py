@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.faults.library import Library, agrees, library, make_photos
+from tests.faults.photo_library import Library, agrees, library, make_photos
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES, RUNS, GLUTTONS = 500, 6, 3

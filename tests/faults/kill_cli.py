@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from image_index import faiss_index
-from tests.faults.library import REPOSITORY, Library, Row, Run, compare, library, start
+from tests.faults.photo_library import REPOSITORY, Library, Row, Run, compare, library, start
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES, KILLS = 500, 20

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from image_index.catalog import Catalog
 from tests.faults.driver import BATCH, SQL, STRIKES
-from tests.faults.library import Library, Outcome, Row, agrees, answers, compare, library
+from tests.faults.photo_library import Library, Outcome, Row, agrees, answers, compare, library
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES, KILLS, ROUNDS, STATEMENTS = 500, 100, 3, 60

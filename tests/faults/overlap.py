@@ -14,7 +14,7 @@ import numpy as np
 from image_index.catalog import Catalog
 from image_index.search import SearchOptions, search
 from image_index.settings import IndexHome
-from tests.faults.library import Library, Run, agrees, compare, library, make_photos, start
+from tests.faults.photo_library import Library, Run, agrees, compare, library, make_photos, start
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES, PAUSE_S = 500, 0.12

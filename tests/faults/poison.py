@@ -7,7 +7,7 @@ from itertools import product
 
 from image_index.pool import FRUITLESS_DEATHS
 from image_index.work_queue import DEATHS_ALONE
-from tests.faults.library import Library, agrees, compare, library, make_photos
+from tests.faults.photo_library import Library, agrees, compare, library, make_photos
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES = 1000

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from tests.faults.library import Library, Row, Run, agrees, answers, compare, library
+from tests.faults.photo_library import Library, Row, Run, agrees, answers, compare, library
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES, ROUNDS = 200, 10
