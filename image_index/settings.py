@@ -50,9 +50,9 @@ class IndexHome:
 
 
 def _size(path: Path) -> int:
-    """Return the size of a file in bytes; 0 for one that a run has just replaced or removed."""
+    """Return the size of a file in bytes; 0 for a directory, or a file that a run has just replaced."""
     try:
-        return path.stat().st_size
+        return path.stat().st_size if path.is_file() else 0
     except FileNotFoundError:
         return 0
 
