@@ -35,13 +35,19 @@ def plan_roots(catalog: Catalog | None, options: SurveyOptions, report: Report, 
         inner = frozenset(other for other in roots if other.startswith(below(root)) and other != root)
         scanned = _watched(scan(root, options.scan, inner), plan, report, stop)
         known = catalog.known(root, inner) if catalog else ()
-        failed = catalog.failed_below(root) if catalog else {}
+        failed = _failed(catalog, root, inner) if catalog else {}
         update = plan_update(scanned, known, failed, retry_failed=options.retry_failed)
         plan.add(keep_emptied_root(update, root))
     settle_by_content(plan, _digest)
     if catalog and plan.embed_count:
         settle_moves(plan, _gone(catalog, plan), _elsewhere(catalog, plan), _digest)
     return plan
+
+
+def _failed(catalog: Catalog, root: bytes, inner: frozenset[bytes]) -> dict[bytes, tuple[int, int]]:
+    """Return the known failures of `root`, less those of the roots inside it, which its scan does not see."""
+    apart = tuple(map(below, inner))
+    return {path: facts for path, facts in catalog.failed_below(root).items() if not below(path).startswith(apart)}
 
 
 def all_roots(catalog: Catalog | None, options: SurveyOptions) -> list[bytes]:

@@ -126,6 +126,15 @@ def test_a_hidden_root_inside_a_root_survives_a_run_of_the_outer_one(library: Li
     assert counts(library.train(library.photos)) == {"unchanged": 6}
 
 
+def test_a_failure_of_an_inner_root_is_remembered_by_runs_of_the_outer_one(library: Library) -> None:
+    """The walk of the outer root does not see the file, and must not take it for gone."""
+    (library.photos / "sub/broken.png").write_bytes(b"no picture")
+    roots = (library.photos, library.photos / "sub")
+    assert counts(library.train(*roots)) == {"embedded": 5, "failed": 1}
+    for _ in range(2):
+        assert counts(library.train(*roots)) == {"unchanged": 5, "failed_before": 1}
+
+
 def test_a_single_file_is_a_root(library: Library) -> None:
     """A root may be one picture."""
     assert counts(library.train(library.photos / "a.png")) == {"embedded": 1}
