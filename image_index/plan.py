@@ -57,13 +57,14 @@ def plan_update(
     failed: Mapping[bytes, tuple[int, int]] | None = None,
     *,
     retry_failed: bool = False,
+    on_new: Callable[[ImageFile], None] = lambda _: None,
 ) -> Plan:
     """Compare one root's scan with its rows; both must come in the byte order of their paths.
 
     `failed` maps the path of an earlier failure to its (size, mtime_ns): such a file is not tried again until it
     changes, or with `retry_failed`. Rows below a `ScanProblem` are kept as they are. `changed` holds every known file
     whose size or time differs, or that was read within `RACY_WINDOW_NS` of its modification; `settle_by_content` tells
-    which really did.
+    which really did. `on_new` is told of each new file as soon as it is met.
     """
     plan = Plan()
     unseen_failures = dict(failed or {})
@@ -71,20 +72,22 @@ def plan_update(
     row = next(rows, None)
     unseen: list[KnownImage] = []
     for item in scanned:
-        while row is not None and row.path < item.path:
+        path = item.path
+        while row is not None and row.path < path:
             unseen.append(row)
             row = next(rows, None)
         if isinstance(item, ScanProblem):
             plan.problems.append(item)
             continue
-        here = row if row is not None and row.path == item.path else None
+        here = row if row is not None and row.path == path else None
         row = next(rows, None) if here else row
-        if unseen_failures.pop(item.path, None) == (item.size, item.mtime_ns) and not retry_failed:
+        if unseen_failures and unseen_failures.pop(path, None) == (item.size, item.mtime_ns) and not retry_failed:
             plan.failed_before += 1
         elif here:
-            _compare(plan, Match(item, here))
+            _compare(plan, item, here)
         else:
             plan.new.append(item)
+            on_new(item)
     unseen += [row, *rows] if row is not None else []
     unread = {problem.path for problem in plan.problems}
     for image in unseen:
@@ -126,13 +129,12 @@ def _upwards(path: bytes) -> Iterator[bytes]:
         path = path.rpartition(b"/")[0]
 
 
-def _compare(plan: Plan, match: Match) -> None:
+def _compare(plan: Plan, file: ImageFile, image: KnownImage) -> None:
     """Note a file that stands at the path of a row."""
-    file, image = match.file, match.image
-    if (file.size, file.mtime_ns) != (image.size, image.mtime_ns) or _is_racy(image):
-        plan.changed.append(match)
+    if file.size != image.size or file.mtime_ns != image.mtime_ns or _is_racy(image):
+        plan.changed.append(Match(file, image))
     elif image.missing:
-        plan.touched.append(match)
+        plan.touched.append(Match(file, image))
     else:
         plan.unchanged += 1
 

@@ -46,7 +46,10 @@ class _Rules:
     def verdict(self, path: bytes, *, is_directory: bool) -> bool | None:
         """Return True for ignored, False for taken back by a `!` pattern, None for not mentioned."""
         relative = _one_line(os.fsdecode(path[len(self.base) :])) + ("/" if is_directory else "")
-        return next((ignored for regex, ignored in self.patterns if regex.fullmatch(relative)), None)
+        for regex, ignored in self.patterns:
+            if regex.fullmatch(relative):
+                return ignored
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,11 @@ class _Walk:
     others: frozenset[bytes]
     excludes: tuple[_Rules, ...]
 
-    def leaves_out(self, path: bytes, rules: tuple[_Rules, ...], *, is_directory: bool) -> bool:
-        """Tell whether the first rule that mentions `path` ignores it: excludes, then ignore files, innermost first."""
+    def leaves_out(self, path: bytes, rules: Iterable[_Rules], *, is_directory: bool) -> bool:
+        """Tell whether the first of `rules` that mentions `path` ignores it, or another root begins there."""
         if path in self.others:
             return True
-        for rule in (*self.excludes, *rules):
+        for rule in rules:
             verdict = rule.verdict(path, is_directory=is_directory)
             if verdict is not None:
                 return verdict
@@ -103,13 +106,13 @@ def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterat
     walk = _Walk(options, others, excludes)
     stack = [_visit(_Directory(root), walk)]
     while stack:
-        item = next(stack[-1], None)
-        if item is None:
-            stack.pop()
-        elif isinstance(item, _Directory):
-            stack.append(_visit(item, walk))
-        else:
+        for item in stack[-1]:
+            if isinstance(item, _Directory):
+                stack.append(_visit(item, walk))
+                break
             yield item
+        else:
+            stack.pop()
 
 
 def _visit(directory: _Directory, walk: _Walk) -> Iterator[ImageFile | ScanProblem | _Directory]:
@@ -119,35 +122,31 @@ def _visit(directory: _Directory, walk: _Walk) -> Iterator[ImageFile | ScanProbl
         ancestors = _ancestors(directory) if follow else directory.ancestors
         if ancestors is None:
             return
-        entries, rules = _list(directory, walk.options)
+        names, rules = _list(directory, walk.options)
     except FileNotFoundError:
         return  # it vanished after its parent was listed; a missing root is reported by scan()
     except OSError as error:
         yield ScanProblem(directory.path, error.strerror or str(error))
         return
-    ruled = bool(walk.others or walk.excludes or rules)
-    entries.reverse()
-    while entries:  # let go one by one: an entry that was asked for its status keeps it, half a kilobyte
-        key, entry = entries.pop()
-        is_directory = key.endswith(b"/")
-        if ruled and walk.leaves_out(entry.path, rules, is_directory=is_directory):
+    inside = below(directory.path)
+    all_rules = walk.excludes + rules
+    ruled = bool(walk.others or all_rules)
+    for name in names:
+        is_directory = name.endswith(b"/")
+        path = inside + name.rstrip(b"/")
+        if ruled and walk.leaves_out(path, all_rules, is_directory=is_directory):
             continue
         if is_directory:
-            yield _Directory(entry.path, rules, ancestors)
-        else:
-            yield from _image_file(entry, follow_symlinks=follow)
-
-
-def _image_file(entry: os.DirEntry[bytes], *, follow_symlinks: bool) -> Iterator[ImageFile | ScanProblem]:
-    """Yield the regular file behind a directory entry, or nothing where there is none (any more)."""
-    try:
-        status = entry.stat(follow_symlinks=follow_symlinks)
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ELOOP}:  # a link to nowhere, or to itself
-            yield ScanProblem(entry.path, error.strerror or str(error))
-        return
-    if stat.S_ISREG(status.st_mode):
-        yield ImageFile(entry.path, status.st_size, status.st_mtime_ns)
+            yield _Directory(path, rules, ancestors)
+            continue
+        try:
+            status = os.stat(path, follow_symlinks=follow)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ELOOP}:  # it vanished; a link to nowhere, or to itself
+                yield ScanProblem(path, error.strerror or str(error))
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield ImageFile(path, status.st_size, status.st_mtime_ns)
 
 
 def _ancestors(directory: _Directory) -> frozenset[_DirectoryId] | None:
@@ -157,14 +156,13 @@ def _ancestors(directory: _Directory) -> frozenset[_DirectoryId] | None:
     return None if identity in directory.ancestors else directory.ancestors | {identity}
 
 
-def _list(
-    directory: _Directory, options: ScanOptions
-) -> tuple[list[tuple[bytes, os.DirEntry[bytes]]], tuple[_Rules, ...]]:
-    """Return a directory's candidates sorted by path, a directory's name ending in a slash, and the rules inside it.
+def _list(directory: _Directory, options: ScanOptions) -> tuple[list[bytes], tuple[_Rules, ...]]:
+    """Return the sorted names of a directory's candidates, subdirectories ending in a slash, and the rules inside it.
 
-    The slash makes the walk's order the byte order of full paths: `a.jpg` before `a/b.jpg` before `a0.jpg`.
+    The slash makes the walk's order the byte order of full paths: `a.jpg` before `a/b.jpg` before `a0.jpg`. Names
+    alone are held, 100 bytes each: an `os.DirEntry` would take half a kilobyte.
     """
-    entries = []
+    names = []
     rules = directory.rules
     with os.scandir(directory.path) as listing:
         for entry in listing:
@@ -175,11 +173,11 @@ def _list(
                 continue
             is_directory = _is_directory(entry, follow_symlinks=options.follow_symlinks)
             if is_directory:
-                entries.append((name + b"/", entry))
+                names.append(name + b"/")
             elif is_directory is None or name[name.rfind(b".") :].lower() in options.extensions:
-                entries.append((name, entry))
-    entries.sort(key=lambda item: item[0])
-    return entries, rules
+                names.append(name)
+    names.sort()
+    return names, rules
 
 
 def _is_directory(entry: os.DirEntry[bytes], *, follow_symlinks: bool) -> bool | None:

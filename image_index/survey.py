@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from image_index.catalog import Catalog
-from image_index.decode import hash_file
 from image_index.errors import Interrupted
 from image_index.paths import below
 from image_index.plan import Plan, keep_emptied_root, plan_update, settle_by_content, settle_moves
+from image_index.read import hash_file
 from image_index.records import ImageFile, KnownImage, Progress, ScanProblem
 from image_index.scan import ScanOptions, scan
 from image_index.stop import StopRequest
@@ -27,21 +27,47 @@ class SurveyOptions:
     retry_failed: bool = False
 
 
-def plan_roots(catalog: Catalog | None, options: SurveyOptions, report: Report, stop: StopRequest) -> Plan:
-    """Scan every root and plan what to do; a root inside another is scanned on its own, once."""
+def plan_roots(
+    catalog: Catalog | None,
+    options: SurveyOptions,
+    report: Report,
+    stop: StopRequest,
+    start: Callable[[], object] = lambda: None,
+) -> Plan:
+    """Scan every root and plan what to do; a root inside another is scanned on its own, once.
+
+    `start` is called as soon as it is certain that something has to be embedded, once or never; the scan goes on then.
+    """
     plan = Plan()
+    on_new = _at_first_unlike(catalog, start)
     roots = all_roots(catalog, options)
     for root in roots:
         inner = frozenset(other for other in roots if other.startswith(below(root)) and other != root)
         scanned = _watched(scan(root, options.scan, inner), plan, report, stop)
         known = catalog.known(root, inner) if catalog else ()
         failed = _failed(catalog, root, inner) if catalog else {}
-        update = plan_update(scanned, known, failed, retry_failed=options.retry_failed)
+        update = plan_update(scanned, known, failed, retry_failed=options.retry_failed, on_new=on_new)
         plan.add(keep_emptied_root(update, root))
     settle_by_content(plan, _digest)
     if catalog and plan.embed_count:
         settle_moves(plan, _gone(catalog, plan), _elsewhere(catalog, plan), _digest)
     return plan
+
+
+def _at_first_unlike(catalog: Catalog | None, start: Callable[[], object]) -> Callable[[ImageFile], None]:
+    """Return what calls `start` at the first new file of a size that no row has: it cannot be one that was moved."""
+    sizes: set[int] = set()
+    waiting = True
+
+    def look(file: ImageFile) -> None:
+        nonlocal waiting
+        if waiting and file.size not in sizes:
+            sizes.add(file.size)
+            waiting = catalog is not None and any(catalog.images_of_size((file.size,)))
+            if not waiting:
+                start()
+
+    return look
 
 
 def _failed(catalog: Catalog, root: bytes, inner: frozenset[bytes]) -> dict[bytes, tuple[int, int]]:

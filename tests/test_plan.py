@@ -125,7 +125,7 @@ def test_unreadable_file_does_not_cost_its_neighbour() -> None:
 
 def test_time_before_modification_is_racy_too() -> None:
     """A clock that went back must not hide a change: reading and writing within the window is not trusted."""
-    row = replace(known_image(b"/r/a"), read_at_ns=LONG_AGO_NS - RACY_WINDOW_NS + 1)
+    row = known_image(b"/r/a")._replace(read_at_ns=LONG_AGO_NS - RACY_WINDOW_NS + 1)
     plan = plan_update([image_file(b"/r/a")], [row])
     assert [match.image for match in plan.changed] == [row]
 

@@ -245,3 +245,35 @@ def test_scan_reports_how_far_it_is(library: Library) -> None:
     plan_roots(library.catalog, SurveyOptions((os.fsencode(library.root),)), reports.append, StopRequest())
     assert [report.done for report in reports] == [0, 1000]
     assert {report.stage for report in reports} == {"scan"}
+
+
+# Starting the children early
+
+
+def starts(library: Library) -> int:
+    """Return how often a plan of the library asks for the children."""
+    asked: list[None] = []
+    survey = SurveyOptions((os.fsencode(library.root),))
+    plan_roots(library.catalog, survey, lambda _: None, StopRequest(), lambda: asked.append(None))
+    return len(asked)
+
+
+def test_the_children_are_asked_for_once_while_the_scan_goes_on(library: Library) -> None:
+    """At the first new file of a size that no row has: it will be embedded, whatever else is found."""
+    library.write("a/5.jpg", "something longer")
+    library.write("a/6.jpg", "something else, longer still")
+    assert starts(library) == 1
+
+
+@pytest.mark.parametrize("change", ["nothing", "moved", "touched", "gone"])
+def test_no_child_is_asked_for_where_none_will_be_needed(library: Library, change: str) -> None:
+    """Files that are known, or that may turn out to be moved ones, wait for the whole plan."""
+    known = library.root / "a/1.jpg"
+    match change:
+        case "moved":
+            known.rename(library.root / "b/0.jpg")
+        case "touched":
+            os.utime(known, ns=(LONG_AGO_NS + 1, LONG_AGO_NS + 1))
+        case "gone":
+            known.unlink()
+    assert starts(library) == 0

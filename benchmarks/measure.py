@@ -1,0 +1,92 @@
+"""What the benchmarks share: running a command with its time and peak memory, medians, and what the machine is."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from image_index.devices import core_count
+
+REPOSITORY = Path(__file__).parents[1]
+
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+child = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE)
+output = child.stdout.read()
+_, status, usage = os.wait4(child.pid, 0)
+seconds = time.perf_counter() - start
+with open(sys.argv[1], "w") as file:
+    json.dump([seconds, usage.ru_maxrss, usage.ru_utime + usage.ru_stime, os.waitstatus_to_exitcode(status)], file)
+sys.stdout.buffer.write(output)
+"""
+"""Starts a command from a small process: on Linux a child's `ru_maxrss` is never below that of who started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished command: wall and core seconds, peak resident memory in bytes, and what it printed."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    stdout: str
+
+
+def run(command: Sequence[str], expected: Iterable[int] = (0,)) -> Run:
+    """Run a command with this checkout's package on its path; raise `RuntimeError` for an exit code not `expected`."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)}
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as report:
+        launcher = [sys.executable, "-S", "-c", _LAUNCHER, f"/dev/fd/{writer}", *command]
+        done = subprocess.run(launcher, stdout=subprocess.PIPE, env=environment, pass_fds=(writer,), check=True)
+        os.close(writer)
+        seconds, peak, cpu_seconds, code = json.load(report)
+    if code not in expected:
+        raise RuntimeError(f"{command} ended with exit code {code}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Run(seconds, cpu_seconds, peak * unit, done.stdout.decode(errors="surrogateescape"))
+
+
+def python(*arguments: str) -> list[str]:
+    """Return the command that runs this Python with `arguments`."""
+    return [sys.executable, *arguments]
+
+
+def imgidx(*arguments: str) -> list[str]:
+    """Return the command that runs imgidx with `arguments`."""
+    return python("-m", "image_index", *arguments)
+
+
+def median_seconds(runs: Iterable[Run]) -> float:
+    """Return the median wall time."""
+    return median(run.seconds for run in runs)
+
+
+def take_turns(commands: Sequence[Sequence[str]], repeat: int) -> list[list[Run]]:
+    """Run each command `repeat` times, one after the other in turn, so that a slow minute hits all alike."""
+    runs: list[list[Run]] = [[] for _ in commands]
+    for _ in range(repeat):
+        for place, command in enumerate(commands):
+            runs[place].append(run(command))
+    return runs
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def machine() -> str:
+    """Return the machine in words, for the record."""
+    return f"{platform.system()} {platform.machine()}, {core_count()} cores"
