@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from image_index.catalog_reader import CatalogReader
 from image_index.paths import path_range
+from image_index.query_memory import QueryMemory
 from image_index.records import EmbeddedBatch, Failure, KnownImage, Match, ModelFacts
 from image_index.schema import atomic, storage_errors
 
 
-class Catalog(CatalogReader):
+class Catalog(QueryMemory):
     """An open catalog that can be written to, if it was opened so. Each method is one transaction."""
 
     @contextmanager

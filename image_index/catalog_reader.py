@@ -32,6 +32,9 @@ from image_index.schema import copy_database, damaged, open_database, storage_er
 _KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL FROM images"
 _BELOW = "path >= ? AND path < ?"
 
+ROWS_AT_A_TIME = 256
+"""How many rows are fetched in one go: one at a time takes twice as long."""
+
 
 class CatalogReader:
     """An open catalog, to be read; use it as a context manager. Errors of SQLite surface as `StorageError`."""
@@ -50,8 +53,9 @@ class CatalogReader:
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Any]:
         """Yield the rows of a query."""
         with storage_errors(self._path):
-            for row in self._connection.execute(sql, parameters):  # noqa: UP028  # `yield from` closes the cursor,
-                yield row  # which raises where the connection was closed before
+            cursor = self._connection.execute(sql, parameters)
+            while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+                yield from rows
 
     def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Return the first row of a query, or None."""
@@ -88,11 +92,12 @@ class CatalogReader:
 
     def known(self, root: bytes, others: Iterable[bytes] = ()) -> Iterator[KnownImage]:
         """Yield the rows of `root` (the file itself, or all inside it) in path order, less those of `others`."""
-        apart = [(other, below(other)) for other in others if other != root]
-        for row in self._rows(f"{_KNOWN} WHERE path = ? OR {_BELOW} ORDER BY path", (root, *path_range(root))):
-            image = KnownImage(*row)
-            if not any(image.path == other or image.path.startswith(prefix) for other, prefix in apart):
-                yield image
+        # one walk of the index each, merged: for an OR, SQLite would collect and sort all rows first
+        sql = f"{_KNOWN} WHERE path = ? UNION ALL {_KNOWN} WHERE {_BELOW} ORDER BY path"
+        rows = self._rows(sql, (root, *path_range(root)))
+        images = map(KnownImage._make, rows)
+        apart = tuple(below(other) for other in others if other != root)
+        return (image for image in images if not below(image.path).startswith(apart)) if apart else images
 
     def missing_images(self) -> Iterator[KnownImage]:
         """Yield the rows whose file is gone."""
@@ -132,6 +137,11 @@ class CatalogReader:
 
     # Vectors
 
+    @property
+    def catalog_id(self) -> str:
+        """What tells this catalog from all others."""
+        return str(self._one("SELECT value FROM meta WHERE key = 'catalog_id'")[0])
+
     def stamp(self) -> Stamp:
         """Return what the vectors are now."""
         meta, model = dict(self._rows("SELECT key, value FROM meta")), self.model
@@ -150,13 +160,22 @@ class CatalogReader:
         parameters: list[int | bytes] = [image_id]
         if present:
             conditions.append("missing_since_s IS NULL")
-        if under is not None:
-            conditions.append(f"(path = ? OR {_BELOW})")
+        if under is not None:  # the plus keeps SQLite from walking all of a large directory for a few new rows
+            conditions.append("(+path = ? OR +path >= ? AND +path < ?)")
             parameters += [under, *path_range(under)]
+        table = "vectors" if len(conditions) == 1 else "vectors JOIN images ON id = image_id"
         cursor = self._rows(
-            "SELECT image_id, vector FROM vectors JOIN images ON id = image_id"
-            f" WHERE {' AND '.join(conditions)} ORDER BY image_id",
-            parameters,
+            f"SELECT image_id, vector FROM {table} WHERE {' AND '.join(conditions)} ORDER BY image_id", parameters
+        )
+        while rows := list(islice(cursor, chunk)):
+            yield self._arrays(rows)
+
+    def vectors_under(self, directory: bytes, chunk: int = 8192) -> Iterator[tuple[Ids, Vectors]]:
+        """Yield ids (n,) and float32 vectors (n, D) of the images at or inside `directory` that are not missing."""
+        cursor = self._rows(
+            "SELECT image_id, vector FROM images CROSS JOIN vectors ON image_id = id"
+            f" WHERE (path = ? OR {_BELOW}) AND missing_since_s IS NULL",
+            (directory, *path_range(directory)),
         )
         while rows := list(islice(cursor, chunk)):
             yield self._arrays(rows)
@@ -170,6 +189,11 @@ class CatalogReader:
         """Return the ids of the images at or inside `directory`."""
         rows = self._rows(f"SELECT id FROM images WHERE path = ? OR {_BELOW}", (directory, *path_range(directory)))
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def has_more_under(self, directory: bytes, count: int) -> bool:
+        """Tell whether there are more than `count` images at or inside `directory`."""
+        sql = f"SELECT 1 FROM images WHERE path = ? OR {_BELOW} LIMIT 1 OFFSET ?"
+        return self._one(sql, (directory, *path_range(directory), count)) is not None
 
     def present_paths(self, ids: Iterable[int]) -> dict[int, bytes]:
         """Return the paths, by id, of those images that exist and are not missing."""
@@ -215,6 +239,10 @@ class CatalogReader:
             copy_database(self._connection, path)
 
     # Status
+
+    def holds_pictures(self) -> bool:
+        """Tell whether there is any image that is not missing; unlike `counts`, without reading all rows."""
+        return self._one("SELECT 1 FROM images WHERE missing_since_s IS NULL LIMIT 1") is not None
 
     def counts(self) -> Counts:
         """Return how many pictures, missing pictures and failures there are; `images` does not count missing ones."""

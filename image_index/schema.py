@@ -40,8 +40,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             outcome TEXT NOT NULL, summary TEXT NOT NULL)""",
         "INSERT INTO meta VALUES ('catalog_id', lower(hex(randomblob(16)))), ('generation', 0)",
     ),
+    (
+        # vector: little-endian float32, so that a repeated search scores the same, and the CRC-32 of the row
+        """CREATE TABLE queries (
+            text BLOB PRIMARY KEY, fingerprint TEXT NOT NULL, vector BLOB NOT NULL, used_at_s INTEGER NOT NULL)""",
+        "CREATE INDEX queries_by_use ON queries (used_at_s)",
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
+
+QUERIES_VERSION = 2
+"""The schema that has the table of queries; a reader may meet an older one that it could not migrate."""
 
 BUSY_S = 60.0
 """How long to wait for another process that is writing."""
@@ -91,21 +100,25 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
             _create_private(path)
     with storage_errors(path):
         try:
-            return _connect(path, "mode=rw")
+            return _connect(path, "mode=rw", write=write)
         except sqlite3.OperationalError:
             if write or not _is_at_rest(path):
                 raise
-            return _connect(path, "mode=ro&immutable=1")
+            return _connect(path, "mode=ro&immutable=1", write=False)
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open the catalog at `path`, check that it is ours, and bring it to this schema."""
+def _connect(path: Path, mode: str, *, write: bool) -> sqlite3.Connection:
+    """Open the catalog at `path`, check that it is ours, and bring it to this schema; a reader does what it can."""
     # autocommit: every transaction here is begun and ended in so many words
     connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, timeout=BUSY_S)
     try:
         _check_ours(connection, path)
         _set_up(connection)
-        _migrate(connection)
+        if write or version_of(connection) == 0:  # without any table there is nothing to read
+            _migrate(connection)
+        else:
+            with unless_refused(connection):
+                _migrate(connection)
     except BaseException:
         connection.close()
         raise
@@ -134,7 +147,7 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN")  # one snapshot: another process may be creating the tables just now
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = _version(connection)
+    version = version_of(connection)
     connection.execute("COMMIT")
     if (tables or version) and application != APPLICATION_ID:
         raise IndexMismatch(f"{path} is not an imgidx catalog; use another --index")
@@ -167,10 +180,10 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     """Apply the migrations that `connection` lacks, each in a transaction of its own."""
-    version = _version(connection)
+    version = version_of(connection)
     for number in range(version, SCHEMA_VERSION):
         with atomic(connection):
-            if _version(connection) != number:  # another process was first
+            if version_of(connection) != number:  # another process was first
                 continue
             for statement in MIGRATIONS[number]:
                 connection.execute(statement)
@@ -178,7 +191,28 @@ def _migrate(connection: sqlite3.Connection) -> None:
             connection.execute(f"PRAGMA user_version = {number + 1}")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+@contextmanager
+def unless_refused(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run a block that writes something a reader can do without; nothing is waited for, and a refusal is no error.
+
+    A busy, read-only or full database refuses. There is no fsync: WAL keeps the catalog whole without, and what is
+    written here may be lost.
+    """
+    refusals = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
+    refusals |= {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED}
+    connection.execute("PRAGMA busy_timeout = 0")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in refusals:
+            raise
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
+        connection.execute("PRAGMA synchronous = FULL")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
     """Return the number of migrations applied so far."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 

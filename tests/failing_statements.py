@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,20 @@ def fill(path: Path) -> None:
         catalog.note_scan(b"/d", None)
 
 
-def migrate(path: Path) -> None:
-    """Open a catalog that the migration below has not been applied to."""
-    migration = ("CREATE TABLE notes (a)", "INSERT INTO notes VALUES (1)", "ALTER TABLE roots ADD COLUMN note")
-    schema.MIGRATIONS, schema.SCHEMA_VERSION = (*schema.MIGRATIONS[:1], migration), 2
+NEXT = ("CREATE TABLE notes (a)", "INSERT INTO notes VALUES (1)", "ALTER TABLE roots ADD COLUMN note")
+"""A migration that may come some day."""
+
+ALL = (*schema.MIGRATIONS, NEXT)
+
+
+def migrate_to(path: Path, version: int) -> None:
+    """Bring a catalog to a schema, the migrations after it being unknown."""
+    known = schema.MIGRATIONS, schema.SCHEMA_VERSION
+    schema.MIGRATIONS, schema.SCHEMA_VERSION = ALL[:version], version
     try:
         schema.open_database(path, write=True).close()
     finally:
-        schema.MIGRATIONS, schema.SCHEMA_VERSION = schema.MIGRATIONS[:1], 1
+        schema.MIGRATIONS, schema.SCHEMA_VERSION = known
 
 
 def change_at(path: Path, change: Change) -> None:
@@ -176,8 +183,15 @@ def main(directory: Path) -> None:
     time.time, time.time_ns = lambda: NOW_S, lambda: NOW_S * 10**9  # so that two runs leave the same
     for name, change in CHANGES.items():
         attack(directory, name, fill, lambda path, change=change: change_at(path, change))  # type: ignore[misc]
-    attack(directory, "create", Path.touch, lambda path: schema.open_database(path, write=True).close())
-    attack(directory, "migrate", fill, migrate)
+    attack(directory, "create", Path.touch, partial(migrate_to, version=1))
+    for version in range(2, len(ALL)):
+        attack(
+            directory,
+            f"migrate to {version}",
+            partial(migrate_to, version=version - 1),
+            partial(migrate_to, version=version),
+        )
+    attack(directory, "migrate", fill, partial(migrate_to, version=len(ALL)))
 
 
 if __name__ == "__main__":
