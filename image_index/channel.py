@@ -10,6 +10,7 @@ import pickle
 import socket
 import threading
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from typing import Any
 
 BUFFER_BYTES = 1 << 20
@@ -76,6 +77,10 @@ class Channel:
         yield from self._whole_messages()
         if closed:
             raise ChannelClosed
+
+    def is_readable(self) -> bool:
+        """Tell whether a message has arrived, or begun to."""
+        return bool(self._received) or bool(wait([self._socket], 0))
 
     def receive(self) -> Any:
         """Wait for one message and return it; raise `ChannelClosed` at the end of the stream."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import types
 from collections import deque
@@ -15,9 +16,12 @@ from time import monotonic
 
 from image_index.channel import Channel, ChannelClosed, open_pair
 from image_index.devices import Slot
-from image_index.messages import ChildSetup, EncodeTexts
+from image_index.messages import ChildSetup, EncodeTexts, ExportText
 from image_index.records import Batch
-from image_index.worker import run_child
+from image_index.worker import OUT_OF_MEMORY, run_child
+
+MOST_HELD = 3
+"""Batches a child holds: one at the model, one that its threads decode (if it has any), one in its pipe."""
 
 SEND_TIMEOUT_S = 10.0
 """A live child takes a message at once; the socket's buffer takes it even from a busy one."""
@@ -66,7 +70,7 @@ class Child:
     def start(cls, setup: ChildSetup, slot: Slot, deadlines: Deadlines) -> Child:
         """Spawn a child in `slot`; it begins to load its model at once."""
         ours, theirs = open_pair()
-        its_own = replace(setup, device=slot.device)
+        its_own = replace(setup, device=slot.device, decode_threads=slot.decode_threads)
         process = get_context("spawn").Process(
             target=run_child, args=(theirs, its_own), name="imgidx-child", daemon=True
         )
@@ -74,6 +78,20 @@ class Child:
             process.start()
         theirs.close()
         return cls(slot, process, ours, deadlines, due=monotonic() + deadlines.load_s)
+
+    @property
+    def room(self) -> int:
+        """How many batches it may hold now."""
+        if not self.tried or any(batch.alone for batch in self.held):
+            return 0
+        if not self.ready:
+            return 1
+        return MOST_HELD if self.slot.decode_threads else MOST_HELD - 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Tell whether more than one file may be in work."""
+        return self.slot.decode_threads > 0 and not any(batch.alone for batch in self.held)
 
     @property
     def is_busy(self) -> bool:
@@ -85,7 +103,7 @@ class Child:
         """Tell whether it owes an answer and has given no sign of life in time."""
         return self.is_busy and monotonic() > self.due
 
-    def give(self, job: Batch | EncodeTexts) -> bool:
+    def give(self, job: Batch | EncodeTexts | ExportText) -> bool:
         """Send a job; False means that the child is gone, or takes nothing: it holds the job all the same."""
         if isinstance(job, Batch):
             self.held.append(job)
@@ -154,3 +172,13 @@ def _without_main_module() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def cause_of_death(exit_code: int | None) -> str:
+    """Say in words how a process ended."""
+    if exit_code == OUT_OF_MEMORY:
+        return "the child ran out of memory"
+    if exit_code is None or exit_code >= 0:
+        return f"the child left with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    return f"the child was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

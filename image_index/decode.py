@@ -2,19 +2,19 @@
 
 A file that is cut short is refused and never becomes a half-grey picture. Others are turned as EXIF says, flattened on
 white, scaled and cropped as open_clip's `image_transform_v2` does, and brought to sRGB; the first frame stands for all.
+
+Two shortcuts leave the vector as good as it is (docs/decisions/0012): libjpeg decodes a JPEG at 1/2, 1/4 or 1/8 of its
+size where that is still larger than what the model wants, and a large picture is averaged down before it is scaled.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
 import struct
-import time
 import warnings
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from io import BytesIO, FileIO
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,24 +22,21 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageChops, ImageCms, Unidenti
 
 from image_index.errors import DecodeError
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
-from image_index.records import ImageFile, Preprocess
+from image_index.read import FileContent
+from image_index.records import Preprocess
 
-MAX_FILE_BYTES = 2 << 30  # larger files are refused unread
+LEAST_MARGIN = 1.25
+"""How many times larger than wanted libjpeg's fraction of a JPEG must be: at 1.0 its coarse filter is all there is."""
+
+REDUCING_GAP = 2.0
+"""How many times larger than wanted a picture is left by averaging, for the bicubic filter to do the rest."""
+
 _OPENERS = tuple(name for name in PILLOW_FORMATS if name != "MPO")  # MPO is found by JPEG's opener, it has none
 _CUT_SHORT = "the file is cut short"
 _TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
 _TRANSPOSE = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(_TURNS, start=2)}
+_LYING = (5, 6, 7, 8)  # the orientations that exchange width and height
 _FLIP_TO_ORIENTATION = {3: 3, 5: 8, 6: 6}  # LibRaw's `flip` in EXIF's numbers
-
-
-@dataclass(frozen=True, slots=True)
-class FileContent:
-    """A file's bytes, its facts as of the read, their SHA-256 (32 bytes) and the time just before the read."""
-
-    data: bytes
-    file: ImageFile
-    sha256: bytes
-    read_at_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,59 +49,29 @@ class Picture:
     format: str
 
 
-def read_file(path: bytes) -> FileContent:
-    """Read a regular file once, whole, and say what it was when read.
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What the caller wants of any picture."""
 
-    Raises OSError where the system refuses (FileNotFoundError for a vanished file), DecodeError where what is there is
-    no regular file, is empty, is larger than `MAX_FILE_BYTES`, or changed during two reads in a row.
-    """
-    for _ in range(2):
-        read_at_ns = time.time_ns()
-        with _open_regular(path) as stream:
-            before = os.fstat(stream.fileno())
-            if before.st_size > MAX_FILE_BYTES:
-                raise DecodeError(f"the file has over {MAX_FILE_BYTES >> 20} MiB, the most that is read")
-            data = stream.readall()
-            after = os.fstat(stream.fileno())
-        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) == (len(data), after.st_mtime_ns):
-            if not data:
-                raise DecodeError("the file is empty")
-            file = ImageFile(path, len(data), after.st_mtime_ns)
-            return FileContent(data, file, hashlib.sha256(data).digest(), read_at_ns)
-    raise DecodeError("kept changing while it was read")
+    preprocess: Preprocess
+    max_pixels: int | None
+    exact: bool
 
 
-def hash_file(path: bytes) -> bytes | None:
-    """Return the SHA-256 (32 bytes) of a regular file, read piece by piece, or None if it cannot be read."""
-    try:
-        with _open_regular(path) as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
-    except (OSError, DecodeError):
-        return None
-
-
-def _open_regular(path: bytes) -> FileIO:
-    # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever; regular files are not affected.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return FileIO(descriptor, "rb")
-    os.close(descriptor)
-    raise DecodeError("not a regular file any more")
-
-
-def decode(content: FileContent, preprocess: Preprocess, max_pixels: int | None) -> Picture:
+def decode(content: FileContent, preprocess: Preprocess, max_pixels: int | None, *, exact: bool = False) -> Picture:
     """Decode a file's content and fit it to the model: `pixels` is `(*preprocess.size, 3)` uint8, C-contiguous.
 
     Raises DecodeError, and nothing else, whatever the bytes are; `max_pixels` is compared with width x height before
-    any pixel is decoded, None for no limit.
+    any pixel is decoded, None for no limit. `exact` takes no shortcut: the pixels are those of open_clip's transform.
     """
+    wish = _Wish(preprocess, max_pixels, exact)
     try:
         # Pillow warns of damaged metadata. Not thread-safe, but a race could only let a warning out, or swallow one.
         with warnings.catch_warnings(action="ignore"):
             prepare()
             if os.path.splitext(content.file.path)[1].lower() in RAW_EXTENSIONS:
-                return _decode_raw(content.data, preprocess, max_pixels)
-            return _picture(_load(content.data, max_pixels), preprocess)
+                return _decode_raw(content.data, wish)
+            return _picture(_load(content.data, wish), wish)
     except DecodeError:
         raise
     except Exception as error:  # Pillow's plugins raise a dozen unrelated types for damaged data
@@ -130,7 +97,7 @@ def _reason(error: Exception) -> str:
     return _CUT_SHORT if "truncated" in text.lower() else f"damaged picture data: {text}"
 
 
-def _decode_raw(data: bytes, preprocess: Preprocess, max_pixels: int | None) -> Picture:
+def _decode_raw(data: bytes, wish: _Wish) -> Picture:
     try:
         import rawpy
     except ImportError as error:
@@ -142,34 +109,59 @@ def _decode_raw(data: bytes, preprocess: Preprocess, max_pixels: int | None) -> 
         raise DecodeError("a damaged RAW file, or one without a preview that can be read") from error
     if isinstance(preview, bytes) and preview[-512:] not in data:  # LibRaw fills up a cut preview with stale memory
         raise DecodeError(_CUT_SHORT)
-    image = _load(preview, max_pixels) if isinstance(preview, bytes) else Image.fromarray(preview)
-    picture = _picture(image, preprocess, _FLIP_TO_ORIENTATION.get(sizes.flip, 1))
+    orientation = _FLIP_TO_ORIENTATION.get(sizes.flip, 1)
+    if isinstance(preview, bytes):
+        loaded = _load(preview, wish, orientation)
+    else:
+        loaded = _Loaded(Image.fromarray(preview), preview.shape[1::-1], orientation)
+    picture = _picture(loaded, wish)
     width, height = (sizes.height, sizes.width) if sizes.flip in (5, 6) else (sizes.width, sizes.height)
     return replace(picture, width=width, height=height, format="raw")
 
 
-def _load(data: bytes, max_pixels: int | None) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A decoded picture, its (width, height) before any scaling, and how it is to be turned, in EXIF's numbers."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    orientation: int
+
+
+def _load(data: bytes, wish: _Wish, default_orientation: int = 1) -> _Loaded:
     stream = BytesIO(data)
     image = Image.open(stream, formats=_OPENERS)
-    if max_pixels is not None and (pixels := image.width * image.height) > max_pixels:
-        raise DecodeError(f"{pixels / 1e6:.6g} megapixels, more than --max-megapixels {max_pixels / 1e6:.6g} allows")
+    size, limit = image.size, wish.max_pixels
+    if limit is not None and (pixels := image.width * image.height) > limit:
+        raise DecodeError(f"{pixels / 1e6:.6g} megapixels, more than --max-megapixels {limit / 1e6:.6g} allows")
     scan_start = stream.tell()  # what JPEG's header reader stops at
-    # `image.draft` before the next line would decode a JPEG at 1/2, 1/4 or 1/8 of its size: faster, not exact.
+    wanted = None if wish.exact else _least_size(image, wish.preprocess, default_orientation)
+    image.draft(None, wanted)  # only JPEG knows what that means
     image.load()
-    if not _is_whole(image, data, scan_start):
+    if not _is_whole(image, data, scan_start, wanted):
         raise DecodeError(_CUT_SHORT)
-    return image
+    return _Loaded(image, size, _orientation(image) or default_orientation)
 
 
-def _picture(image: Image.Image, preprocess: Preprocess, default_orientation: int = 1) -> Picture:
+def _least_size(image: Image.Image, preprocess: Preprocess, default_orientation: int) -> tuple[int, int]:
+    """Return the least (width, height) from which a picture may be scaled; it is turned only afterwards."""
+    lies = (_orientation(image) or default_orientation) in _LYING
+    width, height = _scaled_size(image.size[::-1] if lies else image.size, preprocess)
+    least = int(width * LEAST_MARGIN), int(height * LEAST_MARGIN)
+    return least[::-1] if lies else least
+
+
+def _picture(loaded: _Loaded, wish: _Wish) -> Picture:
+    image, (width, height) = loaded.image, loaded.size
     profile = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
-    orientation = _TRANSPOSE.get(_orientation(image) or default_orientation)
     name = (image.format or "").lower()
     image = _flattened(image)
-    if orientation is not None:
-        image = image.transpose(orientation)
-    pixels = np.array(_to_srgb(_fitted(image, preprocess), profile))
-    return Picture(pixels, image.width, image.height, name)
+    if loaded.orientation in _TRANSPOSE:
+        image = image.transpose(_TRANSPOSE[loaded.orientation])
+    if loaded.orientation in _LYING:
+        width, height = height, width
+    pixels = np.array(_to_srgb(_fitted(image, (width, height), wish), profile))
+    return Picture(pixels, width, height, name)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -227,30 +219,32 @@ def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | N
     return transform if shift.max() > 2 else None
 
 
-def _fitted(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    """Scale, then crop or pad, to the model's size, as open_clip's inference transform does."""
+def _fitted(image: Image.Image, size: tuple[int, int], wish: _Wish) -> Image.Image:
+    """Scale a picture that had `size`, then crop or pad, to the model's, as open_clip's inference transform does."""
+    preprocess, gap = wish.preprocess, None if wish.exact else REDUCING_GAP
     height, width = preprocess.size
     # open_clip 3 forgets the interpolation where it scales the shortest side to a target that is not square.
     is_bicubic = preprocess.interpolation != "bilinear" or (preprocess.resize_mode == "shortest" and height != width)
     resample = Image.Resampling.BICUBIC if is_bicubic else Image.Resampling.BILINEAR
-    if preprocess.resize_mode == "squash":
-        return image.resize((width, height), resample)
-    scaled = _scaled_size(image.size, preprocess)
+    scaled = _scaled_size(size, preprocess)
     left, top = _offset(scaled[0], width), _offset(scaled[1], height)
-    if scaled[0] * scaled[1] > 32 * width * height:
-        # 65500x1 would become 14 million columns: scale the crop alone, within 2 levels as Pillow's box is float32.
+    crops = left <= 0 and top <= 0
+    if (crops and not wish.exact) or scaled[0] * scaled[1] > 32 * width * height:
+        # Scale the crop alone, within 2 levels as Pillow's box is float32: 65500x1 would become 14 million columns.
         x, y = image.width / scaled[0], image.height / scaled[1]
         box = (-left * x, -top * y, min((width - left) * x, image.width), min((height - top) * y, image.height))
-        return image.resize((width, height), resample, box=box)
+        return image.resize((width, height), resample, box=box, reducing_gap=gap)
     fill = preprocess.fill_color if preprocess.resize_mode == "longest" else 0
     canvas = Image.new(image.mode, (width, height), (fill,) * len(image.getbands()))
-    canvas.paste(image.resize(scaled, resample), (left, top))
+    canvas.paste(image.resize(scaled, resample, reducing_gap=gap), (left, top))
     return canvas
 
 
 def _scaled_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Return (width, height) after scaling, rounded as torchvision (square) and open_clip (otherwise) round."""
     (width, height), (target_height, target_width) = size, preprocess.size
+    if preprocess.resize_mode == "squash":
+        return target_width, target_height
     if preprocess.resize_mode == "shortest" and target_height == target_width:
         return int(target_width * width / min(size)), int(target_width * height / min(size))
     extreme = max if preprocess.resize_mode == "longest" else min
@@ -262,7 +256,7 @@ def _offset(scaled: int, target: int) -> int:
     return (target - scaled) // 2 if scaled < target else -round((scaled - target) / 2)
 
 
-def _jpeg_ends_early(image: Image.Image, data: bytes, scan_start: int) -> bool:
+def _jpeg_ends_early(image: Image.Image, data: bytes, scan_start: int, wanted: tuple[int, int] | None) -> bool:
     """Tell whether an end marker came before the last row: libjpeg paints what is missing grey and says nothing."""
     corner = image.getpixel((image.width - 1, image.height - 1))
     if not all(127 <= level <= 128 for level in np.atleast_1d(np.asarray(corner))):
@@ -270,14 +264,15 @@ def _jpeg_ends_early(image: Image.Image, data: bytes, scan_start: int) -> bool:
     # Grey in the last corner is suspect. A whole scan is deaf to more data before its end marker, a cut one is not.
     end = data.find(b"\xff\xd9", scan_start)
     again = Image.open(BytesIO(data[:end] + bytes(range(1, 65)) + data[end:]), formats=("JPEG",))
+    again.draft(None, wanted)
     return ImageChops.difference(image, again).getbbox(alpha_only=False) is not None
 
 
-def _is_whole(image: Image.Image, data: bytes, scan_start: int) -> bool:
+def _is_whole(image: Image.Image, data: bytes, scan_start: int, wanted: tuple[int, int] | None) -> bool:
     """Tell whether the end is there, for the formats in which Pillow and its libraries may not miss it."""
     match image.format:
         case "JPEG":
-            return not _jpeg_ends_early(image, data, scan_start)
+            return not _jpeg_ends_early(image, data, scan_start, wanted)
         case "PNG":  # without its end chunk the EXIF (rotation) before that may be gone; "IEND" and its CRC
             return b"IEND\xaeB`\x82" in data
         case "PPM":  # in plain PGM and PPM white space follows every number; without it, 25 may have been 255

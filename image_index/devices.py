@@ -5,24 +5,50 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 MEMORY_PER_CHILD_BYTES = 2 << 30
 """What a child with a ViT-B-32 and its pictures needs at most on a CPU (measured: 1.3 GB)."""
+
+MOST_DECODE_THREADS = 16
+"""More threads than that in one process wait for Python's lock and not for pictures."""
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 BYTES_PER_PIXEL = 8
 """Room for a decoded picture and one converted copy of it."""
 
+LEAST_MAX_PIXELS = 128_000_000
+"""So large a picture any thread must have room for: sooner fewer threads than a smaller limit."""
+
+
+class Precision(StrEnum):
+    """The number format of a forward pass; `AUTO` is what the device computes fastest and truly."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The place of one child: its device and how many threads it may use."""
+    """The place of one child: its device, how many threads it may use, and how many of them decode beside the model.
+
+    A child with one thread decodes and embeds in turns, with no thread beside: that keeps its core as busy.
+    """
 
     device: str
     threads: int
+    decode_threads: int = 0
+
+    @property
+    def pictures_at_once(self) -> int:
+        """How many pictures it may hold decoded at full size."""
+        return max(1, self.decode_threads)
 
     def environment(self) -> dict[str, str]:
         """Return what must stand in the child's environment before any numeric library starts."""
@@ -75,15 +101,20 @@ def plan_slots(device: str = "auto", workers: int | None = None) -> tuple[Slot, 
     gpus = visible_gpus() if device in {"auto", "cuda"} else 0
     if gpus:
         count = workers or gpus
-        threads = max(1, cores // count)
-        return tuple(Slot(_gpu(device, number, gpus), threads) for number in range(count))
-    if device.startswith("cuda"):
-        return (Slot(device, max(1, cores // (workers or 1))),) * (workers or 1)
-    if device == "mps" or (device == "auto" and sys.platform == "darwin" and platform.machine() == "arm64"):
-        return (Slot(device, cores),) * (workers or 1)
+        return tuple(_slot(_gpu(device, number, gpus), count) for number in range(count))
+    has_metal = device == "auto" and sys.platform == "darwin" and platform.machine() == "arm64"
+    if has_metal or device == "mps" or device.startswith("cuda"):
+        return (_slot(device, workers or 1),) * (workers or 1)
     fitting = max(1, memory_bytes() // MEMORY_PER_CHILD_BYTES)
     count = workers or min(cores, fitting, 16)
-    return (Slot(device, max(1, cores // count)),) * count
+    return (_slot(device, count, on_cpu=True),) * count
+
+
+def _slot(device: str, children: int, *, on_cpu: bool = False) -> Slot:
+    """Return the slot of one of so many children; on a CPU it decodes beside the model only where threads are spare."""
+    threads = max(1, core_count() // children)
+    fitting = max(1, memory_bytes() // 2 // children // (LEAST_MAX_PIXELS * BYTES_PER_PIXEL))
+    return Slot(device, threads, 0 if on_cpu and threads == 1 else min(threads, fitting, MOST_DECODE_THREADS))
 
 
 def _gpu(device: str, number: int, gpus: int) -> str:
@@ -96,6 +127,6 @@ def default_batch_size(device: str) -> int:
     return 64 if device.startswith(("cuda", "mps")) or (device == "auto" and visible_gpus()) else 32
 
 
-def default_max_pixels(children: int) -> int:
-    """Return the largest picture, in pixels, of which every child can hold one in half of the memory."""
-    return memory_bytes() // 2 // max(1, children) // BYTES_PER_PIXEL
+def default_max_pixels(slots: Sequence[Slot]) -> int:
+    """Return the largest picture, in pixels, of which all that are decoded at once fit into half of the memory."""
+    return memory_bytes() // 2 // sum(slot.pictures_at_once for slot in slots) // BYTES_PER_PIXEL

@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import resource
 import sys
 from collections.abc import Sequence
-from typing import Any
+from functools import partialmethod
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import open_clip
 import torch
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
 
+from image_index.devices import Precision
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.models import ModelSpec
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 
 SELF_TEST_COSINE = 0.999
-"""Below this a device computes something else than the CPU does, and is not used (pytorch #174861)."""
+"""Below this a device or a number format computes something else than the CPU does in float32 (pytorch #174861)."""
+
+CPU_FACTS = Path("/proc/cpuinfo")
 
 logger = logging.getLogger("image_index.worker")
 
@@ -33,16 +41,19 @@ class Encoder:
         self._spec = spec
         self._tokenizer: Any = None
         self.device = torch.device("cpu")
+        self._dtype = torch.float32
         self.facts = _facts(model, spec, weights_sha256)
         shape = (1, 1, 1, 3)
         self._mean = torch.tensor(self.facts.preprocess.mean).view(shape)
         self._std = torch.tensor(self.facts.preprocess.std).view(shape)
 
-    def move_to(self, device: torch.device) -> None:
-        """Move the weights to `device`."""
+    def convert(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the weights to `device`, those of the visual tower folded and in the number format `dtype`."""
         self._model.to(device)
+        _fold_norms(self._model.visual)  # type: ignore[arg-type]
+        self._model.visual.to(dtype)
         self._mean, self._std = self._mean.to(device), self._std.to(device)
-        self.device = device
+        self.device, self._dtype = device, dtype
 
     @torch.inference_mode()
     def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
@@ -55,8 +66,9 @@ class Encoder:
         if self.device.type == "mps" and count < pad_to:
             pixels = np.concatenate([pixels, np.zeros((pad_to - count, *pixels.shape[1:]), np.uint8)])
         batch = torch.from_numpy(pixels).to(self.device).float().div_(255)
-        batch = batch.sub_(self._mean).div_(self._std).permute(0, 3, 1, 2)  # NHWC bytes are channels_last for free
-        return self._to_numpy(self._model.encode_image(batch, normalize=True))[:count]  # type: ignore[operator]
+        batch = batch.sub_(self._mean).div_(self._std).to(self._dtype)
+        batch = batch.permute(0, 3, 1, 2)  # NHWC bytes are channels_last for free
+        return self._to_numpy(self._model.encode_image(batch))[:count]  # type: ignore[operator]
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -64,7 +76,14 @@ class Encoder:
         if self._tokenizer is None:
             self._tokenizer = open_clip.get_tokenizer(self._spec.architecture)
         tokens = self._tokenizer(list(texts)).to(self.device)
-        return self._to_numpy(self._model.encode_text(tokens, normalize=True))  # type: ignore[operator]
+        return self._to_numpy(self._model.encode_text(tokens))  # type: ignore[operator]
+
+    def export_text(self, directory: str) -> None:
+        """Write the text tower to the new `directory`; raises what keeps it from being exported."""
+        from image_index.text_export import export_text_tower
+
+        tokenizer = open_clip.get_tokenizer(self._spec.architecture)
+        export_text_tower(self._model, tokenizer, self.facts, Path(directory))
 
     def memory_bytes(self) -> int:
         """Return the memory that grows with use: the Metal driver's on MPS, else this process's largest."""
@@ -81,26 +100,57 @@ class Encoder:
         return vectors
 
 
-def load_encoder(spec: ModelSpec, weights_sha256: str, device: str) -> Encoder:
+def load_encoder(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO) -> Encoder:
     """Load the model of `spec` from local files onto `device`: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
 
-    `auto` takes the best device that computes what the CPU computes. Raises `ModelUnavailable` where open_clip cannot
-    load the model, and `UsageError` for a named device that this machine does not have.
+    `auto` takes the best device; what does not compute what the CPU computes in float32 is not used. Raises
+    `ModelUnavailable` where open_clip cannot load the model, and `UsageError` for a named device that this machine does
+    not have.
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "0")) or torch.get_num_threads())
     target = choose_device(device)
     logger.info("Loading OpenCLIP model %s on %s", spec.architecture if spec.pretrained else spec.name, target)
+    for dtype in dict.fromkeys([choose_dtype(precision, target), torch.float32]):
+        encoder = _load(spec, weights_sha256)
+        if _converted(encoder, target, dtype):
+            return encoder
+    return _load(spec, weights_sha256)
+
+
+def _load(spec: ModelSpec, weights_sha256: str) -> Encoder:
+    """Load a model onto the CPU, in float32."""
     try:
-        model = open_clip.create_model(spec.architecture, pretrained=spec.pretrained, require_pretrained=True)
+        with _MappedWeights():
+            model = open_clip.create_model(spec.architecture, pretrained=spec.pretrained, require_pretrained=True)
     except Exception as error:  # open_clip raises what its libraries raise: RuntimeError, OSError, KeyError, ...
         raise ModelUnavailable(f"cannot load the model {spec.name}: {_one_line(error)}") from error
-    model.eval()
+    model.float().eval()  # mapped weights have the number format of their file
     if _is_convolutional(model):
         model.to(memory_format=torch.channels_last)
-    encoder = Encoder(model, spec, weights_sha256)
-    if target.type != "cpu":
-        _move_if_true(encoder, target)
-    return encoder
+    return Encoder(model, spec, weights_sha256)
+
+
+class _MappedWeights(TorchFunctionMode):
+    """While it is on, no weights are drawn at random, and those of a file are mapped into memory instead of copied.
+
+    open_clip would draw every weight and then copy the file's over it (measured for a ViT-B-32 of 605 MB: 2.0 s instead
+    of 0.7 s, and 1.9 GB at most instead of 1.3). What the file lacks makes the loading fail, as ever.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Leave out the functions of `torch.nn.init`; they return the tensor they are given."""
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+    def __enter__(self) -> Self:
+        self._copying = torch.nn.Module.load_state_dict
+        torch.nn.Module.load_state_dict = partialmethod(self._copying, assign=True)  # type: ignore[assignment]
+        return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
+
+    def __exit__(self, *error: object) -> None:
+        torch.nn.Module.load_state_dict = self._copying  # type: ignore[method-assign]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -119,22 +169,64 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
-def _move_if_true(encoder: Encoder, device: torch.device) -> None:
-    """Move `encoder` to `device` unless a fixed picture gets another vector there than on the CPU."""
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the number format of the visual tower.
+
+    `auto` takes bfloat16 where a CPU multiplies it natively or a GPU does (compute capability 8.0), float16 on older
+    GPUs, and float32 elsewhere: on Metal nobody has measured it for us.
+    """
+    match precision, device.type:
+        case Precision.AUTO, "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        case Precision.AUTO, "cpu" if _has_native_bf16():
+            return torch.bfloat16
+    return {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}.get(precision, torch.float32)
+
+
+def _has_native_bf16() -> bool:
+    """Tell whether the CPU multiplies bfloat16 by itself; elsewhere oneDNN emulates it, slower than float32."""
+    try:
+        flags = CPU_FACTS.read_text(encoding="ascii", errors="replace")
+    except OSError:  # no such file outside Linux
+        return False
+    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags))
+
+
+def _converted(encoder: Encoder, device: torch.device, dtype: torch.dtype) -> bool:
+    """Convert `encoder`; tell whether a fixed picture gets the vector there that the CPU gives it in float32."""
     height, width = encoder.facts.preprocess.size
     ramp = np.arange(height * width * 3, dtype=np.uint32) * 2654435761 >> 24  # Knuth's hash: every grey, no photo
     picture = ramp.astype(np.uint8).reshape(1, height, width, 3)
     expected = encoder.encode_images(picture)
     try:
-        encoder.move_to(device)
+        encoder.convert(device, dtype)
         cosine = float((encoder.encode_images(picture) @ expected.T).item())
     except RuntimeError as error:
         cosine, reason = 0.0, _one_line(error)
     else:
         reason = f"its vector has cosine {cosine:.4f} to the CPU's"
-    if not cosine >= SELF_TEST_COSINE:  # also true for NaN
-        logger.warning("Not using %s: it fails the self-test (%s); using the CPU, which is slower", device, reason)
-        encoder.move_to(torch.device("cpu"))
+    is_true = cosine >= SELF_TEST_COSINE  # false for NaN
+    if not is_true:
+        kind = str(dtype).removeprefix("torch.")
+        logger.warning("Not using %s on %s, which fails the self-test (%s): this will be slower", kind, device, reason)
+    return is_true
+
+
+def _fold_norms(module: torch.nn.Module) -> None:
+    """Fold each batch norm into the convolution registered right before it.
+
+    1.2 times as fast in float32, and in bfloat16 the cosine of the bundled model rises from 0.9988 to 0.9993. That the
+    two also run in this order is for the self-test to show.
+    """
+    before: torch.nn.Module | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(before, torch.nn.Conv2d) and isinstance(child, torch.nn.BatchNorm2d):
+            fused = fuse_conv_bn_eval(before, child)
+            before.weight, before.bias = fused.weight, fused.bias
+            setattr(module, name, getattr(child, "act", torch.nn.Identity()))  # timm's carry their activation
+        else:
+            _fold_norms(child)
+        before = child
 
 
 def _facts(model: torch.nn.Module, spec: ModelSpec, weights_sha256: str) -> ModelFacts:

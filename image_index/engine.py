@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from image_index.devices import default_batch_size, default_max_pixels, plan_slots
+from image_index.devices import Precision, default_batch_size, default_max_pixels, plan_slots
 from image_index.errors import UsageError
 from image_index.messages import ChildSetup, Loader
 from image_index.models import ModelSpec, digest_weights, ensure_model
@@ -23,29 +23,40 @@ _FILE_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What embeds: the device, how many children, and how much each takes at a time; None means what suits."""
+    """What embeds: the device, how many children, how much each takes at a time, and how; None means what suits."""
 
     device: str = "auto"
     workers: int | None = None
     batch_size: int | None = None
     max_pixels: int | None = None
     unlimited_pixels: bool = False
+    precision: Precision = Precision.AUTO
+    exact_decode: bool = False
+    decode_threads: int | None = None
     limits: PoolLimits = field(default_factory=PoolLimits)
     loader: Loader | None = None
 
     def pool(self, spec: ModelSpec, stop: StopRequest, *, quiet: bool) -> ChildPool:
         """Return the pool of children for `spec`, fetching the model first where it is not there."""
         slots = plan_slots(self.device, self.workers)
-        limit = None if self.unlimited_pixels else self.max_pixels or default_max_pixels(len(slots))
+        if self.decode_threads is not None:
+            slots = tuple(replace(slot, decode_threads=self.decode_threads) for slot in slots)
+        limit = None if self.unlimited_pixels else self.max_pixels or default_max_pixels(slots)
         setup = ChildSetup(
             spec=spec,
             weights_sha256=digest_weights(ensure_model(spec, quiet=quiet)),
             batch_size=self.size_of_batch,
             max_pixels=limit,
+            exact_decode=self.exact_decode,
+            precision=self.precision,
             log_level=logging.getLogger("image_index").getEffectiveLevel(),
             loader=self.loader,
         )
         return ChildPool(setup, slots, self.limits, stop)
+
+    def alone(self) -> Engine:
+        """Return this engine with one child."""
+        return replace(self, workers=1)
 
     @property
     def size_of_batch(self) -> int:

@@ -10,6 +10,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from image_index import text_files
 from image_index.catalog import Catalog
 from image_index.errors import StorageError, UsageError
 from image_index.lock import exclusive_lock
@@ -55,19 +56,30 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
     with Catalog(home.catalog) as catalog:
         copy.create()
         try:
-            _copy_faiss(home.faiss, copy.faiss)  # first: a FAISS file may be older than its catalog, never newer
+            _copy_file(home.faiss, copy.faiss)  # first: a FAISS file may be older than its catalog, never newer
+            _copy_text(home.text, copy.text)
             catalog.copy_to(draft)
             draft.rename(copy.catalog)
         except (OSError, StorageError) as error:
-            for path in (draft, copy.faiss):
+            for path in (draft, copy.faiss, copy.tail):
                 path.unlink(missing_ok=True)
+            text_files.remove(copy.text)
             cause = error.strerror if isinstance(error, OSError) else error
             raise StorageError(f"cannot write the backup {destination}: {cause}") from error
     return copy
 
 
-def _copy_faiss(source: Path, destination: Path) -> None:
-    """Copy a FAISS file, where there is one, to a new file that only its owner can read."""
+def _copy_text(source: Path, destination: Path) -> None:
+    """Copy an exported text tower, where there is one: the copy can be searched at once, also without the model."""
+    with suppress(FileNotFoundError):  # a train may just be replacing it; a copy of half of it is not believed
+        names = [path.name for path in source.iterdir()]
+        text_files.make_private(destination)
+        for name in names:
+            _copy_file(source / name, destination / name)
+
+
+def _copy_file(source: Path, destination: Path) -> None:
+    """Copy a file, where there is one, to a new file that only its owner can read."""
     with suppress(FileNotFoundError), source.open("rb") as file:
         descriptor = os.open(destination, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with open(descriptor, "wb") as copy:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from image_index.devices import Precision
 from image_index.models import ModelSpec
 from image_index.records import EmbeddedBatch, ModelFacts, Pixels, Vectors
 
@@ -32,24 +33,30 @@ class LoadedEncoder(Protocol):
         """Return the memory that grows with use."""
 
 
-Loader = Callable[[ModelSpec, str, str], LoadedEncoder]
-"""Loads a model: spec, hex SHA-256 of its weights, device."""
+Loader = Callable[[ModelSpec, str, str, Precision], LoadedEncoder]
+"""Loads a model: spec, hex SHA-256 of its weights, device, precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSetup:
-    """Everything a child is told when it starts; its slot sets the device; `loader` None means the real encoder."""
+    """Everything a child is told when it starts; `loader` None means the real encoder.
+
+    Its slot sets the device and the threads that decode: 0 where each picture is decoded when its turn has come.
+    """
 
     spec: ModelSpec
     weights_sha256: str
     device: str = "auto"
+    decode_threads: int = 0
     batch_size: int = 32
     max_pixels: int | None = None
+    exact_decode: bool = False
+    precision: Precision = Precision.AUTO
     log_level: int = logging.WARNING
     loader: Loader | None = None
 
 
-# Parent to child: a Batch, EncodeTexts, or None to stop.
+# Parent to child: a Batch, EncodeTexts, ExportText, or None to stop.
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,13 @@ class EncodeTexts:
     """Texts to encode."""
 
     texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportText:
+    """The model's text tower is wanted as files, in a directory that is not there yet."""
+
+    directory: str
 
 
 # Child to parent:
@@ -107,6 +121,27 @@ class Encoded:
     """Texts are encoded."""
 
     vectors: Vectors
+
+
+NO_TOWER = "the model has no text tower to export"
+"""The refusal of an encoder that does not know how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The text tower is written, or else refused, for that reason; `lost` where the child died of it."""
+
+    refusal: str | None
+    lost: bool = False
+
+
+@dataclass(slots=True)
+class Errand:
+    """What the first child that is ready does before its first batch; `outcome` is what came of it."""
+
+    job: ExportText
+    given: bool = False
+    outcome: Exported | None = None
 
 
 @dataclass(frozen=True, slots=True)

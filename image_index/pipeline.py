@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import Any
 
-from image_index import faiss_index
+from image_index import text_update
 from image_index.binding import check_model, choose_model
 from image_index.catalog import Catalog
 from image_index.engine import Engine, make_batches
+from image_index.freshness import build_if_stale
 from image_index.lock import exclusive_lock
-from image_index.models import ModelSpec
 from image_index.paths import kept_note, printable
 from image_index.plan import Plan
-from image_index.records import EmbeddedBatch, Progress, Summary
+from image_index.pool import ChildPool
+from image_index.records import EmbeddedBatch, Progress, StageSeconds, Summary
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.survey import Report, SurveyOptions, plan_roots
-
-SMALL_INDEX = 100_000
-"""Up to as many vectors the FAISS file is rebuilt after every change: it takes under half a second."""
-
-STALE_FRACTION = 0.05
-"""A larger one is rebuilt once this share of it is new or gone; until then a search scans what is new."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,27 +47,52 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
     Everything embedded is stored batch by batch: whenever this ends, by an error or by SIGKILL, a later call goes on
     from there. Raises the errors of `image_index.errors`; pictures that fail are no error but counted.
     """
-    stop = stop or StopRequest()
+    stop, clock = stop or StopRequest(), Clock()
     started = time.monotonic()
     spec = choose_model(request.home, request.model, quiet=request.quiet)
     request.home.create()
-    with exclusive_lock(request.home.lock, request.wait_s), Catalog(request.home.catalog, write=True) as catalog:
+    with ExitStack() as stack:
+        stack.enter_context(exclusive_lock(request.home.lock, request.wait_s))
+        catalog = stack.enter_context(Catalog(request.home.catalog, write=True))
+        children = stack.enter_context(ExitStack())
+        start = cache(lambda: children.enter_context(request.engine.pool(spec, stop, quiet=request.quiet)))
         run = catalog.start_run()
-        plan = plan_roots(catalog, request.survey, report, stop)
-        record_plan(catalog, plan)
+        with clock.of("scan"):
+            plan = plan_roots(catalog, request.survey, report, stop, start)  # the children load while the scan goes on
+        with clock.of("store"):
+            record_plan(catalog, plan)
         summary = plan_summary(plan)
         if plan.embed_count:
             report(Progress("load", 0, plan.embed_count))
-        with closing(embed(catalog, spec, plan, request, stop)) as batches:
+        with children, closing(embed(catalog, start, plan, request)) as batches:
             for batch in batches:
-                catalog.record(batch)
+                with clock.of("store"):
+                    catalog.record(batch)
                 summary = count_batch(summary, batch)
                 report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
+        if not plan.embed_count and not stop() and catalog.model and catalog.holds_pictures():
+            text_update.export_alone(request.home, catalog.model, spec, request.engine, stop)
         note_roots(catalog, request, plan)
-        build_if_stale(catalog, request.home, report)
-        summary = replace(summary, seconds=time.monotonic() - started, stopped_by=stop.signal_number)
+        with clock.of("index"):
+            build_if_stale(catalog, request.home, report, thorough=summary.embedded > 0)
+        stages, seconds = summary.stages + clock.seconds, time.monotonic() - started
+        summary = replace(summary, seconds=seconds, stages=stages, stopped_by=stop.signal_number)
         catalog.finish_run(run, "stopped" if stop() else "done", summary_record(summary))
     return summary
+
+
+class Clock:
+    """Adds up what the parent spends in its stages."""
+
+    def __init__(self) -> None:
+        self.seconds = StageSeconds()
+
+    @contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        """Count the seconds of a block for a stage, by its name in `StageSeconds`."""
+        start = time.monotonic()
+        yield
+        self.seconds += StageSeconds(**{stage: time.monotonic() - start})
 
 
 def preview_update(request: UpdateRequest, stop: StopRequest | None = None) -> Plan:
@@ -97,20 +119,23 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
 
 
 def embed(
-    catalog: Catalog, spec: ModelSpec, plan: Plan, request: UpdateRequest, stop: StopRequest
+    catalog: Catalog, start: Callable[[], ChildPool], plan: Plan, request: UpdateRequest
 ) -> Generator[EmbeddedBatch]:
     """Yield what the children make of the plan's files; where there is nothing to embed, none is started."""
     if not plan.embed_count:
         return
-    checked = False
-    with request.engine.pool(spec, stop, quiet=request.quiet) as pool:
+    checked, pool = False, start()
+    with closing(text_update.TextExport(request.home, catalog.model)) as export:
+        pool.errand = export.errand
         for batch in pool.embed(make_batches(plan.files_to_embed, request.engine.size_of_batch)):
             if pool.facts and not checked:
                 check_model(catalog, request.home, pool.facts)
                 checked = True
+            export.settle(pool.facts)
             for failure in batch.failures:
                 logger.warning("%s: %s (%s)", printable(failure.file.path), failure.reason, failure.stage)
             yield batch
+        export.settle(pool.facts)
 
 
 def note_roots(catalog: Catalog, request: UpdateRequest, plan: Plan) -> None:
@@ -120,21 +145,6 @@ def note_roots(catalog: Catalog, request: UpdateRequest, plan: Plan) -> None:
         problem = next((problem.reason for problem in plan.problems if problem.path == root), None)
         if problem is None or root in known:
             catalog.note_scan(root, problem)
-
-
-def build_if_stale(catalog: Catalog, home: IndexHome, report: Report) -> None:
-    """Rebuild the FAISS file where it is missing or damaged, or where too much has changed since it was built."""
-    now = catalog.stamp()
-    built = faiss_index.read_stamp(home.faiss)
-    if built is None or built.catalog_id != now.catalog_id or not faiss_index.is_whole(home.faiss):
-        stale = now.count > 0
-    else:
-        allowed = 0 if now.count <= SMALL_INDEX else STALE_FRACTION * now.count
-        changes = max(now.generation - built.generation, now.last_id - built.last_id, built.count - now.count)
-        stale = changes > allowed
-    if stale:
-        report(Progress("index", 0, now.count))
-        faiss_index.build_index(home.faiss, now, catalog.vectors_after(0))
 
 
 # Summaries
@@ -165,8 +175,14 @@ def count_batch(summary: Summary, batch: EmbeddedBatch) -> Summary:
     )
 
 
-def summary_record(summary: Summary) -> dict[str, int | float]:
+def summary_record(summary: Summary) -> dict[str, Any]:
     """Return the pinned keys of a summary, as `train --json` and `status --json` show them."""
+    stages = {stage: round(seconds, 3) for stage, seconds in asdict(summary.stages).items()}
+    return {**counts_record(summary), "stage_seconds": stages}
+
+
+def counts_record(summary: Summary) -> dict[str, int | float]:
+    """Return the pinned keys of a run that was only tried, as `train --dry-run --json` shows them."""
     return {
         "embedded": summary.embedded,
         "unchanged": summary.unchanged,

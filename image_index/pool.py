@@ -7,7 +7,6 @@ forward pass log2(batch size) more. No other file is lost.
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
@@ -17,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from image_index.channel import ChannelClosed
-from image_index.child import Child, Deadlines
+from image_index.child import MOST_HELD, Child, Deadlines, cause_of_death
 from image_index.devices import Slot
 from image_index.errors import ModelUnavailable, UsageError, WorkersFailed
 from image_index.messages import (
@@ -26,6 +25,8 @@ from image_index.messages import (
     Embedded,
     Encoded,
     EncodeTexts,
+    Errand,
+    Exported,
     LogLine,
     NotReady,
     Ready,
@@ -33,7 +34,6 @@ from image_index.messages import (
 )
 from image_index.records import Batch, EmbeddedBatch, Failure, ModelFacts, Stage, Vectors
 from image_index.work_queue import WorkQueue
-from image_index.worker import OUT_OF_MEMORY
 
 FAILED_STARTS = 3
 """So many children in a row that die before they are ready: their place is given up."""
@@ -43,9 +43,6 @@ FRUITLESS_DEATHS = 40
 
 QUERY_DEATHS = 3
 """So many deaths over one query: the next child would die of it too."""
-
-LOOK_AHEAD = 2
-"""Batches a child holds: one in work, one in its pipe."""
 
 TICK_S = 0.5
 """How often a waiting parent looks whether it has been asked to stop."""
@@ -91,6 +88,8 @@ class ChildPool:
         self.restarts = 0
         self.facts: ModelFacts | None = None
         """What the model is, known before the first result."""
+        self.errand: Errand | None = None
+        """What one child is to do first; `embed` does not end before that is done."""
 
     def __enter__(self) -> Self:
         self._children += [Child.start(self._setup, slot, self._limits.deadlines) for slot in self._slots]
@@ -117,7 +116,8 @@ class ChildPool:
         queue = WorkQueue(batches)
         while not self._should_stop():
             self._feed(queue)
-            if not any(child.held for child in self._children) and not self._awaits_work(queue):
+            is_idle = not any(child.held for child in self._children) and not self._awaits_work(queue)
+            if is_idle and (self.errand is None or self.errand.outcome):
                 return
             for child, message in self._events():
                 yield from self._take(child, message, queue)
@@ -145,13 +145,12 @@ class ChildPool:
 
     def _feed(self, queue: WorkQueue) -> None:
         """Keep the children supplied; one that failed to preload gets one batch, at which it tries again."""
-        for depth in range(1, LOOK_AHEAD + 1):  # one batch each before anybody's second
+        for depth in range(1, MOST_HELD + 1):  # one batch each before anybody's second
             for child in self._children:
-                if child.tried and len(child.held) < min(depth, LOOK_AHEAD if child.ready else 1):
-                    batch = queue.take()
-                    if batch is None:
-                        return
-                    child.give(batch)
+                if len(child.held) < min(depth, child.room):
+                    batch = queue.take(alone=not child.held)
+                    if batch is not None:
+                        child.give(batch)
 
     def _awaits_work(self, queue: WorkQueue) -> bool:
         """Tell whether there is work that children still loading are waited for."""
@@ -197,7 +196,13 @@ class ChildPool:
             return  # it was replaced after it had sent this
         match message:
             case None:
+                self._lose_errand(child, queue)
                 yield from self._replace_lost(child, queue)
+            case Exported():
+                child.awaited = False
+                child.expect(None)
+                if self.errand:
+                    self.errand.outcome = message
             case Embedded():
                 child.answered()
                 if message.result.images:
@@ -219,12 +224,21 @@ class ChildPool:
                 child.failed_starts = 0
                 child.expect(None)
                 self.facts = self.facts or message.facts
+                if self.errand and not self.errand.given:
+                    self.errand.given = child.give(self.errand.job)
             case NotReady(final=False, usage=False):
                 child.tried = True
             case NotReady():
                 raise (UsageError if message.usage else ModelUnavailable)(message.reason)
             case Working():
                 child.expect(message.position)
+
+    def _lose_errand(self, child: Child, queue: WorkQueue) -> None:
+        """Note that a child was lost over its errand; none of the files that waited behind it is to blame."""
+        if self.errand and child.awaited:
+            self.errand.outcome = Exported("the child that tried it was lost", lost=True)
+            queue.put_back(child.held)
+            child.held.clear()
 
     def _recycle_if_grown(self, child: Child, memory_bytes: int, queue: WorkQueue) -> None:
         """Replace a child whose memory keeps growing; what it still holds is embedded elsewhere."""
@@ -254,6 +268,8 @@ class ChildPool:
             )
         if not child.ready:
             queue.put_back(child.held)
+        elif child.overlaps and stage is Stage.CRASH:
+            queue.suspect(child.held)
         elif child.held:
             queue.put_back(list(child.held)[1:])
             yield from _given_up(queue.isolate(child.held[0], child.position, stage, reason))
@@ -273,13 +289,3 @@ def _given_up(failure: Failure | None) -> Iterator[EmbeddedBatch]:
     """Yield a batch of nothing but `failure`, if there is one."""
     if failure is not None:
         yield EmbeddedBatch((), np.zeros((0, 0), np.float32), failures=(failure,))
-
-
-def cause_of_death(exit_code: int | None) -> str:
-    """Say in words how a process ended."""
-    if exit_code == OUT_OF_MEMORY:
-        return "the child ran out of memory"
-    if exit_code is None or exit_code >= 0:
-        return f"the child left with exit code {exit_code}"
-    name = signal.Signals(-exit_code).name
-    return f"the child was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -33,13 +33,23 @@ class IndexHome:
         return self.path / "index.faiss"
 
     @property
+    def tail(self) -> Path:
+        """A second FAISS index, of the rows newer than a large first one."""
+        return self.path / "tail.faiss"
+
+    @property
+    def text(self) -> Path:
+        """The directory of the exported text tower: derived from the model."""
+        return self.path / "text"
+
+    @property
     def lock(self) -> Path:
         """The file that a writing run holds locked."""
         return self.path / "lock"
 
     def size_bytes(self) -> int:
         """Return how much disk its files take."""
-        return sum(_size(path) for path in self.path.iterdir())
+        return sum(_size(path) for path in self.path.rglob("*"))
 
     def create(self) -> None:
         """Make the directory, readable by its owner alone; raise `StorageError` where that cannot be done."""

@@ -1,13 +1,15 @@
 """What is to be embedded next, and how a batch that was lost is taken apart until the file at fault stands alone.
 
-Pure: no process, no clock. A lost batch is split: the file that was being read then comes alone, the rest together; or
-two halves, where no file was being read. Suspects come last, so that good files do not wait for bad ones.
+Pure: no process, no clock. A batch lost beside others is tried again on its own. A lone one is split: the file that was
+being read then comes alone, the rest together; or two halves, where no file was being read. Suspects come last, so that
+good files do not wait for bad ones.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count
 
 from image_index.records import Batch, Failure, ImageFile, Stage
@@ -27,18 +29,26 @@ class WorkQueue:
         self._deaths: Counter[bytes] = Counter()
         self._numbers = count(-1, -1)
 
-    def take(self) -> Batch | None:
-        """Return the next batch: one that came back, else a new one, else a suspect; None when there is none."""
+    def take(self, *, alone: bool = True) -> Batch | None:
+        """Return the next batch: one that came back, else a new one, else a suspect; None when there is none.
+
+        Suspects are only for a child that has nothing else in hand: for `alone`.
+        """
         if self._returned:
             return self._returned.popleft()
         batch = next(self._source, None)
-        if batch is None and self._suspects:
+        if batch is None and alone and self._suspects:
             return self._suspects.popleft()
         return batch
 
     def put_back(self, batches: Iterable[Batch]) -> None:
         """Return batches that nobody began, to be taken next."""
-        self._returned.extendleft(reversed(list(batches)))
+        for batch in reversed(list(batches)):
+            (self._suspects if batch.alone else self._returned).appendleft(batch)
+
+    def suspect(self, batches: Iterable[Batch]) -> None:
+        """Return batches of which any may have killed a child that had several in work."""
+        self._suspects.extend(replace(batch, alone=True) for batch in batches)
 
     def isolate(self, batch: Batch, position: int | None, stage: Stage, reason: str) -> Failure | None:
         """Take a lost batch apart, `position` being the file that was read when it was lost; None means not known.
@@ -49,11 +59,11 @@ class WorkQueue:
         if len(files) == 1:
             return self._condemn(batch, stage, reason)
         if position is not None and position < len(files):
-            self._suspects.append(self._batch(files[position : position + 1]))
+            self.suspect([self._batch(files[position : position + 1])])
             self.put_back([self._batch(files[:position] + files[position + 1 :])])
         else:
             middle = len(files) // 2
-            self.put_back([self._batch(files[:middle]), self._batch(files[middle:])])
+            self.suspect([self._batch(files[:middle]), self._batch(files[middle:])])
         return None
 
     def _condemn(self, batch: Batch, stage: Stage, reason: str) -> Failure | None:
@@ -61,7 +71,7 @@ class WorkQueue:
         (file,) = batch.files
         self._deaths[file.path] += 1
         if stage is Stage.CRASH and self._deaths[file.path] < DEATHS_ALONE:
-            self._suspects.append(batch)
+            self.suspect([batch])
             return None
         return Failure(file, stage, reason)
 

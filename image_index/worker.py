@@ -11,21 +11,24 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import parent_process
 
-import numpy as np
-
 from image_index.channel import Channel, ChannelClosed
-from image_index.errors import DecodeError, ModelUnavailable, UsageError
+from image_index.embed import BegunBatch, Embedder, describe, insist_on_memory
+from image_index.errors import ModelUnavailable, UsageError
 from image_index.messages import (
+    NO_TOWER,
     BatchFailed,
     ChildSetup,
     Embedded,
     Encoded,
     EncodeTexts,
+    Exported,
+    ExportText,
     LoadedEncoder,
     Loader,
     LogLine,
@@ -33,23 +36,13 @@ from image_index.messages import (
     Ready,
     Working,
 )
-from image_index.records import (
-    Batch,
-    EmbeddedBatch,
-    EmbeddedImage,
-    Failure,
-    ImageFile,
-    ModelFacts,
-    Pixels,
-    Stage,
-    StageSeconds,
-)
+from image_index.records import Batch, StageSeconds
 
 OUT_OF_MEMORY = 12
 """The exit code of a child that is short of memory: ENOMEM."""
 
-SPARE_BYTES = 64 << 20
-"""A child that cannot get as much is short of memory itself: what fails in it is no picture's fault."""
+Job = Batch | BegunBatch | EncodeTexts | ExportText
+"""What a child is asked to do."""
 
 logger = logging.getLogger(__name__)
 
@@ -92,73 +85,110 @@ def _die_with_parent() -> None:
 
 
 def _log_to(channel: Channel, level: int) -> None:
-    """Send what this process logs or warns of to the parent."""
-    logging.captureWarnings(True)
+    """Send what this process logs to the parent, and nothing to stderr."""
+    warnings.simplefilter("ignore")  # Pillow warns of damaged metadata; what matters comes as a failure
     root = logging.getLogger()
     root.handlers = [_ChannelHandler(channel)]
     root.setLevel(max(level, logging.WARNING))  # other people's libraries: warnings only
     logging.getLogger("image_index").setLevel(level)
-    if level > logging.INFO:  # libtiff and libjpeg print to stderr by themselves; what matters comes as a failure
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # results alone go there; torch's exporter prints what it cannot do
+    if level > logging.INFO:  # libtiff and libjpeg print to stderr by themselves
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR if level > logging.DEBUG else logging.WARNING)
 
 
 class _Child:
-    """The state of a child process: its channel and its one model."""
+    """The state of a child process: its channel, its one model, and the jobs it has taken in."""
 
     def __init__(self, channel: Channel, setup: ChildSetup) -> None:
         self._channel = channel
         self._setup = setup
-        self._encoder: LoadedEncoder | None = None
+        self._embedder: Embedder | None = None
+        self._jobs: deque[Job | None] = deque()
+        self._seconds = StageSeconds()
+        """What was spent beside batches, to be told with the next one."""
 
     def serve(self) -> None:
         """Preload the model, then answer one message after the other."""
         logger.info("Preloading embedding model in worker process")
         self._initialise(final=False)
-        while (job := self._channel.receive()) is not None:
-            if self._encoder is None and not self._initialise(final=True):
-                continue
-            self._answer(job)
+        while (job := self._next_job()) is not None:
+            embedder = self._embedder or self._initialise(final=True)
+            if embedder:
+                self._answer(job, embedder)
 
-    def _initialise(self, *, final: bool) -> bool:
+    def _next_job(self) -> Job | None:
+        """Return the oldest job; those that have come in behind it are begun, as far as there are threads for that."""
+        start = time.perf_counter()
+        if not self._jobs:
+            self._jobs.append(self._begun(self._channel.receive()))
+        self._seconds += StageSeconds(idle=time.perf_counter() - start)
+        while self._setup.decode_threads and self._channel.is_readable():
+            self._jobs.append(self._begun(self._channel.receive()))
+        return self._jobs.popleft()
+
+    def _begun(self, job: Job | None) -> Job | None:
+        return self._embedder.begin(job) if self._embedder and isinstance(job, Batch) else job
+
+    def _initialise(self, *, final: bool) -> Embedder | None:
         """Load the model and report; nothing is raised across the process border."""
         from image_index import decode
 
         setup, start = self._setup, time.perf_counter()
         try:
             decode.prepare()
-            self._encoder = encoder = (setup.loader or _real_loader())(setup.spec, setup.weights_sha256, setup.device)
+            load = setup.loader or _real_loader()
+            encoder = load(setup.spec, setup.weights_sha256, setup.device, setup.precision)
         except Exception as error:
             if not final and not isinstance(error, UsageError):  # a device that is not there does not appear
                 logger.warning("Preloading failed (%s); trying once more with the first batch", error)
             reason = str(error) if isinstance(error, ModelUnavailable | UsageError) else describe(error)
             self._channel.send(NotReady(reason, final, usage=isinstance(error, UsageError)))
-            return False
+            return None
         logger.info("Model loaded. Embedding dim: %d", encoder.facts.dim)
         logger.info("Embedding model preloaded successfully in worker process")
-        self._channel.send(Ready(encoder.facts, str(encoder.device), time.perf_counter() - start))
-        return True
+        load_s = time.perf_counter() - start
+        self._seconds += StageSeconds(load=load_s)
+        self._channel.send(Ready(encoder.facts, str(encoder.device), load_s))
+        self._embedder = Embedder(encoder, setup, self._report)
+        return self._embedder
 
-    def _answer(self, job: Batch | EncodeTexts) -> None:
+    def _answer(self, job: Job, embedder: Embedder) -> None:
         """Do one job and send what came of it."""
-        assert self._encoder is not None
         try:
             if isinstance(job, EncodeTexts):
-                self._channel.send(Encoded(self._encoder.encode_texts(job.texts)))
+                self._channel.send(Encoded(embedder.encoder.encode_texts(job.texts)))
+            elif isinstance(job, ExportText):
+                self._channel.send(export_text(embedder.encoder, job))
             else:
-                result = embed_batch(job, self._encoder, self._setup, self._report)
-                self._channel.send(Embedded(result, self._encoder.memory_bytes()))
+                result = embedder.embed(embedder.begin(job) if isinstance(job, Batch) else job)
+                result = replace(result, seconds=result.seconds + self._seconds)
+                self._seconds = StageSeconds()
+                self._channel.send(Embedded(result, embedder.encoder.memory_bytes()))
         except (ChannelClosed, MemoryError):
             raise
         except Exception as error:
             failed = BatchFailed(describe(error))
         else:
             return
-        _insist_on_memory()
+        insist_on_memory()
         self._channel.send(failed)
 
     def _report(self, position: int) -> None:
         self._channel.send(Working(position))
+
+
+def export_text(encoder: LoadedEncoder, job: ExportText) -> Exported:
+    """Write the text tower of a model, if it is of a kind that can be exported; nothing is raised but for memory."""
+    export = getattr(encoder, "export_text", None)
+    if export is None:
+        return Exported(NO_TOWER)
+    try:
+        export(job.directory)
+    except MemoryError:
+        raise
+    except Exception as error:
+        return Exported(describe(error))
+    return Exported(None)
 
 
 def _real_loader() -> Loader:
@@ -166,80 +196,3 @@ def _real_loader() -> Loader:
     from image_index.encoder import load_encoder
 
     return load_encoder
-
-
-def describe(error: BaseException) -> str:
-    """Return one line about an unexpected error: its type and its text."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """What a batch has come to before its forward pass."""
-
-    images: list[EmbeddedImage]
-    pixels: list[Pixels]
-    failures: list[Failure]
-    vanished: list[ImageFile]
-    seconds: StageSeconds
-
-
-def embed_batch(
-    batch: Batch, encoder: LoadedEncoder, setup: ChildSetup, report: Callable[[int], None]
-) -> EmbeddedBatch:
-    """Read, hash, decode and embed the files of `batch`; a file that fails is a `Failure`, never an exception.
-
-    `report` is called with the position of each file before it is opened, and once more before the forward pass.
-    """
-    done = _Prepared([], [], [], [], StageSeconds())
-    for position, file in enumerate(batch.files):
-        report(position)
-        failed_before = len(done.failures)
-        _prepare(file, encoder.facts, setup, done)
-        if len(done.failures) > failed_before:
-            _insist_on_memory()  # only now: what an exception holds on to is free again
-    report(len(batch.files))
-    start = time.perf_counter()
-    if done.pixels:
-        vectors = encoder.encode_images(np.stack(done.pixels), pad_to=setup.batch_size)
-    else:
-        vectors = np.zeros((0, encoder.facts.dim), np.float32)
-    finite = np.asarray(np.isfinite(vectors).all(axis=1))
-    for image in (image for image, good in zip(done.images, finite, strict=True) if not good):
-        done.failures.append(Failure(image.file, Stage.EMBED, "the model gave no finite vector"))
-    return EmbeddedBatch(
-        images=tuple(image for image, good in zip(done.images, finite, strict=True) if good),
-        vectors=vectors[finite],
-        failures=tuple(done.failures),
-        vanished=tuple(done.vanished),
-        seconds=replace(done.seconds, forward=time.perf_counter() - start),
-    )
-
-
-def _prepare(file: ImageFile, facts: ModelFacts, setup: ChildSetup, done: _Prepared) -> None:
-    """Read and decode one file into `done`."""
-    from image_index import decode
-
-    start = time.perf_counter()
-    read = start
-    try:
-        content = decode.read_file(file.path)
-        read = time.perf_counter()
-        picture = decode.decode(content, facts.preprocess, setup.max_pixels)
-    except FileNotFoundError:
-        done.vanished.append(file)
-    except OSError as error:
-        done.failures.append(Failure(file, Stage.READ, error.strerror or describe(error)))
-    except Exception as error:  # a decoder's bug must cost this file, not its batch
-        reason = str(error) if isinstance(error, DecodeError) else describe(error)
-        done.failures.append(Failure(file, Stage.DECODE, reason))
-    else:
-        done.pixels.append(picture.pixels)
-        facts_of_file = (content.sha256, content.read_at_ns, picture.width, picture.height, picture.format)
-        done.images.append(EmbeddedImage(content.file, *facts_of_file))
-    done.seconds += StageSeconds(read=read - start, decode=time.perf_counter() - read)
-
-
-def _insist_on_memory() -> None:
-    """Raise `MemoryError` where this process is short of memory itself."""
-    bytes(SPARE_BYTES)  # zeros that are never touched take address space, and no time

@@ -1,6 +1,6 @@
 """Loaders that stand in for the real encoder in spawned children; some of them misbehave.
 
-A child imports this module by name. `load` also puts a hook around `decode.read_file`, the narrowest seam at which a
+A child imports this module by name. `load` also puts a hook around `read.read_file`, the narrowest seam at which a
 picture can do harm, so that a file's name says what reading it does to the process.
 """
 
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from image_index import decode
+from image_index import read
+from image_index.devices import Precision
 from image_index.models import ModelSpec
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 
@@ -88,10 +89,10 @@ class FakeEncoder:
         return self.batches << 20
 
 
-_read_file = decode.read_file
+_read_file = read.read_file
 
 
-def _read_or_harm(path: bytes) -> decode.FileContent:
+def _read_or_harm(path: bytes) -> read.FileContent:
     """Do what the file's name says, then read it."""
     name = os.path.basename(path).decode(errors="replace")
     time.sleep(float(os.environ.get(PAUSE_S, "0")))
@@ -122,13 +123,15 @@ def _eat_memory() -> None:
         eaten.append(bytearray(16 << 20))
 
 
-def load(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+def load(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO) -> FakeEncoder:
     """Load a model that works, with the hook around reading."""
-    decode.read_file = _read_or_harm
+    read.read_file = _read_or_harm
     return FakeEncoder(spec, weights_sha256, device)
 
 
-def load_at_second_try(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+def load_at_second_try(
+    spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO
+) -> FakeEncoder:
     """Fail once per test."""
     mark = Path(os.environ[FIRST_TRY])
     if not mark.exists():
@@ -137,24 +140,30 @@ def load_at_second_try(spec: ModelSpec, weights_sha256: str, device: str) -> Fak
     return FakeEncoder(spec, weights_sha256, device)
 
 
-def load_never(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+def load_never(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO) -> FakeEncoder:
     """Fail with an exception that cannot be pickled."""
     raise Unpicklable
 
 
-def load_and_die(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+def load_and_die(
+    spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO
+) -> FakeEncoder:
     """Die as a forked child does in Metal's compiler service."""
     os.kill(os.getpid(), signal.SIGABRT)
     raise AssertionError
 
 
-def load_and_hang(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+def load_and_hang(
+    spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO
+) -> FakeEncoder:
     """Never come back."""
     time.sleep(600)
     raise AssertionError
 
 
-def load_and_kill_all(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+def load_and_kill_all(
+    spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO
+) -> FakeEncoder:
     """Kill the whole process group, the parent included."""
     os.killpg(0, signal.SIGKILL)
     raise AssertionError
@@ -169,6 +178,8 @@ class MeasuredEncoder(FakeEncoder):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def load_measured(spec: ModelSpec, weights_sha256: str, device: str) -> FakeEncoder:
+def load_measured(
+    spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO
+) -> FakeEncoder:
     """Load a model that works, in a process whose memory is watched."""
     return MeasuredEncoder(spec, weights_sha256, device)

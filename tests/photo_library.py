@@ -11,9 +11,10 @@ from PIL import Image
 
 from image_index.catalog import Catalog
 from image_index.engine import Engine
+from image_index.freshness import build_if_stale
 from image_index.models import digest_weights, locate_weights, parse_model
 from image_index.paths import resolve
-from image_index.pipeline import UpdateRequest, build_if_stale, update_index
+from image_index.pipeline import UpdateRequest, update_index
 from image_index.records import EmbeddedBatch, ImageFile, Summary, Vectors
 from image_index.search import SearchOptions, search
 from image_index.settings import IndexHome

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +52,131 @@ def test_the_table_shows_the_ratios(end_to_end: tuple[dict[str, Any], str]) -> N
     record, table = end_to_end
     for ratio in record["ratio"].values():
         assert f"{ratio:.2f}" in table
+
+
+def run_benchmark(name: str, *options: str) -> tuple[dict[str, Any], str]:
+    """Return the JSON and the table of a tiny run of a benchmark."""
+    script = [sys.executable, str(REPOSITORY / "benchmarks" / name)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([*script, *options], env=environment, capture_output=True, text=True, timeout=240, check=True)
+    return json.loads(done.stdout), done.stderr
+
+
+def test_a_rescan_finds_all_unchanged_and_starts_no_child() -> None:
+    """Every variant looks at every file, and the table shows each ratio."""
+    record, table = run_benchmark("rescan.py", "--counts", "30", "60", "--repeat", "1", "--dim", "8")
+    for count, results in record["sizes"].items():
+        assert len(results) == 3
+        for result in results.values():
+            assert (result["unchanged"], result["children_started"]) == (int(count), 0)
+            assert result["update_seconds"] < result["seconds"]
+            assert f"{result['ratio']:.2f}" in table
+    assert record["linearity"] > 0
+
+
+def test_the_start_reaches_its_steps_in_order(sample_photos: Path) -> None:
+    """The timeline ends with the first batch stored."""
+    options = ["--photos", str(sample_photos), "--count", "2", "--files", "10", "--repeat", "1"]
+    record, table = run_benchmark("start.py", *options)
+    steps = list(record["reached_seconds"])
+    assert (steps[0], steps[-1], len(steps)) == ("parent's imports done", "first batch stored", 5)
+    assert record["ratio"] > 0
+    assert f"{record['reference_seconds']:.2f}" in table
+
+
+def test_commits_are_counted_and_compared() -> None:
+    """Each batch is one commit, and stands beside a bare write of as many bytes."""
+    record, table = run_benchmark("commits.py", "--count", "320", "--dim", "8")
+    assert record["batches"] == 10
+    assert record["median_ms"] <= record["worst_ms"]
+    assert f"{record['ratio']:.2f}" in table
+
+
+@pytest.fixture(scope="module")
+def search() -> tuple[dict[str, Any], str]:
+    """Return the JSON and the table of a tiny run of the search benchmark."""
+    script = [sys.executable, str(REPOSITORY / "benchmarks/search.py")]
+    options = ["--counts", "300", "600", "--dim", "16", "--repeat", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([*script, *options], env=environment, capture_output=True, text=True, timeout=240, check=True)
+    return json.loads(done.stdout), done.stderr
+
+
+def test_the_search_record_has_time_memory_and_recall_of_every_size(search: tuple[dict[str, Any], str]) -> None:
+    """Cold, warm, building and adding; a flat index misses nothing."""
+    record, table = search
+    assert [library["count"] for library in record["libraries"]] == [300, 600]
+    for library in record["libraries"]:
+        assert library["by_picture"]["cold_seconds"] > 0
+        assert library["by_picture"]["peak_mb"] > 20
+        assert {"build_seconds", "build_peak_mb", "imports_seconds", "add_100_seconds"} <= set(library)
+        assert library["warm"]["near"]["recall_at_10"] == library["warm"]["text"]["recall_at_10"] == 1.0
+        assert f"{library['by_picture']['cold_seconds']}" in table
+    assert record["libraries"][0]["by_picture"]["ratio_to_smallest"] == 1.0
+
+
+@pytest.fixture(scope="module")
+def gpu() -> tuple[dict[str, Any], str]:
+    """Return the JSON and the table of a tiny run of the GPU benchmark on the CPU."""
+    few = ["--count", "24", "--children", "1", "--threads", "2", "--ceiling-seconds", "0.05", "--minutes", "20"]
+    return run_benchmark("gpu.py", "--device", "cpu", "--models", "tiny", *few)
+
+
+def test_the_gpu_benchmark_embeds_every_picture_in_every_cell(gpu: tuple[dict[str, Any], str]) -> None:
+    """Auto, one child with two threads, and the best of both with the fastest batch and precision."""
+    record, _ = gpu
+    model = record["models"]["tiny"]
+    auto, asked, refined = model["cells"]
+    assert [cell["embedded"] for cell in (auto, asked, refined)] == [24] * 3 == [model["naive"]["embedded"]] * 3
+    assert ([cell["auto"] for cell in model["cells"]], record["dropped"]) == ([True, False, False], [])
+    assert (asked["children"], asked["decode_threads"]) == (1, 2)
+    fastest = model["ceiling"]["best"]
+    assert (refined["batch_size"], refined["precision"]) == (fastest["batch_size"], fastest["precision"])
+
+
+def test_the_gpu_benchmark_says_what_is_best_and_what_auto_takes(gpu: tuple[dict[str, Any], str]) -> None:
+    """The ceilings, each cell's rate and the share of auto are in the table."""
+    record, table = gpu
+    model = record["models"]["tiny"]
+    assert set(model["ceiling"]["precisions"]) == {"fp32", "fp16", "bf16"}
+    rates = [cell["pictures_per_second"] for cell in model["cells"]]
+    assert model["recommended"]["pictures_per_second"] == max(rates)
+    assert model["auto_of_the_best"] == round(rates[0] / max(rates), 3)
+    assert f"{model['auto_of_the_best']:.2f} of the best" in table
+    assert all(f"{rate:.1f}" in table for rate in rates)
+    assert all(0 < cell["of_the_ceiling"] <= cell["of_the_limit"] for cell in model["cells"])
+    assert all(20 < cell["parent_peak_mb"] < 200 for cell in model["cells"])
+
+
+def test_the_gpu_benchmark_drops_what_there_is_no_time_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without time every cell of every model is named as dropped, and none is run."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    gpu, gpu_cell = importlib.import_module("gpu"), importlib.import_module("gpu_cell")
+    (tmp_path / "sources").mkdir()
+    best = {"precision": "bf16", "batch_size": 8, "pictures_per_second": 100.0}
+    ceiling = {"best": best, "auto_precision": "bf16"}
+    bench = gpu_cell.Bench("tiny", tmp_path / "tiny", "cpu", ceiling, {}, 100.0, 1.0)
+    cells = gpu.grid([1, 2], [0, 4])
+    dropped = list(gpu.fill([bench], cells, 10, time.monotonic()))
+    asked = [(cell["children"], cell["decode_threads"]) for cell in dropped if not cell["auto"]][:-1]
+    assert (asked, bench.cells) == ([(1, 0), (2, 0), (1, 4), (2, 4)], [])
+
+
+@pytest.mark.parametrize(
+    ("threads", "seconds", "expected"),
+    [
+        (0, (1.0, 2.0, 8.0, 0.5), "forward"),
+        (0, (1.0, 8.0, 2.0, 0.5), "decode"),
+        (0, (1.0, 2.0, 2.0, 8.0), "parent"),
+        (4, (0.0, 39.0, 6.0, 4.0), "forward"),
+        (4, (1.0, 36.0, 2.0, 8.0), "decode"),
+        (4, (1.0, 5.0, 2.0, 8.0), "parent"),
+    ],
+)
+def test_the_gpu_benchmark_tells_what_bounds_a_run(
+    monkeypatch: pytest.MonkeyPatch, threads: int, seconds: tuple[float, ...], expected: str
+) -> None:
+    """Children that wait while their threads are busy wait for decoding; with idle threads they wait for the parent."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    stages = dict(zip(("read", "decode", "forward", "idle"), seconds, strict=True))
+    assert importlib.import_module("gpu_cell").bound_by(stages, threads) == expected

@@ -36,7 +36,8 @@ pytestmark = pytest.mark.timeout(180)
 
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "image_index")
-SUMMARY_KEYS = ["embedded", "unchanged", "moved", "missing", "failed", "seconds", "pictures_per_second"]
+COUNT_KEYS = ["embedded", "unchanged", "moved", "missing", "failed", "seconds", "pictures_per_second"]
+SUMMARY_KEYS = [*COUNT_KEYS, "stage_seconds"]
 FOUR_LINES = (
     "Preloading embedding model in worker process",
     "Loading OpenCLIP model starter on cpu",
@@ -175,6 +176,9 @@ def test_last_line_of_training_is_the_summary_with_pinned_keys(library: Library)
     summary = library.trained.records[-1]
     assert list(summary) == SUMMARY_KEYS
     assert (summary["embedded"], summary["failed"], summary["unchanged"]) == (len(library.good), 1, 0)
+    stages = ["scan", "load", "read", "decode", "forward", "idle", "store", "index"]
+    assert list(summary["stage_seconds"]) == stages
+    assert all(seconds > 0 for seconds in summary["stage_seconds"].values())
 
 
 def test_a_broken_picture_is_named_and_ends_in_exit_3(library: Library) -> None:
@@ -209,7 +213,7 @@ def test_dry_run_says_what_would_be_done_and_touches_nothing(shell: Shell, libra
     """No index, no model, no child."""
     done = shell.run("train", library.photos, "--dry-run", "--json")
     assert done.code == 0
-    assert list(done.records[-1]) == ["dry_run", "to_embed", *SUMMARY_KEYS]
+    assert list(done.records[-1]) == ["dry_run", "to_embed", *COUNT_KEYS]
     assert done.records[-1]["to_embed"] == len(library.good) + 1
     assert not shell.index.exists()
 
@@ -390,7 +394,7 @@ def test_status_json_is_one_object_with_pinned_keys(searcher: Shell, library: Li
     assert list(status) == keys
     assert (status["images"], status["missing"], status["failures"]) == (len(library.good), 0, 1)
     assert (status["model"], status["dim"]) == ("starter", 512)
-    on_disk = sum(path.stat().st_size for path in library.index.iterdir())
+    on_disk = sum(path.stat().st_size for path in library.index.rglob("*") if path.is_file())
     assert on_disk <= status["bytes"] <= on_disk + (32 << 10)  # SQLite's scratch file while the catalog is open
     assert set(SUMMARY_KEYS) <= set(status["last_run"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import struct
 import sys
 from collections.abc import Callable
@@ -17,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
-from image_index import decode as decode_module
-from image_index.decode import FileContent, Picture, decode, hash_file, read_file
+from image_index.decode import Picture, decode, prepare
 from image_index.errors import DecodeError
 from image_index.formats import PILLOW_FORMATS
+from image_index.read import FileContent
 from image_index.records import ImageFile, Preprocess
 
 Array = NDArray[Any]
@@ -45,9 +44,9 @@ def content(data: bytes, name: bytes = b"picture") -> FileContent:
     return FileContent(data, ImageFile(name, len(data), 0), hashlib.sha256(data).digest(), 0)
 
 
-def decoded(data: bytes, wish: Preprocess = AS_IT_IS, name: bytes = b"picture") -> Picture:
-    """Decode bytes without a pixel limit."""
-    return decode(content(data, name), wish, None)
+def decoded(data: bytes, wish: Preprocess = AS_IT_IS, name: bytes = b"picture", *, exact: bool = True) -> Picture:
+    """Decode bytes without a pixel limit and, unless asked otherwise, without a shortcut."""
+    return decode(content(data, name), wish, None, exact=exact)
 
 
 def full_size(data: bytes) -> Array:
@@ -58,7 +57,7 @@ def full_size(data: bytes) -> Array:
 
 def saved(image: Image.Image, format_name: str, **options: Any) -> bytes:
     """Encode with Pillow (or, for HEIF, pillow_heif through Pillow)."""
-    decode_module.prepare()
+    prepare()
     stream = io.BytesIO()
     image.save(stream, format_name, **options)
     return stream.getvalue()
@@ -122,6 +121,36 @@ def test_photos_agree_with_open_clip(photos: list[bytes]) -> None:
     """Every photograph gets the pixels of open_clip's own transform."""
     for data in photos:
         assert distance(decoded(data, SQUARE_224).pixels, by_open_clip(Image.open(io.BytesIO(data)), SQUARE_224)) == 0
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(1800, 2400), (2000, 1100), (300, 280)], ids=str)
+def test_the_shortcuts_change_a_picture_by_little(size: tuple[int, int], orientation: int, wish: Preprocess) -> None:
+    """A picture decoded at a fraction of its size and averaged down is nearly the picture, of the same framing."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(photo_like(*size), "JPEG", quality=92, exif=exif)
+    fast, exact = decoded(data, wish, exact=False), decoded(data, wish)
+    assert (fast.width, fast.height, fast.format) == (exact.width, exact.height, exact.format)
+    assert fast.pixels.shape == exact.pixels.shape
+    difference = np.abs(fast.pixels.astype(int) - exact.pixels)
+    assert difference.mean() < 3
+
+
+def test_a_large_jpeg_is_decoded_at_the_least_size_that_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libjpeg's fractions are used as far as no pixel that the model wants has to be made up."""
+    sizes: list[tuple[int, int]] = []
+    load = JpegImagePlugin.JpegImageFile.load
+
+    def noting(self: JpegImagePlugin.JpegImageFile) -> object:
+        sizes.append(self.size)
+        return load(self)
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", noting)
+    for size, exact in [((560, 800), False), ((559, 800), False), ((2240, 3000), False), ((2240, 3000), True)]:
+        decoded(saved(photo_like(*size), "JPEG"), SQUARE_224, exact=exact)
+    assert list(dict.fromkeys(sizes)) == [(400, 280), (800, 559), (375, 280), (3000, 2240)]
 
 
 @pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
@@ -660,92 +689,6 @@ def test_damaged_bytes_raise_nothing_but_decode_errors(
         assert str(error)  # noqa: PT017 - a picture is as good an outcome
     else:
         assert picture.pixels.shape == (32, 32, 3)
-
-
-def test_a_file_is_read_with_its_facts(tmp_path: Path) -> None:
-    """Bytes, size, modification time and digest are those of the file, under any name."""
-    path = os.fsencode(tmp_path) + b"/caf\xe9\n.jpg"
-    Path(os.fsdecode(path)).write_bytes(b"some bytes")
-    found = read_file(path)
-    assert found.data == b"some bytes"
-    assert found.file == ImageFile(path, 10, os.stat(path).st_mtime_ns)
-    assert found.sha256 == hashlib.sha256(b"some bytes").digest() == hash_file(path)
-    assert abs(found.read_at_ns - found.file.mtime_ns) < 60e9
-
-
-def test_a_large_file_is_hashed_as_hashlib_does(tmp_path: Path) -> None:
-    """Streaming makes no difference to a digest."""
-    data = np.random.default_rng(0).bytes(5_000_001)
-    path = tmp_path / "large"
-    path.write_bytes(data)
-    assert hash_file(os.fsencode(path)) == hashlib.sha256(data).digest() == read_file(os.fsencode(path)).sha256
-
-
-@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
-def test_what_is_no_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
-    """A path that became something else neither hangs a read nor leaks a descriptor."""
-    path = tmp_path / "x.jpg"
-    make: dict[str, Callable[[], object]] = {
-        "fifo": lambda: os.mkfifo(path),
-        "directory": path.mkdir,
-        "device": lambda: path.symlink_to("/dev/zero"),
-    }
-    make[kind]()
-    open_before = len(os.listdir("/dev/fd"))
-    with pytest.raises(DecodeError, match=r"^not a regular file any more$"):
-        read_file(os.fsencode(path))
-    assert hash_file(os.fsencode(path)) is None
-    assert len(os.listdir("/dev/fd")) == open_before
-
-
-def test_a_vanished_file_is_the_callers_business(tmp_path: Path) -> None:
-    """Reading a file that is gone raises the system's own error; hashing it gives nothing."""
-    path = os.fsencode(tmp_path / "gone.jpg")
-    with pytest.raises(FileNotFoundError):
-        read_file(path)
-    assert hash_file(path) is None
-
-
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    """An empty file has its own reason."""
-    path = tmp_path / "empty.jpg"
-    path.touch()
-    with pytest.raises(DecodeError, match=r"^the file is empty$"):
-        read_file(os.fsencode(path))
-
-
-def test_a_giant_file_is_refused_unread(tmp_path: Path) -> None:
-    """A file over the byte limit is not read into memory."""
-    path = tmp_path / "giant.tif"
-    path.touch()
-    os.truncate(path, decode_module.MAX_FILE_BYTES + 1)
-    with pytest.raises(DecodeError, match="over 2048 MiB"):
-        read_file(os.fsencode(path))
-
-
-@pytest.mark.parametrize("changes", [1, 2])
-def test_a_file_that_changes_is_read_again_once(changes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that grew under the first read is read again; one that goes on growing is refused."""
-    path = tmp_path / "growing.jpg"
-    path.write_bytes(b"12345")
-    hash_of = hashlib.sha256
-    real_fstat, left = os.fstat, [changes]
-
-    def fstat_then_grow(descriptor: int) -> os.stat_result:
-        facts = real_fstat(descriptor)
-        if left[0] and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
-            left[0] -= 1
-            with path.open("ab") as stream:
-                stream.write(b"6")
-        return facts
-
-    monkeypatch.setattr(os, "fstat", fstat_then_grow)
-    if changes == 1:
-        assert read_file(os.fsencode(path)).sha256 == hash_of(b"123456").digest()
-    else:
-        left[0] = 99
-        with pytest.raises(DecodeError, match=r"^kept changing while it was read$"):
-            read_file(os.fsencode(path))
 
 
 def dng(preview: bytes, preview_size: tuple[int, int], orientation: int) -> bytes:

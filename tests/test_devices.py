@@ -103,19 +103,42 @@ def test_cuda_without_a_visible_gpu_is_still_tried(machine: Machine) -> None:
 def test_cpu_is_the_cpu_whatever_else_there_is(machine: Machine) -> None:
     """`--device cpu` on a machine with GPUs uses none."""
     machine.has(cores=4, gpus=2)
-    assert plan_slots("cpu", 2) == (Slot("cpu", 2), Slot("cpu", 2))
+    assert plan_slots("cpu", 2) == (Slot("cpu", 2, 2), Slot("cpu", 2, 2))
     machine.has(cores=4, system="darwin arm64")
-    assert plan_slots("cpu", 2) == (Slot("cpu", 2), Slot("cpu", 2))
+    assert plan_slots("cpu", 2) == (Slot("cpu", 2, 2), Slot("cpu", 2, 2))
 
 
 def test_metal_gets_one_child(machine: Machine) -> None:
     """On Apple silicon by itself, elsewhere when named; an Intel Mac works on its cores."""
     machine.has(cores=10, system="darwin arm64")
-    assert plan_slots("auto") == (Slot("auto", 10),)
-    assert plan_slots("mps") == (Slot("mps", 10),)
+    assert plan_slots("auto") == (Slot("auto", 10, 10),)
+    assert plan_slots("mps") == (Slot("mps", 10, 10),)
     machine.has(cores=4, system="darwin x86_64")
     assert plan_slots("auto") == (Slot("auto", 1),) * 4
     assert [slot.device for slot in plan_slots("mps")] == ["mps"]
+
+
+def test_pictures_are_decoded_beside_the_model_wherever_threads_are_spare(machine: Machine) -> None:
+    """A GPU never waits for its own child to decode; a CPU child with one thread has none to spare."""
+    machine.has(cores=16, gpus=1)
+    assert plan_slots("auto") == (Slot("auto", 16, 16),)
+    assert {slot.decode_threads for slot in plan_slots("cuda", 8)} == {2}
+    machine.has(cores=1, gpus=1)
+    assert plan_slots("cuda") == (Slot("cuda:0", 1, 1),)
+    machine.has(cores=8)
+    assert {slot.decode_threads for slot in plan_slots("cpu")} == {0}
+    machine.has(cores=64, memory=256 * GIB)
+    assert {slot.decode_threads for slot in plan_slots("cpu")} == {4}
+
+
+@SHARED
+@given(st.integers(1, 128), st.integers(2 * GIB, 512 * GIB), st.integers(0, 4))
+def test_threads_never_take_the_room_of_a_large_picture(machine: Machine, cores: int, memory: int, gpus: int) -> None:
+    """Where memory is short there are fewer threads rather than a limit that a camera exceeds."""
+    machine.has(cores=cores, gpus=gpus, memory=memory)
+    slots = plan_slots("auto")
+    if any(slot.decode_threads > 1 for slot in slots):
+        assert default_max_pixels(slots) >= devices.LEAST_MAX_PIXELS
 
 
 def test_batches_are_larger_on_gpus(machine: Machine) -> None:
@@ -128,14 +151,15 @@ def test_batches_are_larger_on_gpus(machine: Machine) -> None:
 
 
 @SHARED
-@given(st.integers(1, 64), st.integers(GIB, 512 * GIB))
-def test_largest_pictures_of_all_children_fit_into_half_of_the_memory(
-    machine: Machine, children: int, memory: int
+@given(st.integers(1, 64), st.integers(0, 8), st.integers(GIB, 512 * GIB))
+def test_largest_pictures_decoded_at_once_fit_into_half_of_the_memory(
+    machine: Machine, children: int, threads: int, memory: int
 ) -> None:
     """And the limit is not lower than it need be."""
     machine.has(memory=memory)
-    one = default_max_pixels(children) * devices.BYTES_PER_PIXEL
-    assert one * children <= memory // 2 < (one + devices.BYTES_PER_PIXEL) * children + children
+    at_once = children * max(1, threads)
+    one = default_max_pixels([Slot("cpu", 1, threads)] * children) * devices.BYTES_PER_PIXEL
+    assert one * at_once <= memory // 2 < (one + devices.BYTES_PER_PIXEL) * at_once + at_once
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from image_index import faiss_index
+from image_index import faiss_file
 from image_index.catalog import Catalog
 from image_index.errors import StorageError
 from image_index.pipeline import update_index
@@ -86,7 +86,7 @@ import sys
 from pathlib import Path
 from image_index.catalog import Catalog
 from image_index.errors import StorageError
-from image_index.pipeline import build_if_stale
+from image_index.freshness import build_if_stale
 from image_index.settings import IndexHome
 home = IndexHome(Path(sys.argv[1]))
 with Catalog(home.catalog) as catalog:
@@ -116,7 +116,7 @@ def test_a_disk_that_fills_up_while_faiss_is_built_leaves_the_old_file(tmp_path:
     assert contents(home) == before
     assert run_confined("-c", BUILD, home.path).returncode == 0
     with Catalog(home.catalog) as catalog:
-        assert faiss_index.read_stamp(home.faiss) == catalog.stamp()
+        assert faiss_file.read_stamp(home.faiss) == catalog.stamp()
 
 
 LOCK = """

@@ -19,7 +19,7 @@ from image_index import errors
 from image_index.cli.app import app
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
 from image_index.models import ModelListing
-from image_index.pipeline import plan_summary, summary_record
+from image_index.pipeline import counts_record, plan_summary, summary_record
 from image_index.plan import Plan
 from image_index.present import jsonl
 from image_index.records import Counts, Failure, Hit, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
@@ -102,7 +102,7 @@ def printed_objects() -> dict[str, str]:
     failure = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
     summary = summary_record(Summary())
     run = {"started_at_s": 1, "ended_at_s": 1, "outcome": "done", **summary}
-    preview = {"dry_run": True, "to_embed": 0, **summary_record(plan_summary(Plan()))}
+    preview = {"dry_run": True, "to_embed": 0, **counts_record(plan_summary(Plan()))}
     listing = ModelListing("starter", "bundled", 512, 33, "", "")
     return {
         "hit": jsonl.hit_line(Hit(1, 0.5, b"/a.png", 1)),

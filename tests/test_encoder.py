@@ -17,11 +17,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from image_index import encoder as encoder_module
 from image_index.catalog import Catalog
-from image_index.decode import decode, read_file
-from image_index.encoder import Encoder, choose_device, load_encoder
+from image_index.decode import decode
+from image_index.devices import Precision
+from image_index.encoder import Encoder, choose_device, choose_dtype, load_encoder
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.models import digest_weights, locate_weights, parse_model
+from image_index.read import read_file
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from tests.photos import real_photos
 
@@ -46,12 +49,18 @@ def save_small_vit(directory: Path, preprocess: dict[str, Any], seed: int = 0) -
     return directory
 
 
-def load(name: str, device: str = "cpu") -> Encoder:
+def load(name: str, device: str = "cpu", precision: Precision = Precision.FP32) -> Encoder:
     """Load a model by the name a user gives."""
     spec = parse_model(name)
     weights = locate_weights(spec)
     assert weights
-    return load_encoder(spec, digest_weights(weights), device)
+    return load_encoder(spec, digest_weights(weights), device, precision)
+
+
+def photo_pixels(encoder: Encoder, photos: list[Path]) -> Pixels:
+    """Return the photos as our decoder fits them to a model without a shortcut, (N, H, W, 3)."""
+    contents = (read_file(os.fsencode(photo)) for photo in photos)
+    return np.stack([decode(content, encoder.facts.preprocess, None, exact=True).pixels for content in contents])
 
 
 @dataclass
@@ -65,8 +74,7 @@ class Pair:
 
     def pixels(self, photos: list[Path]) -> Pixels:
         """Return the photos as our decoder fits them, (N, H, W, 3)."""
-        contents = (read_file(os.fsencode(photo)) for photo in photos)
-        return np.stack([decode(content, self.ours.facts.preprocess, None).pixels for content in contents])
+        return photo_pixels(self.ours, photos)
 
     def oracle(self, method: str, batch: torch.Tensor) -> Vectors:
         """Return the unit vectors that open_clip's model gives."""
@@ -156,10 +164,10 @@ def fake_metal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let models and pictures that are sent to Metal stay on the CPU."""
     from_numpy = torch.from_numpy
 
-    def move_to(self: Encoder, device: torch.device) -> None:
+    def convert(self: Encoder, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
 
-    monkeypatch.setattr(Encoder, "move_to", move_to)
+    monkeypatch.setattr(Encoder, "convert", convert)
     monkeypatch.setattr(torch, "from_numpy", lambda array: from_numpy(array).as_subclass(_OnMetal))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -224,25 +232,22 @@ def test_a_device_that_computes_something_else_is_not_used(
     assert encoder.device.type == "cpu"
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "Not using mps: it fails the self-test" in record.getMessage()
+    assert "Not using float32 on mps, which fails the self-test" in record.getMessage()
 
 
 def test_a_device_that_raises_is_not_used(
     vit: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A driver that refuses costs speed and no run; what is computed then is the CPU's."""
-    move_to = Encoder.move_to
 
-    def refuse(self: Encoder, device: torch.device) -> None:
-        if device.type != "cpu":
-            raise RuntimeError("MPS backend out of memory\nmore of it")
-        move_to(self, device)
+    def refuse(self: Encoder, device: torch.device, dtype: torch.dtype) -> None:
+        raise RuntimeError("MPS backend out of memory\nmore of it")
 
-    monkeypatch.setattr(Encoder, "move_to", refuse)
+    monkeypatch.setattr(Encoder, "convert", refuse)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     on_cpu = load(vit, "mps")
     assert on_cpu.device.type == "cpu"
-    assert "Not using mps: it fails the self-test (MPS backend out of memory); using the CPU" in caplog.text
+    assert "Not using float32 on mps, which fails the self-test (MPS backend out of memory)" in caplog.text
     pixels = noise(encoder, 2)
     np.testing.assert_array_equal(on_cpu.encode_images(pixels), encoder.encode_images(pixels))
 
@@ -288,6 +293,68 @@ def test_a_device_that_is_not_there_is_wrong_use(machine: Callable[[int, bool], 
     machine(gpus, False)
     with pytest.raises(UsageError, match="--device takes one of: auto, " + ("cuda, cpu" if gpus else "cpu")):
         choose_device(wanted)
+
+
+@pytest.mark.parametrize(
+    ("flags", "chosen"),
+    [
+        ("flags : sse2 avx512f avx512_bf16 avx512_vnni", torch.bfloat16),
+        ("flags : amx_tile amx_bf16", torch.bfloat16),
+        ("Features : fp asimd bf16 i8mm", torch.bfloat16),
+        ("flags : sse2 avx512f avx512_vnni", torch.float32),
+        ("Features : fp asimd ebf16", torch.float32),
+        (None, torch.float32),
+    ],
+)
+def test_bfloat16_is_taken_by_itself_only_where_the_cpu_multiplies_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str | None, chosen: torch.dtype
+) -> None:
+    """Elsewhere it would be emulated, which is slower than float32; who asks for a format gets it."""
+    facts = tmp_path / "cpuinfo"
+    if flags is not None:
+        facts.write_text(f"processor : 0\n{flags}\n")
+    monkeypatch.setattr(encoder_module, "CPU_FACTS", facts)
+    assert choose_dtype(Precision.AUTO, torch.device("cpu")) is chosen
+    assert choose_dtype(Precision.FP32, torch.device("cpu")) is torch.float32
+    assert choose_dtype(Precision.BF16, torch.device("cpu")) is torch.bfloat16
+    assert choose_dtype(Precision.FP16, torch.device("cpu")) is torch.float16
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_gpus_compute_in_sixteen_bits(monkeypatch: pytest.MonkeyPatch, native: bool, chosen: torch.dtype) -> None:
+    """An older GPU has float16 alone; on Metal nothing is assumed."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
+    assert choose_dtype(Precision.AUTO, torch.device("cuda")) is chosen
+    assert choose_dtype(Precision.AUTO, torch.device("mps")) is torch.float32
+
+
+@pytest.mark.parametrize("name", ["starter", "vit"])
+def test_bfloat16_gives_nearly_the_vectors_of_float32(vit: str, photos: list[Path], name: str) -> None:
+    """Half the bits cost little of the cosine, even for pictures that are no photos; texts are not touched at all."""
+    chosen = vit if name == "vit" else name
+    exact, fast = load(chosen), load(chosen, precision=Precision.BF16)
+    pixels = np.concatenate([noise(exact, 4), photo_pixels(exact, photos)])
+    expected, got = exact.encode_images(pixels), fast.encode_images(pixels)
+    assert not np.array_equal(got, expected)
+    assert float((expected * got).sum(axis=1).mean()) >= 0.998
+    np.testing.assert_array_equal(fast.encode_texts(["a dog"]), exact.encode_texts(["a dog"]))
+
+
+def test_a_number_format_that_computes_something_else_is_not_used(
+    vit: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The self-test is for formats as for devices; what is used then is float32, untouched by the try."""
+    convert = Encoder.convert
+
+    def lossy(self: Encoder, device: torch.device, dtype: torch.dtype) -> None:
+        convert(self, device, dtype)
+        self._mean = self._mean + 1
+
+    monkeypatch.setattr(Encoder, "convert", lossy)
+    fallen_back = load(vit, precision=Precision.BF16)
+    assert "Not using bfloat16 on cpu, which fails the self-test" in caplog.text
+    pixels = noise(encoder, 2)
+    np.testing.assert_array_equal(fallen_back.encode_images(pixels), encoder.encode_images(pixels))
 
 
 @pytest.mark.parametrize(("name", "shown"), [("starter", "starter"), ("local-dir:{}", "local-dir:{}")])

@@ -110,7 +110,7 @@ def test_settings_left_out_are_those_that_suit_the_machine() -> None:
     """None means the default of the machine, for batch size, children and pixels."""
     setup, slots = setup_of(Engine("cpu"))
     assert setup.batch_size == default_batch_size("cpu")
-    assert setup.max_pixels == default_max_pixels(len(slots))
+    assert setup.max_pixels == default_max_pixels(slots)
     assert len(slots) >= 1
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_index import faiss_index
+from image_index import faiss_file
 from image_index.catalog import Catalog
 from image_index.errors import IndexLocked, IndexNotFound, StorageError, UsageError
 from image_index.lock import exclusive_lock
@@ -253,7 +253,7 @@ def test_a_faiss_file_older_than_the_catalog_beside_it_never_lies(home: IndexHom
         catalog.record(batch({b"/photos/1-1.jpg": [0, 1, 0, 0], b"/photos/new.jpg": [0, 0, 1, 0]}))
     copy = backup(home, tmp_path / "copy")
     with Catalog(copy.catalog) as catalog:
-        stamp = faiss_index.read_stamp(copy.faiss)
+        stamp = faiss_file.read_stamp(copy.faiss)
         assert stamp is not None
         assert stamp.generation < catalog.stamp().generation
     for query in np.eye(4, dtype=np.float32):

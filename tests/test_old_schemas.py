@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from image_index.catalog import Catalog
-from image_index.pipeline import build_if_stale
+from image_index.freshness import build_if_stale
 from image_index.schema import SCHEMA_VERSION
 from image_index.search import SearchOptions, search
 from image_index.settings import IndexHome

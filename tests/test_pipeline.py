@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_index import faiss_index, pipeline
+from image_index import faiss_file, faiss_index, freshness
 from image_index.catalog import Catalog
 from image_index.errors import IndexLocked, IndexMismatch
 from image_index.lock import exclusive_lock
@@ -203,8 +203,8 @@ def test_the_faiss_file_always_ends_up_with_the_catalogs_vectors(library: Librar
 def test_a_large_index_is_not_rewritten_for_a_few_pictures(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the small size a rebuild waits until enough has changed."""
     library.train()
-    monkeypatch.setattr(pipeline, "SMALL_INDEX", 0)
-    monkeypatch.setattr(pipeline, "STALE_FRACTION", 0.4)
+    monkeypatch.setattr(freshness, "SMALL_INDEX", 0)
+    monkeypatch.setattr(freshness, "STALE_FRACTION", 0.4)
     before = library.home.faiss.read_bytes()
     library.add("f.png")
     library.train()
@@ -253,7 +253,7 @@ def test_a_stop_between_batches_stores_what_is_done_and_the_next_run_goes_on(lib
     assert 0 < summary.embedded < 30
     assert summary.remaining == 30 - summary.embedded
     with Catalog(library.home.catalog) as catalog:
-        assert faiss_index.read_stamp(library.home.faiss) == catalog.stamp()
+        assert faiss_file.read_stamp(library.home.faiss) == catalog.stamp()
     assert counts(library.train()) == {"embedded": 30 - summary.embedded, "unchanged": summary.embedded}
 
 

@@ -61,12 +61,13 @@ def fake_pool(
     loader: Loader = fake_models.load,
     *,
     children: int = 2,
+    decode_threads: int = 0,
     limits: PoolLimits = IMPATIENT,
     **changes: object,
 ) -> ChildPool:
     """Return a pool of children that run a fake model."""
     setup = ChildSetup(fake_models.SPEC, "0" * 64, device="cpu", batch_size=4, loader=loader)
-    return ChildPool(setup, [Slot("cpu", 1)] * children, limits, **changes)  # type: ignore[arg-type]
+    return ChildPool(setup, [Slot("cpu", 1, decode_threads)] * children, limits, **changes)  # type: ignore[arg-type]
 
 
 def paths(files: Iterable[ImageFile]) -> list[bytes]:
@@ -133,6 +134,19 @@ def test_ten_deadly_files_among_many_become_exactly_ten_failures(pictures: Pictu
         assert pool.restarts <= 10 * (1 + DEATHS_ALONE)
     assert embedded(results) == paths(good)
     assert paths(failure.file for failure in failures(results)) == paths(poison)
+
+
+@pytest.mark.parametrize("name", ["dies-SIGKILL", "red", "hangs"])
+def test_what_kills_is_found_among_files_that_are_in_work_together(pictures: Pictures, name: str) -> None:
+    """With threads a child holds three batches when it dies; each is tried on its own, and one file is to blame."""
+    good = pictures.good(40)
+    poison = pictures.make(name, fake_models.RED if name == "red" else (1, 2, 3))
+    with fake_pool(decode_threads=3) as pool:
+        results = list(pool.embed(make_batches([*good[:17], poison, *good[17:]], 4)))
+    assert embedded(results) == paths(good)
+    (failure,) = failures(results)
+    assert (failure.file, failure.stage) == (poison, Stage.TIMEOUT if name == "hangs" else Stage.CRASH)
+    assert pool.restarts <= 2 + DEATHS_ALONE + (2 if name == "red" else 0)
 
 
 def test_a_file_that_kills_in_the_forward_pass_is_found_by_halving(pictures: Pictures) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from image_index.records import (
     Root,
     ScanProblem,
     Stage,
+    StageSeconds,
     Summary,
 )
 
@@ -111,7 +113,8 @@ def test_presenting_a_status_changes_nothing() -> None:
 
 def test_summary_has_pinned_keys() -> None:
     """The last line of `train --json`."""
-    summary = Summary(embedded=10, unchanged=1, moved=2, missing=3, failed=4, seconds=4.0)
+    stages = StageSeconds(scan=0.5, load=1, read=0.25, decode=2, forward=3, idle=0.125, store=0.75, index=4)
+    summary = Summary(embedded=10, unchanged=1, moved=2, missing=3, failed=4, seconds=4.0, stages=stages)
     assert json.loads(jsonl.record_line(summary_record(summary))) == {
         "embedded": 10,
         "unchanged": 1,
@@ -120,6 +123,7 @@ def test_summary_has_pinned_keys() -> None:
         "failed": 4,
         "seconds": 4.0,
         "pictures_per_second": 2.5,
+        "stage_seconds": asdict(stages),
     }
 
 
@@ -239,10 +243,12 @@ def test_status_without_failures_says_nothing_of_how_to_list_them() -> None:
 
 
 def test_summary_names_every_count_that_is_not_zero_and_no_other() -> None:
-    """A run is told in one line."""
-    summary = Summary(embedded=10, moved=2, failed=4, remaining=5, seconds=4.0)
-    shown = text.summary_text(summary)
-    assert shown == "embedded 10 in 4.0 s (2.5 pictures/s), 2 moved, 4 failed, 5 left to do\n"
+    """A run is told in one line, and where its time went in another."""
+    summary = Summary(embedded=10, moved=2, failed=4, remaining=5, seconds=4.0, stages=StageSeconds(load=3.14, store=1))
+    assert text.summary_text(summary) == (
+        "embedded 10 in 4.0 s (2.5 pictures/s), 2 moved, 4 failed, 5 left to do\n"
+        "seconds: scan 0.0, load 3.1, read 0.0, decode 0.0, forward 0.0, idle 0.0, store 1.0, index 0.0\n"
+    )
 
 
 def test_summary_of_an_index_up_to_date_says_that_no_child_was_started() -> None:

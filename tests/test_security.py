@@ -39,10 +39,12 @@ def loose_umask() -> Iterator[None]:
 
 
 def assert_private(home: IndexHome, names: set[str]) -> None:
-    """Check that the files of an index home are `names`, and the user's alone."""
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.path.iterdir()}
-    assert modes == dict.fromkeys(names, 0o600)
-    assert stat.S_IMODE(home.path.stat().st_mode) == 0o700
+    """Check that the files of an index home are `names`, and they and its directories the user's alone."""
+    files = {path for path in home.path.rglob("*") if path.is_file()}
+    assert {path.relative_to(home.path).as_posix() for path in files} == names
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    directories = [home.path, *(path for path in home.path.rglob("*") if path.is_dir())]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directories} == {0o700}
 
 
 def test_every_file_of_an_index_home_is_the_users_alone(
@@ -55,7 +57,8 @@ def test_every_file_of_an_index_home_is_the_users_alone(
     seen = []
 
     def look_and_replace(source: Any, target: Any) -> None:
-        assert_private(library.home, {"lock", "index.tmp", *(f"catalog.sqlite3{end}" for end in ("", "-wal", "-shm"))})
+        open_catalog = {f"catalog.sqlite3{end}" for end in ("", "-wal", "-shm")}
+        assert_private(library.home, {"lock", "index.tmp", "text/manifest.json", *open_catalog})
         seen.append(source)
         replace(source, target)
 
@@ -63,8 +66,8 @@ def test_every_file_of_an_index_home_is_the_users_alone(
         patch.setattr(os, "replace", look_and_replace)
         library.train()
     assert seen
-    assert_private(library.home, {"lock", "index.faiss", "catalog.sqlite3"})
-    assert_private(backup(library.home, tmp_path / "copy"), {"index.faiss", "catalog.sqlite3"})
+    assert_private(library.home, {"lock", "index.faiss", "text/manifest.json", "catalog.sqlite3"})
+    assert_private(backup(library.home, tmp_path / "copy"), {"index.faiss", "text/manifest.json", "catalog.sqlite3"})
 
 
 class Bomb:
@@ -133,7 +136,7 @@ def test_nothing_is_written_outside_the_index_home(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert snapshot(watched) == before
     assert {path.name for path in tmp_path.iterdir()} == {"watched", "index"}
-    assert {path.name for path in home.path.iterdir()} <= {"catalog.sqlite3", "index.faiss", "lock"}
+    assert {path.name for path in home.path.iterdir()} <= {"catalog.sqlite3", "index.faiss", "lock", "text"}
 
 
 def on_a_terminal(shell: Shell, *arguments: str) -> bytes:

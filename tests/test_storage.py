@@ -24,7 +24,7 @@ from image_index.cli.app import run
 from tests import fake_models
 from image_index import engine
 real = engine.Engine
-engine.Engine = lambda *_: real("cpu", 1, 4, loader=fake_models.load)
+engine.Engine = lambda *_, **__: real("cpu", 1, 4, loader=fake_models.load)
 sys.exit(run(sys.argv[1:]))
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_index import faiss_index
+from image_index import faiss_build
 from image_index.catalog import Catalog
 from image_index.errors import IndexLocked, IndexNotFound, StorageError
 from image_index.lock import exclusive_lock
@@ -58,7 +58,7 @@ def build_from(home: IndexHome, stamp_id: str | None = None, *, turned: bool = F
         stamp = catalog.stamp()
         ids, vectors = next(catalog.vectors_after(0))
     stamp = replace(stamp, catalog_id=stamp_id or stamp.catalog_id)
-    faiss_index.build_index(home.faiss, stamp, [(ids, -vectors if turned else vectors)])
+    faiss_build.build_index(home.faiss, stamp, lambda: [(ids, -vectors if turned else vectors)])
 
 
 def flip_middle(path: Path) -> None:

@@ -19,7 +19,7 @@ import pillow_heif
 from PIL import Image
 
 with atheris.instrument_imports(include=["image_index"]):
-    from image_index import decode
+    from image_index import decode, read
     from image_index.errors import DecodeError
     from image_index.records import ImageFile, Preprocess
 
@@ -45,7 +45,7 @@ def make_corpus(directory: Path) -> None:
 
 def decode_one(data: bytes) -> None:
     """Decode arbitrary bytes; only a whole picture or a `DecodeError` may come of it."""
-    content = decode.FileContent(data, ImageFile(b"/fuzz", len(data), 0), b"", 0)
+    content = read.FileContent(data, ImageFile(b"/fuzz", len(data), 0), b"", 0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -15,6 +15,7 @@ from image_index.errors import UsageError
 
 if TYPE_CHECKING:
     from image_index.catalog import Catalog
+    from image_index.engine import Engine
     from image_index.records import Hit, Vectors
     from image_index.settings import IndexHome
 
@@ -32,6 +33,7 @@ UnderOption = Annotated[
 MinScoreOption = Annotated[
     float, typer.Option("--min-score", metavar="X", min=-1.0, max=1.0, help="Only hits of at least this cosine.")
 ]
+ExactOption = Annotated[bool, typer.Option("--exact", help="Compare with every picture, however many there are.")]
 PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")]
 NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
 
@@ -42,6 +44,7 @@ def search(
     number: NumberOption = 10,
     under: UnderOption = None,
     min_score: MinScoreOption = -1.0,
+    exact: ExactOption = False,
     json: JsonOption = False,
     paths: PathsOption = False,
     null: NullOption = False,
@@ -73,9 +76,9 @@ def search(
     if query is not None:
         check_text(query)
     setup = common(index, quiet=quiet, verbose=verbose)
-    options = SearchOptions(number, resolve(under) if under else None, min_score)
+    options = SearchOptions(number, resolve(under) if under else None, min_score, exact)
     with Catalog(setup.home.catalog) as catalog:
-        if not catalog.counts().images:
+        if not catalog.holds_pictures():
             return NOTHING_FOUND
         vector = _vector(catalog, setup.home, query, image, device)
         hits = find(catalog, setup.home, vector, options)
@@ -99,11 +102,16 @@ def _as_text(hits: list[Hit], *, paths: bool, null: bool) -> str:
 
 
 def _vector(catalog: Catalog, home: IndexHome, query: str | None, image: Path | None, device: str) -> Vectors:
-    from image_index.engine import Engine
     from image_index.paths import resolve
     from image_index.query import picture_vector, text_vector
 
-    engine = Engine(device)
+    engine = None if device == "auto" else _engine(device)
     if image is not None:
         return picture_vector(catalog, home, resolve(image), engine)
     return text_vector(catalog, home, query or "", engine)
+
+
+def _engine(device: str) -> Engine:
+    from image_index.engine import Engine
+
+    return Engine(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from image_index.cli.options import (
     duration_s,
     write,
 )
+from image_index.devices import Precision
 from image_index.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     from image_index.records import Summary
 
 DONE, INCOMPLETE = 0, 3
+
+
+class Decoding(StrEnum):
+    """Whether pictures are decoded with shortcuts."""
+
+    FAST = "fast"
+    EXACT = "exact"
 
 
 RootsArgument = Annotated[
@@ -105,6 +114,13 @@ MegapixelsOption = Annotated[
         show_default=False,
     ),
 ]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option("--precision", help="Number format of the model; auto: what this device computes fastest and truly."),
+]
+DecodeOption = Annotated[
+    Decoding, typer.Option("--decode", help="exact: no shortcut, open_clip's pixels; slower for large pictures.")
+]
 
 
 def train(
@@ -121,6 +137,8 @@ def train(
     workers: WorkersOption = None,
     batch_size: BatchSizeOption = None,
     max_megapixels: MegapixelsOption = None,
+    precision: PrecisionOption = Precision.AUTO,
+    decode: DecodeOption = Decoding.FAST,
     json: JsonOption = False,
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -144,7 +162,8 @@ def train(
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
     scan = ScanOptions(hidden=hidden, follow_symlinks=follow_symlinks, excludes=tuple(exclude or ()))
     survey = SurveyOptions(_roots(roots or [], setup), scan, retry_failed)
-    engine = Engine(device, workers, batch_size, *_pixel_limit(max_megapixels))
+    limits = _pixel_limit(max_megapixels)
+    engine = Engine(device, workers, batch_size, *limits, precision=precision, exact_decode=decode is Decoding.EXACT)
     wait_s, limit_s = duration_s(wait, "--wait") or 0.0, duration_s(time_limit, "--time-limit")
     quiet = quiet or not setup.console.is_terminal
     request = UpdateRequest(setup.home, survey, model, engine, quiet=quiet, wait_s=wait_s)
@@ -183,13 +202,13 @@ def _pixel_limit(text: str | None) -> tuple[int | None, bool]:
 
 
 def _preview(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
-    from image_index.pipeline import plan_summary, preview_update, summary_record
+    from image_index.pipeline import counts_record, plan_summary, preview_update
     from image_index.present import jsonl, text
 
     plan = preview_update(request)
     for problem in plan.problems:
         setup.console.print(f"imgidx: {text.problem_text(problem)}", soft_wrap=True)
-    record = {"dry_run": True, "to_embed": plan.embed_count, **summary_record(plan_summary(plan))}
+    record = {"dry_run": True, "to_embed": plan.embed_count, **counts_record(plan_summary(plan))}
     write(jsonl.record_line(record) + "\n" if as_json else text.plan_text(plan))
     return INCOMPLETE if plan.problems else DONE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -97,7 +98,13 @@ def summary_text(summary: Summary) -> str:
         speed = f"embedded {summary.embedded} in {summary.seconds:.1f} s ({summary.pictures_per_second:.1f} pictures/s)"
     else:
         speed = f"nothing to embed, no child was started ({summary.seconds:.1f} s)"
-    return f"{speed}{counts}\n"
+    return f"{speed}{counts}\n" + (_stage_line(summary) if summary.embedded else "")
+
+
+def _stage_line(summary: Summary) -> str:
+    """Return where the seconds went; what the children did is added up over all of them."""
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in asdict(summary.stages).items())
+    return f"seconds: {stages}\n"
 
 
 def plan_text(plan: Plan) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 import faiss
 
 from image_index import catalog as catalog_module
-from image_index import catalog_reader, faiss_index
+from image_index import catalog_reader, faiss_file
 from image_index import engine as engine_module
 from image_index.catalog import Catalog
 from image_index.child import Child, Deadlines
@@ -50,7 +50,7 @@ STRIKES: dict[str, tuple[Any, str, str]] = {
     "roots noted": (Catalog, "note_scan", "after"),
     "before the FAISS write": (faiss, "write_index", "before"),
     "after the FAISS write": (faiss, "write_index", "after"),
-    "FAISS trailer": (faiss_index, "_sync", "before"),
+    "FAISS trailer": (faiss_file, "_sync", "before"),
     "before the rename": (os, "replace", "before"),
     "after the rename": (os, "replace", "after"),
     "run finished": (Catalog, "finish_run", "after"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from image_index import faiss_index
+from image_index import faiss_file
 from tests.faults.photo_library import REPOSITORY, Library, Row, Run, compare, library, start
 from tests.faults.tally import Tally, total, verdict
 
@@ -81,7 +81,7 @@ def _same(made: Library, expected: Mapping[bytes, Row]) -> Tally:
     checks = verdict(
         (other == 0, f"{other} pictures have another hash or vector"),
         (len(rows) == len(expected), f"{len(rows)} pictures instead of {len(expected)}"),
-        (faiss_index.is_whole(made.home.faiss), "index.faiss is damaged"),
+        (faiss_file.is_whole(made.home.faiss), "index.faiss is damaged"),
     )
     return checks + Tally("", lost=lost)
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from image_index import faiss_index
+from image_index import faiss_file, faiss_index
 from image_index.catalog import Catalog
 from image_index.records import Ids, Vectors
 from image_index.search import SearchOptions, search
@@ -255,7 +255,7 @@ def agrees(made: Library, expected: Mapping[bytes, Row]) -> Tally:
         (other == 0, f"{other} pictures have another hash or vector"),
         (index is not None and index.stamp == stamp, "index.faiss is not of the catalog as it is"),
         (index is not None and _agree(index, ids, vectors), "FAISS does not agree with the catalog"),
-        (faiss_index.is_whole(made.home.faiss), "index.faiss is damaged"),
+        (faiss_file.is_whole(made.home.faiss), "index.faiss is damaged"),
         (not list(made.home.path.glob("*.tmp")), "a draft was left behind"),
     )
     return checks + Tally("", lost=lost)
