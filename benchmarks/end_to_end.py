@@ -1,76 +1,50 @@
-"""Pictures per second of `imgidx train` against the loop of open_clip's README, on the same pictures.
+"""Pictures per second of `imgidx train` against the loop of open_clip's README and against what the stages allow.
 
-    python benchmarks/end_to_end.py --photos DIRECTORY [--model starter] [--count 256] [--repeat 3]
+    python benchmarks/end_to_end.py --photos DIRECTORY [--model starter] [--count 2000] [--mosaics] [--repeat 3]
 
 Prints a table on stderr and JSON on stdout. Each side runs in a process of its own, which is started anew for every
-repetition; the two take turns, and the median of the repetitions counts.
+repetition; they take turns, and the median of the repetitions counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from image_index import __version__
-from image_index.devices import core_count
-from image_index.models import ModelSpec, ensure_model, parse_model
-from image_index.paths import resolve
-from image_index.records import ImageFile
-from image_index.scan import ScanOptions, scan
+from measure import REPOSITORY, machine, python, run
+from photos import copies
 
-HERE = Path(__file__).parent
+from image_index import __version__
+from image_index.models import ModelSpec, ensure_model, parse_model
+
+HERE = REPOSITORY / "benchmarks"
 STAGES = ("read", "decode", "forward")
+RATES = ("pictures_per_second", "embedding_pictures_per_second")
 
 Result = dict[str, Any]
 
 
-@contextmanager
-def copies(photos: Path, count: int) -> Iterator[Path]:
-    """Give a directory of `count` files, the pictures of `photos` over and over."""
-    found = [item.path for item in scan(resolve(photos), ScanOptions()) if isinstance(item, ImageFile)]
-    if not found:
-        sys.exit(f"no pictures in {photos}")
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = Path(scratch) / "photos"
-        directory.mkdir()
-        for number, path in enumerate(islice(cycle(found), count)):
-            source = Path(os.fsdecode(path))
-            shutil.copyfile(source, directory / f"{number:07d}{source.suffix}")
-        yield directory
-
-
-def run(script: str, *arguments: str) -> Result:
-    """Run one side in a process of its own; return what it prints, and the seconds its whole life took."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(HERE.parent)}
-    start = time.perf_counter()
-    command = [sys.executable, str(HERE / script), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-    return {**json.loads(done.stdout), "seconds": time.perf_counter() - start}
+def run_script(name: str, *arguments: str) -> Result:
+    """Run one side in a process of its own; return what it prints, the seconds of its whole life, and its memory."""
+    done = run(python(str(HERE / name), *arguments))
+    return {"seconds": done.seconds, **json.loads(done.stdout)}
 
 
 def run_imgidx(photos: Path, model: str) -> Result:
     """Train a new index of `photos`."""
     with tempfile.TemporaryDirectory() as scratch:
-        return run("run_imgidx.py", str(photos), str(Path(scratch) / "index"), model)
+        return run_script("run_imgidx.py", str(photos), str(Path(scratch) / "index"), model)
 
 
 def run_naive(photos: Path, spec: ModelSpec) -> Result:
     """Run the plain loop over `photos`."""
     pretrained = ["--pretrained", spec.pretrained] if spec.pretrained else []
-    return run("run_naive.py", str(photos), spec.architecture, *pretrained)
+    return run_script("run_naive.py", str(photos), spec.architecture, *pretrained)
 
 
 def middle(results: list[Result]) -> Result:
@@ -89,55 +63,68 @@ def middle(results: list[Result]) -> Result:
     }
 
 
-def compare(photos: Path, model: str, count: int, repeat: int) -> Result:
-    """Run both sides `repeat` times and return the whole record."""
-    spec = parse_model(model)
+def middle_limit(results: list[Result]) -> Result:
+    """Return the medians of the limits; loading a model and starting up are no part of it."""
+    keys = ("forward_per_second", "decode_per_second", "pictures_per_second")
+    return {key: round(median(result[key] for result in results), 3) for key in keys}
+
+
+def compare(photos: Path, spec: ModelSpec, repeat: int, limit_seconds: float) -> Result:
+    """Run all sides over the pictures in `photos` `repeat` times and return the whole record."""
     ensure_model(spec, quiet=False)
     ours: list[Result] = []
     theirs: list[Result] = []
-    with copies(photos, count) as directory:
-        for _ in range(repeat):
-            ours.append(run_imgidx(directory, model))
-            theirs.append(run_naive(directory, spec))
-    imgidx, naive = middle(ours), middle(theirs)
-    rates = ("pictures_per_second", "embedding_pictures_per_second")
+    limits: list[Result] = []
+    for _ in range(repeat):
+        ours.append(run_imgidx(photos, spec.name))
+        theirs.append(run_naive(photos, spec))
+        limits.append(run_script("run_limit.py", str(photos), spec.name, "--seconds", str(limit_seconds)))
+    imgidx, naive, limit = middle(ours), middle(theirs), middle_limit(limits)
     return {
         "version": __version__,
         "model": spec.name,
-        "pictures": count,
         "repeat": repeat,
-        "machine": f"{platform.system()} {platform.machine()}, {core_count()} cores",
+        "machine": machine(),
         "imgidx": imgidx,
         "naive": naive,
-        "ratio": {rate: round(imgidx[rate] / naive[rate], 3) for rate in rates},
+        "limit": limit,
+        "ratio": {rate: round(imgidx[rate] / naive[rate], 3) for rate in RATES},
+        "share_of_limit": {rate: round(imgidx[rate] / limit["pictures_per_second"], 3) for rate in RATES},
     }
 
 
 def table(record: Result) -> str:
     """Return the record for people."""
-    head = f"{record['model']}, {record['pictures']} pictures, {record['machine']}, median of {record['repeat']}"
-    lines = [head, f"{'':32}{'imgidx':>10}{'naive':>10}{'ratio':>8}"]
-    for label, rate in (
-        ("pictures/s with start-up", "pictures_per_second"),
-        ("pictures/s embedding only", "embedding_pictures_per_second"),
-    ):
-        ours, theirs = record["imgidx"][rate], record["naive"][rate]
-        lines.append(f"{label:32}{ours:10.1f}{theirs:10.1f}{record['ratio'][rate]:8.2f}")
+    imgidx, naive, limit = record["imgidx"], record["naive"], record["limit"]
+    what = f"{record['model']}, {record['pictures']} {record['kind']}"
+    lines = [f"{what}, {record['machine']}, median of {record['repeat']}"]
+    lines += [f"{'':28}{'imgidx':>9}{'naive':>9}{'ratio':>8}{'limit':>9}{'share':>8}"]
+    for label, rate in zip(("pictures/s with start-up", "pictures/s embedding only"), RATES, strict=True):
+        ratio, share = record["ratio"][rate], record["share_of_limit"][rate]
+        allowed = limit["pictures_per_second"]
+        lines.append(f"{label:28}{imgidx[rate]:9.1f}{naive[rate]:9.1f}{ratio:8.2f}{allowed:9.1f}{share:8.2f}")
     for stage in STAGES:
-        ours, theirs = (record[side]["stage_seconds"][stage] for side in ("imgidx", "naive"))
-        lines.append(f"{f'seconds in {stage}':32}{ours:10.1f}{theirs:10.1f}")
-    return "\n".join(lines)
+        ours, theirs = (side["stage_seconds"][stage] for side in (imgidx, naive))
+        lines.append(f"{f'seconds in {stage}':28}{ours:9.1f}{theirs:9.1f}")
+    alone = f"{limit['forward_per_second']:.1f} and {limit['decode_per_second']:.1f} pictures/s"
+    return "\n".join([*lines, f"forward and decode alone, on all cores: {alone}"])
 
 
 def main() -> None:
     """Compare, and print what came of it."""
-    parser = argparse.ArgumentParser(description="imgidx train against the loop of open_clip's README")
+    parser = argparse.ArgumentParser(description="imgidx train against open_clip's own loop and against the limit")
     parser.add_argument("--photos", type=Path, required=True, help="a directory of pictures")
     parser.add_argument("--model", default="starter", help="as for imgidx train (default: starter)")
-    parser.add_argument("--count", type=int, default=256, help="repeat the pictures to this many (default: 256)")
+    parser.add_argument("--count", type=int, default=2000, help="repeat the pictures to this many (default: 2000)")
+    parser.add_argument("--mosaics", action="store_true", help="tile them to JPEGs of twelve megapixels")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each side (default: 3)")
+    parser.add_argument("--limit-seconds", type=float, default=8.0, help="for each stage alone (default: 8)")
     arguments = parser.parse_args()
-    record = compare(arguments.photos, arguments.model, arguments.count, arguments.repeat)
+    spec = parse_model(arguments.model)
+    kind = "mosaics of 12 megapixels" if arguments.mosaics else "pictures"
+    with copies(arguments.photos, arguments.count, mosaics=arguments.mosaics) as directory:
+        record = compare(directory, spec, arguments.repeat, arguments.limit_seconds)
+    record = {"pictures": arguments.count, "kind": kind, **record}
     print(table(record), file=sys.stderr)
     print(json.dumps(record, indent=1))
 

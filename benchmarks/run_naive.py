@@ -1,4 +1,4 @@
-"""The loop of open_clip's README over a directory; prints what it did as JSON. Run by `end_to_end.py`.
+"""The loop of open_clip's README over a directory; prints what it did as JSON. Run by `end_to_end.py` and `gpu.py`.
 
 One process: Pillow opens a picture, open_clip's own transform prepares it, 32 at a time go through the model in fp32.
 It knows nothing of imgidx.
@@ -25,10 +25,11 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("architecture")
     parser.add_argument("--pretrained")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
 
     model, _, preprocess = open_clip.create_model_and_transforms(
-        arguments.architecture, pretrained=arguments.pretrained
+        arguments.architecture, pretrained=arguments.pretrained, device=arguments.device
     )
     model.eval()
     embedded, decode_s, forward_s = 0, 0.0, 0.0
@@ -39,8 +40,9 @@ def main() -> None:
         pixels = torch.stack([preprocess(Image.open(path)) for path in photos[position : position + BATCH_SIZE]])
         prepared = time.perf_counter()
         with torch.no_grad():
-            features = model.encode_image(pixels)
+            features = model.encode_image(pixels.to(arguments.device))
             features /= features.norm(dim=-1, keepdim=True)
+            features = features.cpu()  # waits for the device
         embedded += len(features)
         decode_s += prepared - begun
         forward_s += time.perf_counter() - prepared
