@@ -7,6 +7,9 @@ STAMP := $(VENV)/installed
 DEMO := .demo
 SAMPLES := $(DEMO)/photos
 PHOTOS ?= $(SAMPLES)
+MODEL ?= starter
+BENCH := $(BIN)/python benchmarks
+OF := --photos $(PHOTOS) --model $(MODEL)
 
 .PHONY: help demo test lint types unit format docs bench faults clean audit fuzz
 
@@ -44,8 +47,15 @@ format: $(STAMP)  ## put the code into shape
 docs: $(STAMP)  ## refresh the help texts in docs/reference.md
 	$(BIN)/python tools/write_reference.py
 
-bench: $(STAMP) $(SAMPLES)  ## the end-to-end benchmark, against open_clip's own loop
-	$(BIN)/python benchmarks/end_to_end.py --photos $(PHOTOS)
+bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; half an hour, on a machine left alone
+	$(BENCH)/end_to_end.py $(OF) >/dev/null
+	$(BENCH)/end_to_end.py $(OF) --mosaics --count 300 >/dev/null
+	$(BENCH)/grid.py $(OF) >/dev/null
+	$(BENCH)/parity.py $(OF) >/dev/null
+	$(BENCH)/start.py $(OF) >/dev/null
+	$(BENCH)/rescan.py >/dev/null
+	$(BENCH)/commits.py >/dev/null
+	$(BENCH)/search.py --text >/dev/null
 
 audit: $(STAMP)  ## look the pinned packages up in the databases of known weaknesses
 	$(BIN)/python -m pip install --quiet pip-audit

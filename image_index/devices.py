@@ -123,8 +123,11 @@ def _gpu(device: str, number: int, gpus: int) -> str:
 
 
 def default_batch_size(device: str) -> int:
-    """Return how many pictures travel together: more where a GPU hides the round trip."""
-    return 64 if device.startswith(("cuda", "mps")) or (device == "auto" and visible_gpus()) else 32
+    """Return how many pictures travel together: more where a GPU hides the round trip.
+
+    On a CPU 8 to 32 are equally fast, and the fewer there are, the less one child has to do when the others are done.
+    """
+    return 64 if device.startswith(("cuda", "mps")) or (device == "auto" and visible_gpus()) else 16
 
 
 def default_max_pixels(slots: Sequence[Slot]) -> int:

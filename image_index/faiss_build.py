@@ -22,17 +22,24 @@ RETRAIN_GROWTH = 2.0
 WRITE_ROWS = 65_536
 """How many vectors are put into their lists in one go: 34 MB of 512 dimensions."""
 
+NTOTAL_AT = 8
+"""Where an index says how many vectors it holds: after its four letters and its dimension."""
+
 Source = Callable[[], Iterable[tuple[Ids, Vectors]]]
 """Gives all vectors from the start, in pieces: ids (n,) and vectors (n, D), the same ones whenever it is called."""
+
+Texts = Callable[[], Vectors | None]
+"""Gives the vectors (Q, D) of texts as people search for, if they can be had."""
 
 Lists = NDArray[np.int32]
 """The number of the inverted list of each vector, shape (N,)."""
 
 
-def build_index(path: Path, stamp: Stamp, source: Source) -> None:
+def build_index(path: Path, stamp: Stamp, source: Source, texts: Texts = lambda: None) -> None:
     """Write an index of all of `source`, which is the catalog of `stamp`, to `path`; whole, or not at all.
 
-    Inverted lists are taken over from the index that stands there, where it was laid out for about as many vectors.
+    `texts` is called only where there are enough vectors for inverted lists, to find out how many to look into. The
+    lists are taken over from the index that stands there, where it was laid out for about as many vectors.
     Raises `StorageError` where the disk refuses.
     """
     contents = Contents(stamp, stamp.count)
@@ -40,7 +47,7 @@ def build_index(path: Path, stamp: Stamp, source: Source) -> None:
         if stamp.count <= FLAT_LIMIT:
             contents = _write_flat(draft, contents, source)
         else:
-            contents = _write_lists(draft, contents, source, _reusable(path, stamp))
+            contents = _write_lists(draft, contents, source, texts(), _reusable(path, stamp))
         append_trailer(draft, contents)
 
 
@@ -51,16 +58,28 @@ def build_tail(path: Path, stamp: Stamp, after: int, source: Source) -> None:
 
 
 def _write_flat(path: Path, contents: Contents, source: Source) -> Contents:
-    """Write a flat index; return its contents."""
+    """Write a flat index; return its contents.
+
+    The format is FAISS's own: its header, the number of codes and they themselves, the number of ids and they. Through
+    FAISS, all would be in memory: twice 100 MB for 100,000 vectors of 512 dimensions.
+    """
     # float16 holds the catalog's vectors exactly, at half the memory traffic of a flat float32 index
     flat = faiss.IndexScalarQuantizer(contents.stamp.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    index = faiss.IndexIDMap(flat)
-    for ids, vectors in source():
-        index.add_with_ids(vectors, ids)
-    faiss.write_index(index, str(path))
-    foot = 8 + 8 * index.ntotal  # the number of ids, and they themselves
-    head = path.stat().st_size - foot - index.ntotal * flat.code_size
-    return replace(contents, count=contents.count or index.ntotal, head=head, foot=foot)
+    head = bytearray(faiss.serialize_index(faiss.IndexIDMap(flat)).tobytes())[:-8]
+    all_ids = [np.empty(0, "<i8")]
+    with path.open("r+b") as file:
+        file.seek(len(head))
+        for ids, vectors in source():
+            file.write(flat.sq.compute_codes(vectors).data)
+            all_ids.append(ids.astype("<i8"))
+        count = sum(map(len, all_ids))
+        file.write(struct.pack("<Q", count) + np.concatenate(all_ids).data)
+        for start in (0, head.index(b"IxSQ")):  # the map of ids, and what it maps to
+            struct.pack_into("<Q", head, start + NTOTAL_AT, count)
+        struct.pack_into("<Q", head, len(head) - 8, count * flat.code_size)
+        file.seek(0)
+        file.write(head)
+    return replace(contents, count=contents.count or count, head=len(head), foot=8 + 8 * count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +128,11 @@ def _emptied(full: faiss.IndexIVFScalarQuantizer) -> faiss.IndexIVFScalarQuantiz
     return index
 
 
-def _write_lists(path: Path, contents: Contents, source: Source, old: _Old | None) -> Contents:
+def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors | None, old: _Old | None) -> Contents:
     """Write inverted lists in three passes over the vectors: a sample to train on, into which lists, and there."""
     sample = sample_of(source(), contents.count, train=old is None)
     index = old.index if old else new_lists(sample, contents.count)
-    tuning = Tuning(sample)
+    tuning = Tuning(sample, texts)
     del sample
     ids, lists = _assign(index, source, tuning, old)
     index.ntotal, index.nprobe = len(ids), tuning.probes(index, ids, lists)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from image_index.disk import sync
 from image_index.errors import StorageError
 from image_index.records import Stamp
 
@@ -68,9 +69,9 @@ def replacing(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)  # what a killed run left behind may be readable by others
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield draft
-        _sync(draft)
+        sync(draft)
         os.replace(draft, path)
-        _sync(path.parent)
+        sync(path.parent)
     except (OSError, RuntimeError) as error:  # FAISS raises the latter
         draft.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error}; free some disk space and run again") from error
@@ -145,12 +146,3 @@ def _checksum(path: Path, start: int, end: int) -> int:
     with path.open("rb") as file:
         file.seek(start)
         return zlib.crc32(file.read(min(BLOCK_BYTES, end - start)))
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the entries of a directory, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

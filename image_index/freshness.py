@@ -52,10 +52,11 @@ def build_if_stale(catalog: Catalog, home: IndexHome, report: Report, *, thoroug
 def rebuild(catalog: Catalog, home: IndexHome, report: Report = lambda _: None) -> None:
     """Write index.faiss anew, of all that the catalog holds; then there is no tail."""
     from image_index.faiss_build import build_index
+    from image_index.sample_queries import sample_queries
 
     now = catalog.stamp()
     report(Progress("index", 0, now.count))
-    build_index(home.faiss, now, lambda: catalog.vectors_after(0))
+    build_index(home.faiss, now, lambda: catalog.vectors_after(0), lambda: sample_queries(catalog, home))
     home.tail.unlink(missing_ok=True)
 
 

@@ -76,20 +76,18 @@ def new_lists(sample: Vectors, count: int) -> faiss.IndexIVFScalarQuantizer:
 class Tuning:
     """Sampled searches, and their exact answers once every vector has been looked at.
 
-    Some queries lie near pictures, as pictures do. The others lie in cones of their own, as the vectors of texts do:
-    mostly a direction that all of a cone share, some of what sets one picture apart, and noise. They need many more
-    lists: what is nearest to them is spread over lists that are all about as far.
+    Some queries lie near pictures, as pictures do. The others are texts, which need more lists: what is nearest to them
+    is spread over lists that are all about as far. Where the model's own `texts` (Q, D) cannot be had, they are made
+    up, in cones far from all pictures: mostly a direction that all of a cone share, some of what sets one picture
+    apart, and noise.
     """
 
-    def __init__(self, sample: Vectors) -> None:
+    def __init__(self, sample: Vectors, texts: Vectors | None = None) -> None:
         """Make the queries from a `sample` (S, D) of the vectors."""
         random = np.random.default_rng(2)
-        cones = np.repeat(_noise(random, CONES, sample.shape[1]), QUERIES_PER_CONE, axis=0)
         near = sample[random.integers(len(sample), size=NEAR_QUERIES)]
-        away = _unit(sample[random.integers(len(sample), size=len(cones))] - sample.mean(axis=0))
         near = _unit(near + 0.3 * _noise(random, *near.shape))
-        far = _unit(0.8 * cones + 0.3 * away + 0.5 * _noise(random, *away.shape))
-        self._queries = np.concatenate([near, far])
+        self._queries = np.concatenate([near, _made_up_texts(random, sample) if texts is None else texts])
         self._some = sample[random.integers(len(sample), size=TUNING_SAMPLE // 2)]
         self._scores = np.full((len(self._queries), TOP), -np.inf, np.float32)
         self._ids = np.full((len(self._queries), TOP), -1, np.int64)
@@ -119,6 +117,13 @@ class Tuning:
         """Return how wrong a score of the quantiser may be: half as much again as the worst of a quarter million."""
         rounded = index.sq.decode(index.sq.compute_codes(self._some))
         return 1.5 * float(np.abs(self._queries @ (rounded - self._some).T).max())
+
+
+def _made_up_texts(random: np.random.Generator, sample: Vectors) -> Vectors:
+    """Return queries (Q, D) like those of texts, in several cones."""
+    cones = np.repeat(_noise(random, CONES, sample.shape[1]), QUERIES_PER_CONE, axis=0)
+    away = _unit(sample[random.integers(len(sample), size=len(cones))] - sample.mean(axis=0))
+    return _unit(0.8 * cones + 0.3 * away + 0.5 * _noise(random, *away.shape))
 
 
 def _noise(random: np.random.Generator, count: int, dim: int) -> Vectors:

@@ -48,7 +48,7 @@ class ChildSetup:
     weights_sha256: str
     device: str = "auto"
     decode_threads: int = 0
-    batch_size: int = 32
+    batch_size: int = 16
     max_pixels: int | None = None
     exact_decode: bool = False
     precision: Precision = Precision.AUTO

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from image_index.disk import sync
 from image_index.errors import StorageError
 
 FORMAT = 1
@@ -182,11 +183,11 @@ def install(draft: Path, directory: Path) -> None:
     old = _replaced(directory)
     try:
         for path in (*draft.iterdir(), draft):
-            _sync(path)
+            sync(path)
         if os.path.lexists(directory):
             directory.rename(old)
         draft.rename(directory)
-        _sync(directory.parent)
+        sync(directory.parent)
     except OSError as error:
         raise StorageError(f"cannot write {directory}: {error.strerror}; free some disk space and run again") from error
     finally:
@@ -221,12 +222,3 @@ def remove(path: Path) -> None:
 
 def _replaced(directory: Path) -> Path:
     return directory.with_name(directory.name + ".old")
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the entries of a directory, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,19 +7,19 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from image_index import decode, read
 from image_index.embed import Embedder
 from image_index.messages import ChildSetup, LoadedEncoder
-from image_index.records import Batch, EmbeddedBatch, ImageFile, Pixels, Stage, Vectors
+from image_index.records import Batch, EmbeddedBatch, Pixels, Stage, Vectors
 from tests import fake_models
+from tests.small_pictures import Pictures
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -39,24 +39,6 @@ def embed_batch(
 def encoder() -> fake_models.FakeEncoder:
     """Return a model that gives the mean colour."""
     return fake_models.FakeEncoder(fake_models.SPEC, "0" * 64)
-
-
-@dataclass
-class Pictures:
-    """A directory of small pictures."""
-
-    directory: Path
-
-    def make(self, name: str, colour: tuple[int, int, int] = (10, 20, 30)) -> ImageFile:
-        """Write one picture, wider than high."""
-        path = self.directory / name
-        Image.new("RGB", (12, 8), colour).save(path, "PNG")
-        return self.file(path)
-
-    def file(self, path: Path) -> ImageFile:
-        """Return a file as the scan does."""
-        status = path.stat()
-        return ImageFile(os.fsencode(path), status.st_size, status.st_mtime_ns)
 
 
 @pytest.fixture

@@ -77,6 +77,19 @@ def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists
     assert is_whole(path)
 
 
+@pytest.mark.parametrize("count", [0, 1, 700])
+def test_a_flat_file_is_that_which_faiss_itself_would_write(path: Path, lists: None, count: int) -> None:
+    """Written piece by piece past FAISS, byte for byte."""
+    vectors = build(path, replace(STAMP, last_id=10 * count, count=count, dim=DIM))
+    flat = faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexIDMap(flat)
+    index.add_with_ids(vectors, np.arange(1, count + 1) * 10)
+    trailer = faiss_file.read_trailer(path)
+    assert trailer is not None
+    assert faiss.serialize_index(index).tobytes() == path.read_bytes()[: trailer.size]
+    assert is_whole(path)
+
+
 def test_a_search_of_all_lists_misses_nothing(path: Path, lists: None) -> None:
     """Every vector is in one list, and its score is wrong by no more than the file says."""
     vectors, query = build(path, LISTED), random_vectors(1, DIM, seed=5)[0]

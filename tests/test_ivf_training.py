@@ -57,6 +57,20 @@ def test_tuned_lists_find_what_an_exact_search_finds() -> None:
         assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(best.tolist(), found.tolist(), strict=True)]) >= 0.99
 
 
+def test_lists_are_tuned_for_the_texts_that_are_given() -> None:
+    """Texts that lie in the midst of a few lists need few, those that lie between all need many."""
+    vectors = topical(COUNT, DIM)
+    index = new_lists(vectors, COUNT)
+    homes = index.quantizer.search(vectors, 1)[1][:, 0].astype(np.int32)
+
+    def probes(texts: Vectors) -> int:
+        tuning = Tuning(vectors, texts)
+        tuning.look_at(np.arange(COUNT), vectors)
+        return tuning.probes(index, np.arange(COUNT), homes)
+
+    assert probes(vectors[:200]) < probes(random_vectors(200, DIM, 7))
+
+
 def test_the_error_bounds_what_the_quantiser_does_to_scores() -> None:
     """For other vectors and queries than those it was measured by."""
     vectors = topical(COUNT, DIM)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Self, TypeVar
 
 import pytest
-from PIL import Image
 
 from image_index.channel import open_pair
 from image_index.devices import Precision, Slot
@@ -29,31 +27,14 @@ from image_index.messages import (
 )
 from image_index.models import ModelSpec, parse_model
 from image_index.pool import ChildPool
-from image_index.records import Batch, ImageFile
+from image_index.records import Batch
 from image_index.worker import run_child
 from tests import fake_models
+from tests.small_pictures import Pictures
 
 pytestmark = pytest.mark.timeout(120)
 
 SETUP = ChildSetup(fake_models.SPEC, "0" * 64, device="cpu", batch_size=4, loader=fake_models.load)
-
-
-@dataclass
-class Pictures:
-    """A directory of small pictures."""
-
-    directory: Path
-
-    def make(self, name: str, colour: tuple[int, int, int] = (10, 20, 30)) -> ImageFile:
-        """Write one picture, wider than high."""
-        path = self.directory / name
-        Image.new("RGB", (12, 8), colour).save(path, "PNG")
-        return self.file(path)
-
-    def file(self, path: Path) -> ImageFile:
-        """Return a file as the scan does."""
-        status = path.stat()
-        return ImageFile(os.fsencode(path), status.st_size, status.st_mtime_ns)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ BatchSizeOption = Annotated[
         "--batch-size",
         min=1,
         metavar="N",
-        help="Pictures a child takes at a time. Default: 32, or 64 on a GPU.",
+        help="Pictures a child takes at a time. Default: 16, or 64 on a GPU.",
         show_default=False,
     ),
 ]
