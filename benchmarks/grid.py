@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ def measure(photos: Path, model: str, *options: str) -> float:
     return float(result["embedded"] / result["embedding_seconds"])
 
 
-def cells(most_children: int) -> dict[str, tuple[str, ...]]:
+def cells(most_children: int, batch_sizes: Sequence[int]) -> dict[str, tuple[str, ...]]:
     """Return the options of each cell by its name; `auto` has none."""
     grid: dict[str, tuple[str, ...]] = {"auto": ()}
     for children in sorted({1, *(2**n for n in range(1, 9) if 2**n <= most_children), most_children}):
-        for size in BATCH_SIZES:
+        for size in batch_sizes:
             options = ("--workers", str(children), "--batch-size", str(size))
             grid[f"{children} x {max(1, core_count() // children)} x {size}"] = options
     return grid
@@ -50,9 +51,10 @@ def main() -> None:
     parser.add_argument("--model", default="starter", help="as for imgidx train (default: starter)")
     parser.add_argument("--count", type=int, default=512, help="repeat the pictures to this many (default: 512)")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each cell (default: 3)")
-    parser.add_argument("--most-children", type=int, default=core_count() + 1)
+    parser.add_argument("--most-children", type=int, default=core_count() + 1, help="default: one more than cores")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=BATCH_SIZES, help="default: 8 16 32 64")
     arguments = parser.parse_args()
-    grid = cells(arguments.most_children)
+    grid = cells(arguments.most_children, arguments.batch_sizes)
     best = dict.fromkeys(grid, 0.0)
     with copies(arguments.photos, arguments.count) as photos:
         for _ in range(arguments.repeat):

@@ -20,10 +20,16 @@ REPOSITORY = Path(__file__).parents[1]
 def end_to_end(sample_photos: Path) -> tuple[dict[str, Any], str]:
     """Return the JSON and the table of a tiny run of the end-to-end benchmark."""
     script = [sys.executable, str(REPOSITORY / "benchmarks/end_to_end.py")]
-    options = ["--photos", str(sample_photos), "--model", "starter", "--count", "3", "--repeat", "1"]
+    options = ["--photos", str(sample_photos), "--count", "3", "--repeat", "1", "--limit-seconds", "0.2", "--mosaics"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([*script, *options], env=environment, capture_output=True, text=True, timeout=240, check=True)
     return json.loads(done.stdout), done.stderr
+
+
+def test_the_limit_is_what_both_stages_alone_allow(end_to_end: tuple[dict[str, Any], str]) -> None:
+    """Each is faster than the two together."""
+    limit = end_to_end[0]["limit"]
+    assert 0 < limit["pictures_per_second"] < min(limit["forward_per_second"], limit["decode_per_second"])
 
 
 def test_both_sides_embed_every_picture(end_to_end: tuple[dict[str, Any], str]) -> None:
@@ -60,6 +66,29 @@ def run_benchmark(name: str, *options: str) -> tuple[dict[str, Any], str]:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([*script, *options], env=environment, capture_output=True, text=True, timeout=240, check=True)
     return json.loads(done.stdout), done.stderr
+
+
+def test_the_grid_has_every_cell_and_its_share_of_the_best(sample_photos: Path) -> None:
+    """The best has all of it, and `auto` is one of them."""
+    options = ["--count", "4", "--repeat", "1", "--most-children", "1", "--batch-sizes", "2"]
+    record, table = run_benchmark("grid.py", "--photos", str(sample_photos), *options)
+    assert len(record["of_the_best"]) == 2
+    assert max(record["of_the_best"].values()) == 1
+    assert record["of_the_best"]["auto"] > 0
+    assert record["auto_is"] in table
+
+
+def test_parity_tells_what_every_shortcut_does_to_the_vectors(sample_photos: Path) -> None:
+    """float32 is what it is compared with; every other way comes near it."""
+    record, table = run_benchmark("parity.py", "--photos", str(sample_photos), "--count", "5")
+    shortcuts = record["shortcuts"]
+    assert list(shortcuts) == [
+        *(f"precision {name}" for name in ("auto", "fp32", "bf16", "fp16")),
+        *("fast decoding", "fast decoding, enlarged x4"),
+    ]
+    assert shortcuts["precision fp32"]["least_cosine"] == pytest.approx(1, abs=1e-4)
+    assert all(0.9 < figures["mean_cosine"] <= 1.0001 for figures in shortcuts.values())
+    assert all(name in table for name in shortcuts)
 
 
 def test_a_rescan_finds_all_unchanged_and_starts_no_child() -> None:

@@ -22,10 +22,8 @@ from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
-import faiss
-
 from image_index import catalog as catalog_module
-from image_index import catalog_reader, faiss_file
+from image_index import catalog_reader, faiss_build, faiss_file, text_update
 from image_index import engine as engine_module
 from image_index.catalog import Catalog
 from image_index.child import Child, Deadlines
@@ -48,9 +46,11 @@ STRIKES: dict[str, tuple[Any, str, str]] = {
     "between image and generation": (catalog_module, "_next_generation", "before"),
     "after a commit": (Catalog, "record", "after"),
     "roots noted": (Catalog, "note_scan", "after"),
-    "before the FAISS write": (faiss, "write_index", "before"),
-    "after the FAISS write": (faiss, "write_index", "after"),
-    "FAISS trailer": (faiss_file, "_sync", "before"),
+    "before the text tower": (text_update, "install_refusal", "before"),
+    "after the text tower": (text_update, "install_refusal", "after"),
+    "before the FAISS write": (faiss_build, "_write_flat", "before"),
+    "after the FAISS write": (faiss_build, "_write_flat", "after"),
+    "FAISS trailer": (faiss_file, "sync", "before"),
     "before the rename": (os, "replace", "before"),
     "after the rename": (os, "replace", "after"),
     "run finished": (Catalog, "finish_run", "after"),
