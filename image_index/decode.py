@@ -135,8 +135,10 @@ def _load(data: bytes, wish: _Wish, default_orientation: int = 1) -> _Loaded:
     if limit is not None and (pixels := image.width * image.height) > limit:
         raise DecodeError(f"{pixels / 1e6:.6g} megapixels, more than --max-megapixels {limit / 1e6:.6g} allows")
     scan_start = stream.tell()  # what JPEG's header reader stops at
-    wanted = None if wish.exact else _least_size(image, wish.preprocess, default_orientation)
-    image.draft(None, wanted)  # only JPEG knows what that means
+    wanted = None
+    if not wish.exact and image.format in ("JPEG", "MPO"):  # of others, to ask for the orientation may load the pixels
+        wanted = _least_size(image, wish.preprocess, default_orientation)
+        image.draft(None, wanted)
     image.load()
     if not _is_whole(image, data, scan_start, wanted):
         raise DecodeError(_CUT_SHORT)
