@@ -38,13 +38,14 @@ class Engine:
 
     def pool(self, spec: ModelSpec, stop: StopRequest, *, quiet: bool) -> ChildPool:
         """Return the pool of children for `spec`, fetching the model first where it is not there."""
-        slots = plan_slots(self.device, self.workers)
+        weights = ensure_model(spec, quiet=quiet)
+        slots = plan_slots(self.device, self.workers, weights.stat().st_size)
         if self.decode_threads is not None:
             slots = tuple(replace(slot, decode_threads=self.decode_threads) for slot in slots)
         limit = None if self.unlimited_pixels else self.max_pixels or default_max_pixels(slots)
         setup = ChildSetup(
             spec=spec,
-            weights_sha256=digest_weights(ensure_model(spec, quiet=quiet)),
+            weights_sha256=digest_weights(weights),
             batch_size=self.size_of_batch,
             max_pixels=limit,
             exact_decode=self.exact_decode,

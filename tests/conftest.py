@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from hypothesis import settings
 # what a test finds must not depend on how busy the machine is
 settings.register_profile("imgidx", deadline=None)
 settings.load_profile("imgidx")
+
+# a shell's background jobs, and nohup, ignore these, and so would every process started here
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -67,12 +67,14 @@ def test_children_and_threads_fill_the_cores(
 
 
 @SHARED
-@given(st.integers(1, 300), st.integers(GIB // 2, 512 * GIB))
-def test_default_children_fit_into_memory(machine: Machine, cores: int, memory: int) -> None:
-    """One is always tried; beyond that each has room."""
+@given(st.integers(1, 300), st.integers(GIB // 2, 512 * GIB), st.integers(0, 8 * GIB))
+def test_default_children_fit_into_memory(machine: Machine, cores: int, memory: int, weights: int) -> None:
+    """One is always tried; beyond that each has room for itself and its model."""
     machine.has(cores=cores, memory=memory)
-    count = len(plan_slots("cpu"))
-    assert count == 1 or count * devices.MEMORY_PER_CHILD_BYTES <= memory
+    count = len(plan_slots("cpu", weights_bytes=weights))
+    each = devices.MEMORY_PER_CHILD_BYTES + devices.MEMORY_PER_WEIGHT * weights
+    assert count == 1 or count * each <= memory
+    assert count == min(cores, 16) or (count + 1) * each > memory
 
 
 @SHARED

@@ -198,7 +198,7 @@ def test_a_disk_that_refuses_is_said_and_leaves_the_old_one(
         raise OSError(28, "No space left on device")
 
     shutil.copytree(specimen.original, draft_of(specimen.directory))
-    monkeypatch.setattr(text_files, "_sync", refuse)
+    monkeypatch.setattr(text_files, "sync", refuse)
     with pytest.raises(StorageError, match="No space left"):
         install(specimen.directory.with_name("text.tmp"), specimen.directory)
     assert specimen.encode() == specimen.vector
