@@ -71,7 +71,8 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                 summary = count_batch(summary, batch)
                 report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
         if not plan.embed_count and not stop() and catalog.model and catalog.holds_pictures():
-            text_update.export_alone(request.home, catalog.model, spec, request.engine, stop)
+            exported = text_update.export_alone(request.home, catalog.model, spec, request.engine, stop)
+            summary = replace(summary, exported=exported)
         note_roots(catalog, request, plan)
         with clock.of("index"):
             build_if_stale(catalog, request.home, report, thorough=summary.embedded > 0)

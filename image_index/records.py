@@ -235,6 +235,8 @@ class Summary:
     stages: StageSeconds = field(default_factory=StageSeconds)
     problems: tuple[ScanProblem, ...] = ()
     stopped_by: int = 0
+    exported: bool = False
+    """Whether a child was started for the text tower alone."""
 
     @property
     def pictures_per_second(self) -> float:

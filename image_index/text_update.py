@@ -56,15 +56,15 @@ class TextExport:
         remove(self._draft)
 
 
-def export_alone(home: IndexHome, model: ModelFacts, spec: ModelSpec, engine: Engine, stop: StopRequest) -> None:
+def export_alone(home: IndexHome, model: ModelFacts, spec: ModelSpec, engine: Engine, stop: StopRequest) -> bool:
     """Export the text tower where it is missing or damaged, in a run that has nothing to embed: by one child.
 
-    A model that is not on this machine is not fetched for it.
+    Return whether a child was started. A model that is not on this machine is not fetched for it.
     """
     export = TextExport(home, model)
     try:
         if export.errand is None or locate_weights(spec) is None:
-            return
+            return False
         with engine.alone().pool(spec, stop, quiet=True) as pool:
             pool.errand = export.errand
             _finish(pool)
@@ -74,6 +74,7 @@ def export_alone(home: IndexHome, model: ModelFacts, spec: ModelSpec, engine: En
         logger.warning("The text tower is not exported: %s", error)
     finally:
         export.close()
+    return True
 
 
 def _finish(pool: ChildPool) -> None:

@@ -94,12 +94,14 @@ def test_a_first_run_exports_and_searches_start_no_child(library: Library, monke
     expected = vector_of(library, "a dog")
     (library.home.text / WEIGHTS).write_bytes(b"")
     by_child = vector_of(library, "a cat")  # and the one before is remembered
-    assert library.train(engine=STARTER).unchanged == 3
+    again = library.train(engine=STARTER)
+    assert (again.unchanged, again.exported) == (3, True)
     with Catalog(library.home.catalog) as catalog:
         assert catalog.model is not None
         assert is_settled(library.home.text, catalog.model.fingerprint)
     refuse_children(monkeypatch)
-    assert library.train(engine=STARTER).unchanged == 3
+    again = library.train(engine=STARTER)
+    assert (again.unchanged, again.exported) == (3, False)
     np.testing.assert_array_equal(vector_of(library, "a dog"), expected)
     with Catalog(library.home.catalog, write=True) as catalog:
         catalog.set_model(replace(catalog.model, name="local-dir:/gone"))  # type: ignore[arg-type, type-var, unused-ignore]  # nor the model itself
