@@ -116,12 +116,6 @@ def read_contents(path: Path) -> Contents | None:
     return trailer.contents if trailer else None
 
 
-def read_stamp(path: Path) -> Stamp | None:
-    """Return the stamp of the catalog that the file at `path` was built from, or None where there is no whole index."""
-    contents = read_contents(path)
-    return contents.stamp if contents else None
-
-
 def is_whole(path: Path, *, thorough: bool = True) -> bool:
     """Tell whether the file at `path` is byte for byte what was written; without `thorough` only where it costs little.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.faiss_build import build_index
+from image_index.faiss_file import read_contents
 from image_index.faiss_index import FaissIndex, open_index
 from image_index.records import Ids, Stamp, Vectors
 
@@ -40,3 +41,9 @@ def opened(path: Path, stamp: Stamp = STAMP) -> FaissIndex:
     index = open_index(path, stamp.catalog_id)
     assert index is not None
     return index
+
+
+def read_stamp(path: Path) -> Stamp | None:
+    """Return the stamp of the catalog that the file at `path` was built from, or None where there is no whole index."""
+    contents = read_contents(path)
+    return contents.stamp if contents else None

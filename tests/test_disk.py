@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from image_index import faiss_file
 from image_index.catalog import Catalog
 from image_index.errors import StorageError
 from image_index.pipeline import update_index
@@ -20,6 +19,7 @@ from image_index.records import Progress, Stage
 from image_index.settings import IndexHome
 from image_index.verify import verify
 from tests.confined import run_confined
+from tests.faiss_examples import read_stamp
 from tests.photo_library import Library, contents, counts, make_index
 
 pytestmark = pytest.mark.timeout(180)
@@ -116,7 +116,7 @@ def test_a_disk_that_fills_up_while_faiss_is_built_leaves_the_old_file(tmp_path:
     assert contents(home) == before
     assert run_confined("-c", BUILD, home.path).returncode == 0
     with Catalog(home.catalog) as catalog:
-        assert faiss_file.read_stamp(home.faiss) == catalog.stamp()
+        assert read_stamp(home.faiss) == catalog.stamp()
 
 
 LOCK = """

@@ -17,10 +17,10 @@ import pytest
 from image_index import faiss_build, faiss_file
 from image_index.errors import StorageError
 from image_index.faiss_build import build_index, build_tail
-from image_index.faiss_file import is_whole, read_contents, read_stamp
+from image_index.faiss_file import is_whole, read_contents
 from image_index.faiss_index import open_index
 from image_index.records import Ids, Vectors
-from tests.faiss_examples import STAMP, build, chunks, opened, random_vectors
+from tests.faiss_examples import STAMP, build, chunks, opened, random_vectors, read_stamp
 
 COUNT, DIM = 2000, 16
 LISTED = replace(STAMP, last_id=10 * COUNT, count=COUNT, dim=DIM)

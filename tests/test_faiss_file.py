@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from image_index import faiss_file
-from image_index.faiss_file import is_whole, read_stamp
+from image_index.faiss_file import is_whole
 from image_index.faiss_index import open_index
-from tests.faiss_examples import STAMP, build, opened
+from tests.faiss_examples import STAMP, build, opened, read_stamp
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_index.faiss_build import build_index
-from image_index.faiss_file import is_whole, read_stamp
+from image_index.faiss_file import is_whole
 from image_index.faiss_index import open_index
-from tests.faiss_examples import STAMP, build, chunks, opened, random_vectors
+from tests.faiss_examples import STAMP, build, chunks, opened, random_vectors, read_stamp
 
 
 @pytest.fixture

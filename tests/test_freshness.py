@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_index import faiss_file, freshness
+from image_index import freshness
 from image_index.catalog import Catalog
 from image_index.freshness import build_if_stale, rebuild
 from image_index.records import Progress
 from image_index.search import open_files
 from image_index.settings import IndexHome
+from tests.faiss_examples import read_stamp
 from tests.photo_library import found, make_index, nearest, random_batch
 
 QUERIES = np.eye(4, dtype=np.float32)
@@ -137,7 +138,7 @@ def test_a_tail_of_another_file_is_not_used(catalog: Catalog, home: IndexHome) -
 
 def test_a_catalog_put_back_from_a_copy_gets_a_file_of_its_own(catalog: Catalog, home: IndexHome) -> None:
     """Ids that the file knows as others' would be left out of every search."""
-    later = faiss_file.read_stamp(home.faiss)
+    later = read_stamp(home.faiss)
     assert later is not None
     catalog._connection.execute("UPDATE meta SET value = value - 1 WHERE key = 'generation'")
     assert bring_up_to_date(catalog, home) == [Progress("index", 0, 100)]

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_index import faiss_file
 from image_index.catalog import Catalog
 from image_index.errors import IndexLocked, IndexNotFound, StorageError, UsageError
 from image_index.lock import exclusive_lock
@@ -23,6 +22,7 @@ from image_index.records import Failure, ImageFile, Stage
 from image_index.settings import IndexHome
 from image_index.verify import verify
 from tests.examples import batch
+from tests.faiss_examples import read_stamp
 from tests.photo_library import Library, contents, counts, found, make_index, nearest, random_batch
 
 pytestmark = pytest.mark.timeout(120)
@@ -253,7 +253,7 @@ def test_a_faiss_file_older_than_the_catalog_beside_it_never_lies(home: IndexHom
         catalog.record(batch({b"/photos/1-1.jpg": [0, 1, 0, 0], b"/photos/new.jpg": [0, 0, 1, 0]}))
     copy = backup(home, tmp_path / "copy")
     with Catalog(copy.catalog) as catalog:
-        stamp = faiss_file.read_stamp(copy.faiss)
+        stamp = read_stamp(copy.faiss)
         assert stamp is not None
         assert stamp.generation < catalog.stamp().generation
     for query in np.eye(4, dtype=np.float32):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_index import faiss_file, faiss_index, freshness
+from image_index import faiss_index, freshness
 from image_index.catalog import Catalog
 from image_index.errors import IndexLocked, IndexMismatch
 from image_index.lock import exclusive_lock
@@ -25,6 +25,7 @@ from image_index.records import Progress
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from tests import fake_models
+from tests.faiss_examples import read_stamp
 from tests.photo_library import Library, counts
 
 pytestmark = pytest.mark.timeout(120)
@@ -253,7 +254,7 @@ def test_a_stop_between_batches_stores_what_is_done_and_the_next_run_goes_on(lib
     assert 0 < summary.embedded < 30
     assert summary.remaining == 30 - summary.embedded
     with Catalog(library.home.catalog) as catalog:
-        assert faiss_file.read_stamp(library.home.faiss) == catalog.stamp()
+        assert read_stamp(library.home.faiss) == catalog.stamp()
     assert counts(library.train()) == {"embedded": 30 - summary.embedded, "unchanged": summary.embedded}
 
 
