@@ -111,7 +111,7 @@ def query(home: IndexHome, _: argparse.Namespace) -> dict[str, Any]:
                 start = time.perf_counter()
                 hits = search_in(files, catalog, vector, SearchOptions(TOP))
                 seconds.append(time.perf_counter() - start)
-                recalls.append(len({hit.image_id for hit in hits} & set(best.tolist())) / min(TOP, count))
+                recalls.append(len({hit.image.id for hit in hits} & set(best.tolist())) / min(TOP, count))
             record[kind] = {
                 "warm_p50_ms": round(1e3 * float(np.quantile(seconds, 0.5)), 2),
                 "warm_p95_ms": round(1e3 * float(np.quantile(seconds, 0.95)), 2),

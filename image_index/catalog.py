@@ -15,6 +15,9 @@ from image_index.query_memory import QueryMemory
 from image_index.records import EmbeddedBatch, Failure, KnownImage, Match, ModelFacts
 from image_index.schema import atomic, storage_errors
 
+_OF_CONTENT = "width, height, format, taken_at_s, camera, phash"
+"""The columns that follow from a picture's content."""
+
 
 class Catalog(QueryMemory):
     """An open catalog that can be written to, if it was opened so. Each method is one transaction."""
@@ -64,9 +67,9 @@ class Catalog(QueryMemory):
         with self._transaction() as connection:
             for file, image in ((match.file, match.image) for match in matches):
                 _forget_file(connection, file.path)
-                sql = "SELECT width, height, format, vector FROM images JOIN vectors ON image_id = id WHERE id = ?"
-                *shape, vector = connection.execute(sql, (image.id,)).fetchone()
-                _insert_image(connection, (file.path, file.size, file.mtime_ns, image.sha256, now, *shape), vector)
+                sql = f"SELECT {_OF_CONTENT}, vector FROM images JOIN vectors ON image_id = id WHERE id = ?"
+                *content, vector = connection.execute(sql, (image.id,)).fetchone()
+                _insert_image(connection, (file.path, file.size, file.mtime_ns, image.sha256, now, *content), vector)
 
     def record(self, batch: EmbeddedBatch) -> None:
         """Store an embedded batch in one transaction; each image replaces what was known of its path."""
@@ -75,8 +78,8 @@ class Catalog(QueryMemory):
             blobs = batch.vectors.astype("<f2")
             for image, vector in zip(batch.images, blobs, strict=True):
                 _forget_file(connection, image.file.path)
-                file, shape = image.file, (image.width, image.height, image.format)
-                row = (file.path, file.size, file.mtime_ns, image.sha256, image.read_at_ns, *shape)
+                content = (image.width, image.height, image.format, image.taken_at_s, image.camera, image.phash)
+                row = (*image.file, image.sha256, image.read_at_ns, *content)
                 _insert_image(connection, row, vector.tobytes())
             for failure in batch.failures:
                 _insert_failure(connection, failure, now)
@@ -103,6 +106,15 @@ class Catalog(QueryMemory):
             count = connection.execute("DELETE FROM images WHERE missing_since_s <= ?", (limit,)).rowcount
             _next_generation(connection, count)
         return count
+
+    def move_mark(self, name: str, last_id: int) -> None:
+        """Remember that the searches of this name have shown the images up to `last_id`; a mark never moves back."""
+        sql = (
+            "INSERT INTO marks VALUES (?1, ?2, ?3)"
+            " ON CONFLICT DO UPDATE SET last_id = max(last_id, ?2), moved_at_s = ?3"
+        )
+        with self._transaction() as connection:
+            connection.execute(sql, (name, last_id, int(time.time())))
 
     def start_run(self) -> int:
         """Record that a run has begun; one that is killed stays `running`."""
@@ -131,8 +143,8 @@ def _forget_file(connection: sqlite3.Connection, path: bytes, keep_id: int = -1)
 
 def _insert_image(connection: sqlite3.Connection, row: tuple[Any, ...], vector: bytes) -> None:
     """Insert an image and its vector under a new id."""
-    columns = "path, size, mtime_ns, sha256, read_at_ns, width, height, format"
-    cursor = connection.execute(f"INSERT INTO images ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    columns = f"path, size, mtime_ns, sha256, read_at_ns, {_OF_CONTENT}"
+    cursor = connection.execute(f"INSERT INTO images ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     connection.execute("INSERT INTO vectors VALUES (?, ?)", (cursor.lastrowid, vector))
     _next_generation(connection, 1)
 

@@ -1,4 +1,4 @@
-"""What a catalog says: every question that planning, searching and a person ask of it. Nothing here writes."""
+"""What a catalog says of itself, its roots, runs and failures, and of images to whoever plans; nothing here writes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
 
 from image_index.paths import below, path_range
 from image_index.records import (
     Counts,
     Failure,
-    Ids,
     ImageFile,
     KnownFailure,
     KnownImage,
@@ -25,7 +21,6 @@ from image_index.records import (
     Root,
     Stage,
     Stamp,
-    Vectors,
 )
 from image_index.schema import copy_database, damaged, open_database, storage_errors
 
@@ -48,6 +43,10 @@ class CatalogReader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it."""
         self._connection.close()
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Any]:
@@ -135,7 +134,7 @@ class CatalogReader:
         sql = f"SELECT path, size, mtime_ns FROM failures WHERE path = ? OR {_BELOW}"
         return {path: (size, mtime_ns) for path, size, mtime_ns in self._rows(sql, (root, *path_range(root)))}
 
-    # Vectors
+    # What the vectors are
 
     @property
     def catalog_id(self) -> str:
@@ -148,66 +147,6 @@ class CatalogReader:
         last_id, count = self._one("SELECT coalesce(max(id), 0), count(*) FROM images")  # one vector each
         with self._true_values():
             return Stamp(meta["catalog_id"], int(meta["generation"]), last_id, count, model.dim if model else 0)
-
-    def vectors_after(
-        self, image_id: int, under: bytes | None = None, *, present: bool = False, chunk: int = 8192
-    ) -> Iterator[tuple[Ids, Vectors]]:
-        """Yield ids (n,) and float32 vectors (n, D) of the images newer than `image_id`, in order of their ids.
-
-        `under` limits them to a directory or file, `present` to those that are not missing.
-        """
-        conditions = ["image_id > ?"]
-        parameters: list[int | bytes] = [image_id]
-        if present:
-            conditions.append("missing_since_s IS NULL")
-        if under is not None:  # the plus keeps SQLite from walking all of a large directory for a few new rows
-            conditions.append("(+path = ? OR +path >= ? AND +path < ?)")
-            parameters += [under, *path_range(under)]
-        table = "vectors" if len(conditions) == 1 else "vectors JOIN images ON id = image_id"
-        cursor = self._rows(
-            f"SELECT image_id, vector FROM {table} WHERE {' AND '.join(conditions)} ORDER BY image_id", parameters
-        )
-        while rows := list(islice(cursor, chunk)):
-            yield self._arrays(rows)
-
-    def vectors_under(self, directory: bytes, chunk: int = 8192) -> Iterator[tuple[Ids, Vectors]]:
-        """Yield ids (n,) and float32 vectors (n, D) of the images at or inside `directory` that are not missing."""
-        cursor = self._rows(
-            "SELECT image_id, vector FROM images CROSS JOIN vectors ON image_id = id"
-            f" WHERE (path = ? OR {_BELOW}) AND missing_since_s IS NULL",
-            (directory, *path_range(directory)),
-        )
-        while rows := list(islice(cursor, chunk)):
-            yield self._arrays(rows)
-
-    def vectors_of(self, ids: Sequence[int]) -> tuple[Ids, Vectors]:
-        """Return the ids among `ids` that exist, with their float32 vectors."""
-        query = "SELECT image_id, vector FROM vectors WHERE image_id = ?"
-        return self._arrays([row for row in (self._one(query, (image_id,)) for image_id in ids) if row])
-
-    def ids_under(self, directory: bytes) -> Ids:
-        """Return the ids of the images at or inside `directory`."""
-        rows = self._rows(f"SELECT id FROM images WHERE path = ? OR {_BELOW}", (directory, *path_range(directory)))
-        return np.fromiter((row[0] for row in rows), dtype=np.int64)
-
-    def has_more_under(self, directory: bytes, count: int) -> bool:
-        """Tell whether there are more than `count` images at or inside `directory`."""
-        sql = f"SELECT 1 FROM images WHERE path = ? OR {_BELOW} LIMIT 1 OFFSET ?"
-        return self._one(sql, (directory, *path_range(directory), count)) is not None
-
-    def present_paths(self, ids: Iterable[int]) -> dict[int, bytes]:
-        """Return the paths, by id, of those images that exist and are not missing."""
-        query = "SELECT path FROM images WHERE id = ? AND missing_since_s IS NULL"
-        found = ((image_id, self._one(query, (image_id,))) for image_id in ids)
-        return {image_id: row[0] for image_id, row in found if row}
-
-    def _arrays(self, rows: list[tuple[int, bytes]]) -> tuple[Ids, Vectors]:
-        """Return the ids (n,) and float32 vectors (n, D) of (id, float16 blob) rows."""
-        if len({len(row[1]) for row in rows}) > 1:
-            raise damaged(self._path, "its vectors differ in length")
-        ids = np.array([row[0] for row in rows], dtype=np.int64)
-        flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
-        return ids, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32)
 
     # Checks and copies
 

@@ -19,6 +19,30 @@ PILLOW_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JP
 """The only decoders a file may reach, whatever its content claims (no EPS, PSD, PDF, ...)."""
 
 
+_OTHER_NAMES = {
+    "jpeg": "jpg jpe jfif mpo",
+    "png": "apng",
+    "tiff": "tif",
+    "jpeg2000": "jp2 j2k jpf jpx jpc",
+    "ppm": "pnm pbm pgm pfm",
+    "avif": "avifs",
+    "heif": "heic heics heifs hif",
+}
+_FORMATS = {name.lower(): name.lower() for name in PILLOW_FORMATS} | {"raw": "raw"}
+_FORMATS |= {other: name for name, others in _OTHER_NAMES.items() for other in others.split()}
+
+
+def format_names(word: str) -> tuple[str, ...]:
+    """Return the names in the catalog of the format that is called `word`, or is usual behind that extension.
+
+    Raises ValueError, listing the formats, for a word that is none.
+    """
+    name = _FORMATS.get(word.lower().removeprefix("."))
+    if name is None:
+        raise ValueError(", ".join(sorted({*_FORMATS.values()})))
+    return ("jpeg", "mpo") if name == "jpeg" else (name,)  # MPO is a JPEG with more pictures behind it
+
+
 def readable_extensions() -> frozenset[bytes]:
     """Return the extensions this installation reads: RAW files count only where the extra `raw` is installed."""
     return PICTURE_EXTENSIONS | RAW_EXTENSIONS if find_spec("rawpy") else PICTURE_EXTENSIONS

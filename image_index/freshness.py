@@ -1,6 +1,7 @@
 """Keeping the FAISS files in step with the catalog; this happens in a train, never in a search.
 
     index.faiss   everything up to some id                           rebuilt when a twentieth of it is new or gone
+    moments.f32   mean and covariance of the same vectors            rebuilt with it
     tail.faiss    the rows newer than that, beside a large index     rebuilt when a thousand are newer still
     the catalog   those thousand; every search compares them one by one
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from image_index.catalog import Catalog
 from image_index.faiss_file import FLAT_LIMIT, Contents, is_whole, read_contents
+from image_index.moments import measure, write_moments
 from image_index.records import Progress, Stamp
 from image_index.settings import IndexHome
 from image_index.survey import Report
@@ -39,6 +41,8 @@ def build_if_stale(catalog: Catalog, home: IndexHome, report: Report, *, thoroug
     if built is None or _is_stale(built.stamp, now):
         rebuild(catalog, home, report)
         return
+    if _sound(home.moments, now, thorough=thorough) is None:
+        build_moments(catalog, home, now)
     tail = _sound(home.tail, now, thorough=thorough)
     after = built.stamp.last_id
     covered = tail.stamp.last_id if tail and tail.after == after else after
@@ -58,6 +62,12 @@ def rebuild(catalog: Catalog, home: IndexHome, report: Report = lambda _: None) 
     report(Progress("index", 0, now.count))
     build_index(home.faiss, now, lambda: catalog.vectors_after(0), lambda: sample_queries(catalog, home))
     home.tail.unlink(missing_ok=True)
+    build_moments(catalog, home, now)
+
+
+def build_moments(catalog: Catalog, home: IndexHome, now: Stamp) -> None:
+    """Write the moments of all vectors that the catalog holds."""
+    write_moments(home.moments, now, measure(catalog.vectors_after(0), now.count, now.dim))
 
 
 def _sound(path: Path, now: Stamp, *, thorough: bool) -> Contents | None:

@@ -57,11 +57,12 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
         copy.create()
         try:
             _copy_file(home.faiss, copy.faiss)  # first: a FAISS file may be older than its catalog, never newer
+            _copy_file(home.moments, copy.moments)
             _copy_text(home.text, copy.text)
             catalog.copy_to(draft)
             draft.rename(copy.catalog)
         except (OSError, StorageError) as error:
-            for path in (draft, copy.faiss, copy.tail):
+            for path in (draft, copy.faiss, copy.moments):
                 path.unlink(missing_ok=True)
             text_files.remove(copy.text)
             cause = error.strerror if isinstance(error, OSError) else error

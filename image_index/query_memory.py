@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from image_index.catalog_reader import CatalogReader
+from image_index.catalog_pictures import PictureReader
 from image_index.records import ModelFacts
 from image_index.schema import QUERIES_VERSION, atomic, storage_errors, unless_refused, version_of
 
@@ -23,7 +23,7 @@ FRESH_S = 86_400
 """A text that was used within this time is not marked as used again: a repeated search then writes nothing."""
 
 
-class QueryMemory(CatalogReader):
+class QueryMemory(PictureReader):
     """An open catalog that remembers the texts that were searched for."""
 
     def remembered_query(self, text: str, model: ModelFacts) -> NDArray[np.float32] | None:

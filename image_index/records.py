@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, astuple, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -117,7 +119,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedImage:
-    """The facts of one embedded file, as it was when its content was read; width and height as displayed."""
+    """The facts of one embedded file, as it was when its content was read; width and height as displayed.
+
+    `taken_at_s` and `camera` are what EXIF says, None where it does not; `phash` is the perceptual hash of its pixels.
+    """
 
     file: ImageFile
     sha256: bytes
@@ -125,6 +130,9 @@ class EmbeddedImage:
     width: int
     height: int
     format: str
+    taken_at_s: int | None = None
+    camera: str | None = None
+    phash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +167,62 @@ class EmbeddedBatch:
     seconds: StageSeconds = field(default_factory=StageSeconds)
 
 
+FIRST_DATE_S, LAST_DATE_S = -62_135_510_400, 253_402_171_200
+"""The second day of the year 1 and the last but one of 9999: a time zone moves neither out of the calendar."""
+
+
+class ImageFacts(NamedTuple):
+    """A catalog row as a person sees it: sizes in bytes and pixels, as displayed; `missing` where the file is gone.
+
+    `taken_at_s` and `camera` are what EXIF says. They and `phash`, the perceptual hash, are None where it says nothing,
+    and in rows of an index from before they were stored.
+    """
+
+    id: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    sha256: bytes
+    width: int
+    height: int
+    format: str
+    taken_at_s: int | None
+    camera: str | None
+    phash: bytes | None
+    missing: bool
+
+    @property
+    def date_s(self) -> int:
+        """When the picture was taken, in seconds since 1970; where EXIF does not say, when its file was modified.
+
+        File systems know times that no calendar has: those are the first or the last that Python's has.
+        """
+        date = self.mtime_ns // 10**9 if self.taken_at_s is None else self.taken_at_s
+        return min(max(date, FIRST_DATE_S), LAST_DATE_S)
+
+    @property
+    def file(self) -> Path:
+        """The path as Python's own functions like it."""
+        return Path(os.fsdecode(self.path))
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One found picture; `score` is the cosine between query and picture, in [-1, 1]."""
+    """One found picture; `score` is the cosine between query and picture, in [-1, 1].
+
+    `sigma` is how many standard deviations that lies above the mean score of this query over the whole index; None
+    where all scores are the same.
+    """
 
     rank: int
     score: float
-    path: bytes
-    image_id: int
+    sigma: float | None
+    image: ImageFacts
+
+    @property
+    def path(self) -> bytes:
+        """The picture's path."""
+        return self.image.path
 
 
 @dataclass(frozen=True, slots=True)

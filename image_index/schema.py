@@ -46,11 +46,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             text BLOB PRIMARY KEY, fingerprint TEXT NOT NULL, vector BLOB NOT NULL, used_at_s INTEGER NOT NULL)""",
         "CREATE INDEX queries_by_use ON queries (used_at_s)",
     ),
+    (
+        # what EXIF and the pixels say; NULL in rows that were embedded before
+        "ALTER TABLE images ADD COLUMN taken_at_s INTEGER",
+        "ALTER TABLE images ADD COLUMN camera TEXT",
+        "ALTER TABLE images ADD COLUMN phash BLOB",
+        # search --since-last: the newest picture that a search of this name has shown
+        "CREATE TABLE marks (name TEXT PRIMARY KEY, last_id INTEGER NOT NULL, moved_at_s INTEGER NOT NULL)",
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
 QUERIES_VERSION = 2
 """The schema that has the table of queries; a reader may meet an older one that it could not migrate."""
+
+FACTS_VERSION = 3
+"""The schema that has the facts of EXIF, perceptual hashes and marks."""
 
 BUSY_S = 60.0
 """How long to wait for another process that is writing."""

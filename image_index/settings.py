@@ -38,6 +38,11 @@ class IndexHome:
         return self.path / "tail.faiss"
 
     @property
+    def moments(self) -> Path:
+        """The mean and covariance of the vectors: derived from the catalog."""
+        return self.path / "moments.f32"
+
+    @property
     def text(self) -> Path:
         """The directory of the exported text tower: derived from the model."""
         return self.path / "text"

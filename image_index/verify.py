@@ -15,6 +15,7 @@ from image_index.faiss_index import FaissIndex, open_index
 from image_index.freshness import rebuild
 from image_index.lock import exclusive_lock
 from image_index.models import digest_weights, locate_weights, parse_model
+from image_index.moments import read_moments
 from image_index.records import Stamp, Vectors
 from image_index.settings import IndexHome
 
@@ -102,6 +103,8 @@ def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterato
         return
     if home.tail.exists() and not is_whole(home.tail):
         yield Finding("tail.faiss", "is damaged", derived=True)
+    if read_moments(home.moments, now.catalog_id, index.stamp.last_id) is None:
+        yield Finding("moments.f32", "is missing or damaged", derived=True)
     missed = _missed(catalog, index, now) if compare else 0
     if missed > (MISSES_OF_LISTS * SAMPLE * 10 if index.lists else 0):
         yield Finding("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", derived=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from image_index.records import (
     EmbeddedBatch,
     EmbeddedImage,
     Failure,
+    Hit,
+    ImageFacts,
     ImageFile,
     KnownImage,
     ModelFacts,
@@ -48,3 +51,16 @@ def batch(vectors: Mapping[bytes, Sequence[float]], failures: Iterable[Failure] 
     images = tuple(embedded_image(image_file(path), path) for path in vectors)
     array = np.array(list(vectors.values()), np.float32) if vectors else np.zeros((0, 4), np.float32)
     return EmbeddedBatch(images, array, tuple(failures))
+
+
+def image_facts(path: bytes = b"/a.jpg", image_id: int = 1, **facts: Any) -> ImageFacts:
+    """Return what a catalog knows of a picture, read long after it was modified; `facts` are what is not as usual."""
+    usual = ImageFacts(
+        image_id, path, 1, LONG_AGO_NS, sha256(path).digest(), 4, 3, "jpeg", None, None, None, missing=False
+    )
+    return usual._replace(**facts)
+
+
+def hit(rank: int, score: float, path: bytes, image_id: int = 1) -> Hit:
+    """Return a hit, ten times as many standard deviations above the mean as its score."""
+    return Hit(rank, score, 10 * score, image_facts(path, image_id))

@@ -59,7 +59,7 @@ class Library:
         """Return the ids of the pictures that are there, by their path below the photos' parent."""
         with Catalog(self.home.catalog) as catalog:
             ids = [int(i) for chunk, _ in catalog.vectors_after(0) for i in chunk]
-            paths = catalog.present_paths(ids)
+            paths = {key: image.path for key, image in catalog.facts_of(ids).items() if not image.missing}
         return {os.path.relpath(os.fsdecode(path), self.photos.parent): i for i, path in paths.items()}
 
 

@@ -55,7 +55,13 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
     library.add(*(f"{number}.png" for number in range(12)))
     library.train()
     home = library.home
-    assert {path.name for path in home.path.iterdir()} == {"catalog.sqlite3", "index.faiss", "lock", "text"}
+    assert {path.name for path in home.path.iterdir()} == {
+        "catalog.sqlite3",
+        "index.faiss",
+        "moments.f32",
+        "lock",
+        "text",
+    }
     return Specimen(library)
 
 

@@ -22,8 +22,9 @@ from image_index.models import ModelListing
 from image_index.pipeline import counts_record, plan_summary, summary_record
 from image_index.plan import Plan
 from image_index.present import jsonl
-from image_index.records import Counts, Failure, Hit, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
+from image_index.records import Counts, Failure, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
 from image_index.schema import open_database
+from tests.examples import hit
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -105,7 +106,7 @@ def printed_objects() -> dict[str, str]:
     preview = {"dry_run": True, "to_embed": 0, **counts_record(plan_summary(Plan()))}
     listing = ModelListing("starter", "bundled", 512, 33, "", "")
     return {
-        "hit": jsonl.hit_line(Hit(1, 0.5, b"/a.png", 1)),
+        "hit": jsonl.hit_line(hit(1, 0.5, b"/a.png"), "a cat"),
         "summary": jsonl.record_line(summary),
         "preview": jsonl.record_line(preview),
         "status": jsonl.status_line(Counts(0, 0, 0), [Root(b"/a", 1, None)], None, 0, run),

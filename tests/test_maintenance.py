@@ -189,7 +189,7 @@ def test_every_file_of_a_backup_is_private(home: IndexHome, tmp_path: Path) -> N
     """The copy of a private index is private, whatever the umask and the mode of what is copied."""
     home.faiss.chmod(0o644)
     copy = backup(home, tmp_path / "made" / "copy")
-    assert {path.name for path in copy.path.iterdir()} == {"catalog.sqlite3", "index.faiss"}
+    assert {path.name for path in copy.path.iterdir()} == {"catalog.sqlite3", "index.faiss", "moments.f32"}
     assert stat.S_IMODE(copy.path.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in copy.path.iterdir()} == {0o600}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -33,6 +35,7 @@ from image_index.records import (
     StageSeconds,
     Summary,
 )
+from tests.examples import hit, image_facts
 
 MODEL = ModelFacts("starter", "0" * 64, "{}", Preprocess((8, 8), (0, 0, 0), (1, 1, 1)), 512)
 RUN = {"started_at_s": 0, "ended_at_s": 90, "outcome": "done", "embedded": 3, "seconds": 1.5}
@@ -50,15 +53,26 @@ def failure(path: bytes, reason: str = "the file is cut short") -> KnownFailure:
 
 
 def test_hit_has_pinned_keys() -> None:
-    """Rank, score and absolute path, in this order."""
-    line = jsonl.hit_line(Hit(1, 0.25, b"/photos/a.jpg", 7))
-    assert line == '{"rank": 1, "score": 0.25, "path": "/photos/a.jpg"}'
+    """What it is worth, where it is, and what is known of it, in this order."""
+    found = Hit(1, 0.25, 3.14159, image_facts(b"/photos/a.jpg", 7, taken_at_s=86_400, camera="Canon EOS 5D"))
+    facts = '"date": "1970-01-02T00:00:00Z", "width": 4, "height": 3, "format": "jpeg", "camera": "Canon EOS 5D"}'
+    line = '"rank": 1, "score": 0.25, "sigma": 3.142, "path": "/photos/a.jpg", ' + facts
+    assert jsonl.hit_line(found) == "{" + line
+    assert jsonl.hit_line(found, "a cat") == '{"query": "a cat", ' + line
+
+
+def test_date_of_a_picture_without_exif_is_that_of_its_file() -> None:
+    """Times that no calendar has are the nearest that it has."""
+    dates = [jsonl.image_fields(image_facts(mtime_ns=at_s * 10**9))["date"] for at_s in (86_400, -(2**60), 2**60)]
+    assert dates == ["1970-01-02T00:00:00Z", "0001-01-02T00:00:00Z", "9999-12-30T12:00:00Z"]
+    unknown = json.loads(jsonl.hit_line(Hit(1, 0.5, None, image_facts())))
+    assert (unknown["sigma"], unknown["camera"]) == (None, None)
 
 
 def test_name_that_is_not_utf_8_stands_as_base64_under_another_key() -> None:
     """As in ripgrep, `path_bytes` takes the place of `path`."""
-    record = json.loads(jsonl.hit_line(Hit(1, 0.5, b"/photos/\xff.jpg", 7)))
-    assert list(record) == ["rank", "score", "path_bytes"]
+    record = json.loads(jsonl.hit_line(hit(1, 0.5, b"/photos/\xff.jpg", 7)))
+    assert list(record)[:4] == ["rank", "score", "sigma", "path_bytes"]
     assert base64.b64decode(record["path_bytes"]) == b"/photos/\xff.jpg"
 
 
@@ -130,7 +144,7 @@ def test_summary_has_pinned_keys() -> None:
 @given(paths)
 def test_every_path_comes_back_from_its_json(path: bytes) -> None:
     """Any name the system allows survives, on one line of valid UTF-8."""
-    line = jsonl.hit_line(Hit(1, 0.5, path, 1))
+    line = jsonl.hit_line(hit(1, 0.5, path, 1))
     assert "\n" not in line
     record = json.loads(line.encode("utf-8"))
     assert (base64.b64decode(record["path_bytes"]) if "path_bytes" in record else record["path"].encode()) == path
@@ -148,7 +162,7 @@ def harmless(shown: str, lines: int | None = None) -> bool:
 @given(st.lists(paths, max_size=4), st.integers(30, 120))
 def test_hits_on_a_terminal_are_harmless_and_fit_its_width(found: list[bytes], width: int) -> None:
     """Whatever a file is called, no line of the table is too wide, and no control character gets through."""
-    hits = [Hit(rank, 0.123, path, rank) for rank, path in enumerate(found, 1)]
+    hits = [hit(rank, 0.123, path, rank) for rank, path in enumerate(found, 1)]
     shown = text.hits_table(hits, width=width, colour=False)
     assert harmless(shown)
     assert all(cell_len(line) <= width for line in shown.splitlines())
@@ -157,13 +171,13 @@ def test_hits_on_a_terminal_are_harmless_and_fit_its_width(found: list[bytes], w
 @given(paths)
 def test_escaped_paths_are_harmless_and_one_a_line(path: bytes) -> None:
     """A terminal gets one line a path, newlines in names or not."""
-    assert harmless(text.path_lines([Hit(1, 0.5, path, 1)], end="\n", escaped=True), lines=1)
+    assert harmless(text.path_lines([hit(1, 0.5, path, 1)], end="\n", escaped=True), lines=1)
 
 
 @given(st.lists(paths, max_size=4))
 def test_paths_for_programs_are_byte_for_byte(found: list[bytes]) -> None:
     """What goes to xargs -0 is what the system calls the files."""
-    lines = text.path_lines([Hit(1, 0.5, path, 1) for path in found], end="\0", escaped=False)
+    lines = text.path_lines([hit(1, 0.5, path, 1) for path in found], end="\0", escaped=False)
     assert os.fsencode(lines) == b"".join(path + b"\0" for path in found)
 
 
@@ -190,20 +204,30 @@ def test_status_is_harmless_and_has_a_line_for_each_root(path: bytes, name: str)
 def test_path_of_plain_letters_is_shown_as_it_is() -> None:
     """Letters of any script, spaces and quotes are not escaped."""
     path = "/fotos/Straße \"é\" 写真 'x'.jpg".encode()
-    assert text.path_lines([Hit(1, 0.5, path, 1)], end="\n", escaped=True) == path.decode() + "\n"
+    assert text.path_lines([hit(1, 0.5, path, 1)], end="\n", escaped=True) == path.decode() + "\n"
 
 
 def test_markup_in_a_path_is_shown_not_obeyed() -> None:
     """Square brackets and colons in names mean nothing to the table."""
-    hits = [Hit(1, 0.5, b"/a/[red]x[/red] :smile: [link=x].jpg", 1)]
+    hits = [hit(1, 0.5, b"/a/[red]x[/red] :smile: [link=x].jpg", 1)]
     assert "/a/[red]x[/red] :smile: [link=x].jpg" in text.hits_table(hits, width=100, colour=False)
 
 
-def test_hits_table_shows_rank_score_and_path() -> None:
-    """One row a hit, in the order given."""
-    hits = [Hit(1, 0.34567, b"/a.jpg", 1), Hit(2, -0.1, b"/b.jpg", 2)]
+def test_hits_table_shows_rank_score_sigma_path_and_date() -> None:
+    """One row a hit, in the order given; a narrow terminal has no room for the date."""
+    hits = [hit(1, 0.34567, b"/a.jpg", 1), Hit(2, -0.1, None, image_facts(b"/b.jpg", taken_at_s=10**9))]
     rows = [line.split() for line in text.hits_table(hits, width=80, colour=False).splitlines()]
-    assert rows[-2:] == [["1", "0.346", "/a.jpg"], ["2", "-0.100", "/b.jpg"]]
+    assert rows[-2:] == [["1", "0.346", "3.5", "/a.jpg", "2001-09-09"], ["2", "-0.100", "/b.jpg", "2001-09-09"]]
+    rows = [line.split() for line in text.hits_table(hits, width=50, colour=False).splitlines()]
+    assert rows[-2:] == [["1", "0.346", "3.5", "/a.jpg"], ["2", "-0.100", "/b.jpg"]]
+
+
+@given(paths)
+def test_a_path_links_to_its_file(path: bytes) -> None:
+    """Whatever it is called, the link is one that a terminal takes back to the same bytes."""
+    shown = text.hits_table([hit(1, 0.5, path)], width=200, colour=True)
+    links = set(re.findall(r"\x1b]8;[^;]*;file://([!-~]+)\x1b", shown))
+    assert {unquote_to_bytes(link) for link in links} == {path}
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -218,7 +242,7 @@ def test_models_table_fits_the_width_and_names_every_model(width: int) -> None:
 
 def test_colour_is_used_only_where_asked_for() -> None:
     """Escape codes go to terminals alone."""
-    hits = [Hit(1, 0.5, b"/a.jpg", 1)]
+    hits = [hit(1, 0.5, b"/a.jpg", 1)]
     assert "\x1b[" not in text.hits_table(hits, width=80, colour=False)
     assert "\x1b[" in text.hits_table(hits, width=80, colour=True)
 

@@ -18,9 +18,10 @@ from image_index import search as search_module
 from image_index.catalog import Catalog
 from image_index.errors import StorageError
 from image_index.faiss_build import build_index
+from image_index.filters import Filters
 from image_index.freshness import build_if_stale
 from image_index.paths import below
-from image_index.records import EmbeddedBatch, Hit, Match, Vectors
+from image_index.records import EmbeddedBatch, Hit, ImageFacts, Match, Vectors
 from image_index.search import OpenFiles, SearchOptions, open_files, search, search_in
 from image_index.settings import IndexHome
 from tests.examples import batch, embedded_image, facts, image_file
@@ -29,6 +30,9 @@ DIRECTORIES = (b"/p", b"/p/in", b"/p/inn", b"/q")
 WHOLE = st.integers(-2, 2)
 """Vectors of small whole numbers: every score is exact in float32, and many are equal."""
 VECTORS = st.lists(WHOLE, min_size=3, max_size=3)
+
+Found = tuple[int, float, bytes, int]
+"""Rank, score, path and id."""
 
 
 @dataclass
@@ -58,16 +62,22 @@ class Library:
         """Write the FAISS file."""
         build_index(self.home.faiss, self.catalog.stamp(), lambda: self.catalog.vectors_after(0))
 
-    def expected(self, query: list[int], options: SearchOptions) -> list[Hit]:
+    def expected(self, query: list[int], options: SearchOptions) -> list[Found]:
         """Return the hits of a search through the dictionary."""
         scored = []
         for path, (image_id, vector) in self.pictures.items():
             score = sum(a * b for a, b in zip(vector, query, strict=True))
-            under = options.under
-            if score >= options.min_score and (under is None or path == under or path.startswith(below(under))):
+            under = options.filters.under
+            inside = any(path == place or path.startswith(below(place)) for place in under)
+            if score >= options.min_score and (inside or not under):
                 scored.append((-score, image_id, path))
         best = sorted(scored)[: options.limit]
-        return [Hit(rank, -score, path, image_id) for rank, (score, image_id, path) in enumerate(best, 1)]
+        return [(rank, -score, path, image_id) for rank, (score, image_id, path) in enumerate(best, 1)]
+
+
+def found(hits: Iterable[Hit]) -> list[Found]:
+    """Return what the dictionary knows of hits too."""
+    return [(hit.rank, hit.score, hit.path, hit.image.id) for hit in hits]
 
 
 @pytest.fixture
@@ -93,7 +103,7 @@ def searches(draw: st.DrawFn) -> SearchOptions:
     """Return how to search."""
     return SearchOptions(
         limit=draw(st.none() | st.integers(0, 40)),
-        under=draw(st.sampled_from([None, *DIRECTORIES, b"/", b"/p/in/1", b"/nothing"])),
+        filters=Filters(under=tuple(draw(st.sets(st.sampled_from([*DIRECTORIES, b"/", b"/p/in/1", b"/nothing"]))))),
         min_score=draw(st.sampled_from([-100.0, -100.0, 0.0, 1.0, 4.0])),
     )
 
@@ -129,7 +139,7 @@ def test_search_agrees_with_brute_force(
     library.lose(lost_after)
     for option in options:
         hits = search(library.catalog, library.home, np.array(query, np.float32), option)
-        assert hits == library.expected(query, option)
+        assert found(hits) == library.expected(query, option)
 
 
 def unit_vectors(count: int, dim: int, seed: int) -> Vectors:
@@ -160,8 +170,8 @@ def test_best_hits_are_a_prefix_of_more_hits(library: Library, count: int, dim: 
             np.testing.assert_allclose([hit.score for hit in hits], sorted(exact.values(), reverse=True), atol=1e-6)
             np.testing.assert_allclose([exact[hit.path] for hit in hits], [hit.score for hit in hits], atol=1e-6)
             assert [hit.rank for hit in hits] == list(range(1, count + 1))
-            assert len({hit.image_id for hit in hits}) == count
-            assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.image_id))
+            assert len({hit.image.id for hit in hits}) == count
+            assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.image.id))
             for limit in {1, 2, count // 3, count // 2, count - 1} - {0}:
                 assert search(catalog, home, query, SearchOptions(limit=limit)) == hits[:limit]
 
@@ -197,28 +207,27 @@ def test_moved_picture_is_found_where_it_is(library: Library) -> None:
     assert image is not None
     library.catalog.move([Match(image_file(b"/q/1"), image)])
     query = np.array([1, 0, 0], np.float32)
-    for under, found in ((None, [b"/q/1"]), (b"/q", [b"/q/1"]), (b"/p", [])):
-        hits = search(library.catalog, library.home, query, SearchOptions(under=under))
-        assert [hit.path for hit in hits] == found
+    for under, there in (((), [b"/q/1"]), ((b"/q",), [b"/q/1"]), ((b"/p",), [])):
+        hits = search(library.catalog, library.home, query, SearchOptions(filters=Filters(under=under)))
+        assert [hit.path for hit in hits] == there
 
 
 def test_high_minimum_score_does_not_look_at_every_picture(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hits are cut off where they get too bad: FAISS is asked for no more than without a minimum."""
     library.add({b"/%d" % number: [number % 5 - 2, 0, 1] for number in range(500)})
     library.build()
-    looked_up: list[list[int]] = []
-    present_paths = library.catalog.present_paths
+    looked_up = {-100.0: 0, 100.0: 0}
+    facts_of = library.catalog.facts_of
 
-    def watched(ids: Iterable[int]) -> dict[int, bytes]:
-        looked_up.append(list(ids))
-        return present_paths(looked_up[-1])
+    def watched(ids: Iterable[int]) -> dict[int, ImageFacts]:
+        looked_up[minimum] += len(list(ids))
+        return facts_of(ids)
 
-    monkeypatch.setattr(library.catalog, "present_paths", watched)
+    monkeypatch.setattr(library.catalog, "facts_of", watched)
     query = np.array([0.5, 0.25, 0.125], np.float32)
-    for minimum in (-100.0, 100.0):
+    for minimum in looked_up:
         search(library.catalog, library.home, query, SearchOptions(limit=10, min_score=minimum))
-    half = len(looked_up) // 2
-    assert looked_up[:half] == looked_up[half:] != []
+    assert 0 < looked_up[100.0] <= looked_up[-100.0]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage", b"x" * 5000])
@@ -304,19 +313,20 @@ def compare(library: Library, random: np.random.Generator) -> Iterator[float]:
             index._index.nprobe = index.lists
     stored = {path: np.array(vector, np.float32).astype(np.float16) for path, (_, vector) in library.pictures.items()}
     vectors = {path: vector.astype(np.float64) for path, vector in stored.items()}
-    for under in (None, b"/p", b"/p/in", b"/q"):
-        inside = [path for path in vectors if under is None or path.startswith(under + b"/")]
+    for under in ((), (b"/p",), (b"/p/in",), (b"/q",)):
+        inside = [path for path in vectors if not under or path.startswith(under[0] + b"/")]
+        filters = Filters(under=under)
         query = random.normal(size=8).astype(np.float32)
         exact = {path: float(vectors[path] @ query) for path in inside}
         best = sorted(inside, key=lambda path: -exact[path])[:10]
         for opened, options in (
-            (all_lists, SearchOptions(10, under)),
-            (OpenFiles(), SearchOptions(10, under, exact=True)),
+            (all_lists, SearchOptions(10, filters=filters)),
+            (OpenFiles(), SearchOptions(10, filters=filters, exact=True)),
         ):
             hits = search_in(opened, catalog, query, options)
             assert [hit.path for hit in hits] == best
             np.testing.assert_allclose([hit.score for hit in hits], [exact[path] for path in best], atol=1e-5)
-        tuned = search_in(files, catalog, query, SearchOptions(10, under))
+        tuned = search_in(files, catalog, query, SearchOptions(10, filters=filters))
         np.testing.assert_allclose([hit.score for hit in tuned], [exact[hit.path] for hit in tuned], atol=1e-5)
         assert len(tuned) == len(best)
         yield len({hit.path for hit in tuned} & set(best)) / len(best)
@@ -334,16 +344,14 @@ def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(
     library.build()
     whole, contents = library.home.faiss.read_bytes(), faiss_file.read_contents(library.home.faiss)
     assert contents is not None
-    truth = {hit.image_id: hit for hit in library.expected([1, 2, -1], SearchOptions(None, min_score=-100.0))}
+    truth = {key: (path, score) for _, score, path, key in library.expected([1, 2, -1], SearchOptions(None, -100.0))}
     for _ in range(100):
         start = int(random.integers(contents.head + 256, len(whole) - 3000))
         library.home.faiss.write_bytes(whole[:start] + random.bytes(500) + whole[start + 500 :])
         options = SearchOptions(10, min_score=-100.0)
         hits = search(library.catalog, library.home, np.array([1, 2, -1], np.float32), options)
         assert len(hits) == 10
-        assert [(hit.path, hit.score) for hit in hits] == [
-            (truth[hit.image_id].path, truth[hit.image_id].score) for hit in hits
-        ]
+        assert [(hit.path, hit.score) for hit in hits] == [truth[hit.image.id] for hit in hits]
 
 
 def test_damaged_catalog_is_an_error_not_an_empty_answer(library: Library) -> None:

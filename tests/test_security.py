@@ -66,8 +66,10 @@ def test_every_file_of_an_index_home_is_the_users_alone(
         patch.setattr(os, "replace", look_and_replace)
         library.train()
     assert seen
-    assert_private(library.home, {"lock", "index.faiss", "text/manifest.json", "catalog.sqlite3"})
-    assert_private(backup(library.home, tmp_path / "copy"), {"index.faiss", "text/manifest.json", "catalog.sqlite3"})
+    assert_private(library.home, {"lock", "index.faiss", "moments.f32", "text/manifest.json", "catalog.sqlite3"})
+    assert_private(
+        backup(library.home, tmp_path / "copy"), {"index.faiss", "moments.f32", "text/manifest.json", "catalog.sqlite3"}
+    )
 
 
 class Bomb:
@@ -136,7 +138,13 @@ def test_nothing_is_written_outside_the_index_home(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert snapshot(watched) == before
     assert {path.name for path in tmp_path.iterdir()} == {"watched", "index"}
-    assert {path.name for path in home.path.iterdir()} <= {"catalog.sqlite3", "index.faiss", "lock", "text"}
+    assert {path.name for path in home.path.iterdir()} <= {
+        "catalog.sqlite3",
+        "index.faiss",
+        "moments.f32",
+        "lock",
+        "text",
+    }
 
 
 def on_a_terminal(shell: Shell, *arguments: str) -> bytes:

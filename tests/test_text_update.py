@@ -141,7 +141,12 @@ def test_an_export_that_kills_its_child_costs_no_picture(library: Library, worke
     engine = Engine("cpu", workers=workers, batch_size=1, loader=load_deadly)
     summary = library.train(engine=engine)
     assert (summary.embedded, summary.failed) == (3, 0)
-    assert {path.name for path in library.home.path.iterdir()} == {"catalog.sqlite3", "index.faiss", "lock"}
+    assert {path.name for path in library.home.path.iterdir()} == {
+        "catalog.sqlite3",
+        "index.faiss",
+        "moments.f32",
+        "lock",
+    }
     assert library.train(engine=engine).unchanged == 3
     manifest = manifest_of(library)
     assert manifest is not None

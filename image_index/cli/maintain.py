@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from image_index.cli.options import IndexOption, QuietOption, common, duration_s, write
+from image_index.cli.options import IndexOption, QuietOption, common, write
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Say how many, and drop nothing.")]
 
@@ -47,9 +47,10 @@ def prune(
     Exit codes: 0 done, 4 no index, 7 another run is writing, 9 disk or catalog.
     """
     from image_index import maintenance
+    from image_index.dates import duration_s
 
     setup = common(index, quiet=quiet)
-    count = maintenance.prune(setup.home, duration_s(older_than, "--older-than") or 0.0, dry_run=dry_run)
+    count = maintenance.prune(setup.home, duration_s(older_than, "--older-than"), dry_run=dry_run)
     return _say(f"{'would drop' if dry_run else 'dropped'} {count} missing pictures", quiet=quiet)
 
 

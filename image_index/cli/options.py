@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Annotated, TextIO
 import typer
 from rich.console import Console
 
-from image_index.errors import UsageError
 from image_index.paths import printable
 from image_index.settings import IndexHome, index_home
 
@@ -89,23 +87,18 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
     return Common(index_home(index), console, quiet)
 
 
-def duration_s(text: str | None, option: str) -> float | None:
-    """Return the seconds of a duration as `90`, `90s`, `5m`, `2h` or `30d`; raise `UsageError` for anything else."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd]?)", text.strip(), re.ASCII)
-    if match is None:
-        raise UsageError(f"{option} takes a duration such as 90s, 5m, 2h or 30d, not {text!r}")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+def write(text: str) -> bool:
+    """Print results to stdout, as UTF-8 whatever the locale, undecodable bytes of file names as they are.
 
-
-def write(text: str) -> None:
-    """Print results to stdout, as UTF-8 whatever the locale, undecodable bytes of file names as they are."""
+    Tell whether they have left this process; they have not where the reader has seen enough and is gone.
+    """
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
-    except BrokenPipeError:  # the reader has seen enough; what is still buffered goes nowhere
+    except BrokenPipeError:  # what is still buffered goes nowhere
         _discard(sys.stdout)
+        return False
+    return True
 
 
 def _discard(stream: TextIO) -> None:

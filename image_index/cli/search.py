@@ -2,116 +2,257 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from image_index.cli.options import DeviceOption, IndexOption, JsonOption, QuietOption, VerboseOption, common, write
+from image_index.cli.options import Common, DeviceOption, IndexOption, JsonOption, QuietOption, VerboseOption, common
+from image_index.cli.output import Output
+from image_index.cli.selection import choosing_pictures
 from image_index.errors import UsageError
+from image_index.selection import FilterArguments
 
 if TYPE_CHECKING:
-    from image_index.catalog import Catalog
-    from image_index.engine import Engine
-    from image_index.records import Hit, Vectors
-    from image_index.settings import IndexHome
+    from image_index.index import Index, SearchArguments
+    from image_index.present.template import Template
+    from image_index.query_lines import BadLine
+    from image_index.records import Hit
+    from image_index.terms import Query
 
-FOUND, NOTHING_FOUND = 0, 1
+FOUND, NOTHING_FOUND, INCOMPLETE = 0, 1, 3
 
-
-QueryArgument = Annotated[str | None, typer.Argument(metavar="QUERY", help="What the pictures show.")]
+QueryArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="QUERY", help="What the pictures show; a weight may stand in front: 2:a red car."),
+]
 ImageOption = Annotated[
-    Path | None, typer.Option("--image", "-i", metavar="FILE", help="Search by a picture.", show_default=False)
+    list[str] | None,
+    typer.Option("--image", "-i", metavar="FILE|URL", help="Search by a picture. May be repeated.", show_default=False),
 ]
-NumberOption = Annotated[int, typer.Option("-n", "--number", metavar="N", min=1, help="How many hits at most.")]
-UnderOption = Annotated[
-    Path | None, typer.Option("--under", metavar="DIR", help="Only pictures inside DIR.", show_default=False)
+AddOption = Annotated[
+    list[str] | None,
+    typer.Option("--add", "-a", metavar="TEXT|./FILE", help="Add to the query: more of this.", show_default=False),
 ]
+MinusOption = Annotated[
+    list[str] | None,
+    typer.Option("--minus", "-m", metavar="TEXT|./FILE", help="Take from it: less of this.", show_default=False),
+]
+IncludeQueryOption = Annotated[bool, typer.Option("--include-query", help="Let the query's own pictures be found.")]
+QueriesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--queries",
+        metavar="FILE|-",
+        help="Many queries, one a line, as text or JSON; prints JSON lines with each query's name.",
+        show_default=False,
+    ),
+]
+TopOption = Annotated[str, typer.Option("--top", "-n", metavar="N|all", help="How many hits at most.")]
 MinScoreOption = Annotated[
     float, typer.Option("--min-score", metavar="X", min=-1.0, max=1.0, help="Only hits of at least this cosine.")
 ]
+MinSigmaOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-sigma",
+        metavar="X",
+        help="Only hits that stand out: X standard deviations above the mean of this query.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        metavar="NAME|TEMPLATE",
+        help="Only pictures of this format (jpeg, png, heic, raw, ...); with braces, how a hit is printed: "
+        r"'{score:.3f}\t{path}'.",
+        show_default=False,
+    ),
+]
+SortOption = Annotated[str, typer.Option("--sort", metavar="KEY", help="Order of the hits: score, date or path.")]
 ExactOption = Annotated[bool, typer.Option("--exact", help="Compare with every picture, however many there are.")]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--since-last",
+        metavar="NAME",
+        help="Only pictures added since a search of this NAME was last run.",
+        show_default=False,
+    ),
+]
+PeekOption = Annotated[bool, typer.Option("--peek", help="With --since-last: show them again next time.")]
 PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")]
 NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
+PreviewOption = Annotated[bool, typer.Option("--preview", help="Show the pictures themselves in the terminal.")]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a contact sheet: one page, all inside.", show_default=False),
+]
+OpenOption = Annotated[bool, typer.Option("--open", help="With --html: open the page.")]
 
 
+@choosing_pictures
 def search(
     query: QueryArgument = None,
     image: ImageOption = None,
-    number: NumberOption = 10,
-    under: UnderOption = None,
+    add: AddOption = None,
+    minus: MinusOption = None,
+    include_query: IncludeQueryOption = False,
+    queries: QueriesOption = None,
+    top: TopOption = "10",
     min_score: MinScoreOption = -1.0,
+    min_sigma: MinSigmaOption = None,
+    since_last: SinceOption = None,
+    peek: PeekOption = False,
+    sort: SortOption = "score",
     exact: ExactOption = False,
+    format: FormatOption = None,  # noqa: A002  # the option's name
     json: JsonOption = False,
     paths: PathsOption = False,
     null: NullOption = False,
+    preview: PreviewOption = False,
+    html: HtmlOption = None,
+    open: OpenOption = False,  # noqa: A002
     device: DeviceOption = "auto",
     index: IndexOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
+    *,
+    chosen: FilterArguments,
 ) -> int:
-    """Find pictures by meaning: by a text, or by a picture.
+    """Find pictures by meaning: by a text, by pictures, or by both, added up and taken away.
 
     On a terminal this prints a table, elsewhere one path a line. Searching while a train runs is fine.
 
-    Example: imgidx search "a dog on the beach" -n 20
+    Example: imgidx search "a dog on the beach" --newer 2024 --minus "people" -n 20
 
     The index's model is fetched where it is not on this machine.
 
-    Exit codes: 0 found, 1 nothing found, 2 wrong use, 4 no index, 5 another model or a newer index, 6 no model,
-    8 children keep dying, 9 disk or catalog.
+    Exit codes: 0 found, 1 nothing found, 2 wrong use, 3 some of --queries could not be used, 4 no index, 5 another
+    model or a newer index, 6 no model, 8 children keep dying, 9 disk or catalog.
     """
-    from image_index.catalog import Catalog
-    from image_index.paths import resolve
-    from image_index.present import jsonl
-    from image_index.query import check_text
-    from image_index.search import SearchOptions
-    from image_index.search import search as find
-
-    if (query is None) == (image is None):
-        raise UsageError('search takes a text or --image FILE, one of them: imgidx search "a red car"')
-    if query is not None:
-        check_text(query)
     setup = common(index, quiet=quiet, verbose=verbose)
-    options = SearchOptions(number, resolve(under) if under else None, min_score, exact)
-    with Catalog(setup.home.catalog) as catalog:
-        if not catalog.holds_pictures():
-            return NOTHING_FOUND
-        vector = _vector(catalog, setup.home, query, image, device)
-        hits = find(catalog, setup.home, vector, options)
-    if json:
-        write("".join(jsonl.hit_line(hit) + "\n" for hit in hits))
-    else:
-        write(_as_text(hits, paths=paths, null=null))
-    return FOUND if hits else NOTHING_FOUND
+    asked = _Asked(query, tuple(image or ()), tuple(add or ()), tuple(minus or ()), queries)
+    formats, template = _split(format or [])
+    output = Output(json or (queries is not None and not template), paths, null, template, preview, html, open)
+    output.check()
+    arguments: SearchArguments = {
+        **chosen,
+        "format": formats,
+        "limit": _limit(top),
+        "min_score": min_score,
+        "min_sigma": -math.inf if min_sigma is None else min_sigma,
+        "sort": sort,
+        "exact": exact,
+        "include_query": include_query,
+        "after_id": None,
+        "up_to_id": None,
+    }
+    if peek and since_last is None:
+        raise UsageError("--peek goes with --since-last NAME")
+    return _Run(setup, device, asked, arguments, output).run(since_last, peek=peek)
 
 
-def _as_text(hits: list[Hit], *, paths: bool, null: bool) -> str:
-    """Return a table for a terminal, else one path a line."""
-    from image_index.present import text
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is searched for, in the user's words."""
 
-    on_terminal = sys.stdout.isatty()
-    if paths or null or not on_terminal:
-        return text.path_lines(hits, end="\0" if null else "\n", escaped=on_terminal and not null)
-    if not hits:
-        return ""
-    return text.hits_table(hits, width=shutil.get_terminal_size().columns, colour="NO_COLOR" not in os.environ)
+    text: str | None
+    images: tuple[str, ...]
+    add: tuple[str, ...]
+    minus: tuple[str, ...]
+    file: str | None
+
+    def queries(self) -> Iterator[Query | BadLine]:
+        """Return the queries; raise `UsageError` where there are none, or both kinds."""
+        from image_index.query_lines import read_queries
+        from image_index.terms import make_query
+
+        given = self.text is not None or self.images or self.add or self.minus
+        if self.file is not None:
+            if given:
+                raise UsageError("--queries takes the place of QUERY, --image, --add and --minus; use one or the other")
+            return read_queries(self.file)
+        if not given:
+            raise UsageError('search takes a text or --image FILE: imgidx search "a red car"')
+        return iter([make_query(self.text, self.images, self.add, self.minus)])
+
+    @property
+    def title(self) -> str:
+        """What a page of the hits is called."""
+        return self.text or self.file or ", ".join((*self.images, *self.add))
 
 
-def _vector(catalog: Catalog, home: IndexHome, query: str | None, image: Path | None, device: str) -> Vectors:
-    from image_index.paths import resolve
-    from image_index.query import picture_vector, text_vector
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run of `imgidx search`: what is searched for, and how."""
 
-    engine = None if device == "auto" else _engine(device)
-    if image is not None:
-        return picture_vector(catalog, home, resolve(image), engine)
-    return text_vector(catalog, home, query or "", engine)
+    setup: Common
+    device: str
+    asked: _Asked
+    arguments: SearchArguments
+    output: Output
+
+    def run(self, since_last: str | None, *, peek: bool) -> int:
+        """Search, print, then move the mark; return the exit code."""
+        from image_index.index import Index
+
+        queries = self.asked.queries()
+        with Index.open(self.setup.home.path, device=self.device) as index:
+            newest = index.last_id
+            if since_last is not None:
+                self.arguments["after_id"], self.arguments["up_to_id"] = index.mark(since_last), newest
+            outcomes, delivered = set(), True
+            for query in queries:
+                hits = self._search(index, query)
+                outcomes.add(INCOMPLETE if hits is None else FOUND if hits else NOTHING_FOUND)
+                delivered = hits is None or self.output.show(hits, query.name)
+                if not delivered:
+                    break
+            self.output.finish(self.asked.title)
+            if since_last is not None and delivered and not peek:
+                index.move_mark(since_last, newest)
+        if INCOMPLETE in outcomes:
+            return INCOMPLETE
+        return FOUND if FOUND in outcomes else NOTHING_FOUND
+
+    def _search(self, index: Index, query: Query | BadLine) -> list[Hit] | None:
+        """Return the hits of one query; None, and a line on stderr, for one of many that cannot be used."""
+        from image_index.paths import printable
+        from image_index.query_lines import BadLine
+
+        try:
+            if isinstance(query, BadLine):
+                raise UsageError(query.problem)
+            return index.search(query, **self.arguments)
+        except UsageError as error:
+            if self.asked.file is None:
+                raise
+            self.setup.console.print(f"imgidx: {printable(str(error))}", soft_wrap=True)
+            return None
 
 
-def _engine(device: str) -> Engine:
-    from image_index.engine import Engine
+def _limit(top: str) -> int | None:
+    """Return how many hits are wanted, None for all."""
+    if top.strip().lower() == "all":
+        return None
+    if not top.strip().isdecimal() or int(top) < 1:
+        raise UsageError(f"--top takes a number from 1 on, or all; not {top!r}")
+    return int(top)
 
-    return Engine(device)
+
+def _split(formats: list[str]) -> tuple[list[str], Template | None]:
+    """Return the picture formats that are asked for, and the template for printing hits: what has braces is one."""
+    templates = [word for word in formats if "{" in word or "}" in word]
+    if not templates:
+        return formats, None
+    from image_index.present.template import Template
+
+    if len(templates) > 1:
+        raise UsageError("--format takes one template: put all fields into it")
+    return [word for word in formats if word not in templates], Template.parse(templates[0])

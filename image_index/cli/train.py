@@ -18,7 +18,6 @@ from image_index.cli.options import (
     QuietOption,
     VerboseOption,
     common,
-    duration_s,
     write,
 )
 from image_index.devices import Precision
@@ -154,6 +153,7 @@ def train(
     Exit codes: 0 done, 3 done but some pictures or directories could not be read, 5 another model, 6 no model,
     7 another run is writing, 8 children keep dying, 9 disk, 128+N stopped by signal N.
     """
+    from image_index.dates import duration_s
     from image_index.engine import Engine
     from image_index.pipeline import UpdateRequest
     from image_index.scan import ScanOptions
@@ -164,7 +164,8 @@ def train(
     survey = SurveyOptions(_roots(roots or [], setup), scan, retry_failed)
     limits = _pixel_limit(max_megapixels)
     engine = Engine(device, workers, batch_size, *limits, precision=precision, exact_decode=decode is Decoding.EXACT)
-    wait_s, limit_s = duration_s(wait, "--wait") or 0.0, duration_s(time_limit, "--time-limit")
+    wait_s = duration_s(wait, "--wait") if wait else 0.0
+    limit_s = duration_s(time_limit, "--time-limit") if time_limit else None
     quiet = quiet or not setup.console.is_terminal
     request = UpdateRequest(setup.home, survey, model, engine, quiet=quiet, wait_s=wait_s)
     if dry_run:

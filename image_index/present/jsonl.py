@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from image_index.records import Counts, Failure, Hit, KnownFailure, ModelFacts, Root
+from image_index.records import Counts, Failure, Hit, ImageFacts, KnownFailure, ModelFacts, Root
 
 
 def path_field(path: bytes) -> dict[str, str]:
@@ -23,9 +23,23 @@ def time_field(seconds: int | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def hit_line(hit: Hit) -> str:
-    """Return one hit: `rank`, `score`, and `path` or `path_bytes`."""
-    return _dump({"rank": hit.rank, "score": round(hit.score, 6), **path_field(hit.path)})
+def hit_line(hit: Hit, query: str | None = None) -> str:
+    """Return one hit: `query` where it has a name, `rank`, `score`, `sigma`, and `image_fields`."""
+    named = {} if query is None else {"query": query}
+    sigma = None if hit.sigma is None else round(hit.sigma, 3)
+    return _dump({**named, "rank": hit.rank, "score": round(hit.score, 6), "sigma": sigma, **image_fields(hit.image)})
+
+
+def image_fields(image: ImageFacts) -> dict[str, Any]:
+    """Return what is shown of a picture: `path` or `path_bytes`, `date`, `width`, `height`, `format`, `camera`."""
+    return {
+        **path_field(image.path),
+        "date": time_field(image.date_s),
+        "width": image.width,
+        "height": image.height,
+        "format": image.format,
+        "camera": image.camera,
+    }
 
 
 def known_failure_line(known: KnownFailure) -> str:

@@ -6,10 +6,13 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 from rich import box
 from rich.console import Console
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -19,13 +22,28 @@ from image_index.plan import Plan
 from image_index.present.jsonl import time_field
 from image_index.records import Counts, Hit, KnownFailure, ModelFacts, Root, ScanProblem, Summary
 
+DATE_WIDTH = 60
+"""A table that is narrower shows no date: the path needs the room."""
+
 
 def hits_table(hits: Iterable[Hit], *, width: int, colour: bool) -> str:
-    """Return a table of rank, score and path."""
-    table = _table("", "score", "path")
+    """Return a table of rank, score, sigma, path and date; the path is a link to the file where there is colour."""
+    dated = width >= DATE_WIDTH
+    table = _table("", "score", "sigma", "path", *(["date"] if dated else []))
     for hit in hits:
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(printable(hit.path), overflow="fold"))
+        sigma = "" if hit.sigma is None else f"{hit.sigma:.1f}"
+        date = [f"{datetime.fromtimestamp(hit.image.date_s):%Y-%m-%d}"] if dated else []
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", sigma, path_text(hit.path), *date)
     return _render(table, width=width, colour=colour)
+
+
+def path_text(path: bytes) -> Text:
+    """Return a path with its name set off, and a link to it."""
+    directory, name = os.path.split(path)
+    text = Text(printable(directory + b"/" * (directory != b"/")), style="dim", overflow="fold")
+    text.append(printable(name), style="not dim")
+    text.stylize(Style(link=f"file://{quote_from_bytes(path)}"))
+    return text
 
 
 def path_lines(hits: Iterable[Hit], *, end: str, escaped: bool) -> str:
@@ -129,7 +147,7 @@ def _counts(*pairs: tuple[str, int]) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in {"", "score", "dim", "MB"} else "left")
+        table.add_column(column, justify="right" if column in {"", "score", "sigma", "dim", "MB"} else "left")
     return table
 
 

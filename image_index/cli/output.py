@@ -1,0 +1,86 @@
+"""How the hits of a search leave the program: a table, paths, JSON, a template, previews, or a contact sheet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from image_index.cli.options import write
+from image_index.errors import UsageError
+
+if TYPE_CHECKING:
+    from image_index.present.template import Template
+    from image_index.records import Hit
+
+
+@dataclass(slots=True)
+class Output:
+    """In which form hits are wanted; several forms at once cannot be, but a page may be written beside any."""
+
+    json: bool = False
+    paths: bool = False
+    null: bool = False
+    template: Template | None = None
+    preview: bool = False
+    html: Path | None = None
+    open_page: bool = False
+    _pages: list[tuple[str, list[Hit]]] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise `UsageError` for forms that exclude each other."""
+        forms = {"--json": self.json, "--paths": self.paths, "--format": self.template, "--preview": self.preview}
+        chosen = [name for name, wanted in forms.items() if wanted]
+        if self.null and (self.json or self.preview):
+            chosen.append("--null")
+        if len(chosen) > 1:
+            raise UsageError(f"{chosen[0]} and {chosen[1]} cannot be had at once; choose one")
+        if self.open_page and self.html is None:
+            raise UsageError("--open goes with --html FILE")
+        if self.preview and not sys.stdout.isatty():
+            raise UsageError("--preview needs a terminal; elsewhere use --html FILE")
+
+    def show(self, hits: list[Hit], name: str | None) -> bool:
+        """Print the hits of one query; tell whether they have left this process."""
+        if self.html is not None:
+            self._pages.append((name or "", hits))
+        text = self._text(hits, name)
+        return write(text) if text else True
+
+    def finish(self, title: str) -> None:
+        """Write the page, if one is wanted, and open it."""
+        if self.html is None:
+            return
+        from image_index.contact_sheet import write_sheet
+
+        write_sheet(self.html, title, self._pages)
+        if self.open_page:
+            import webbrowser
+
+            webbrowser.open(self.html.absolute().as_uri())
+
+    def _text(self, hits: list[Hit], name: str | None) -> str:
+        """Return what is printed of the hits of one query."""
+        from image_index.present import jsonl, text
+
+        on_terminal, end = sys.stdout.isatty(), "\0" if self.null else "\n"
+        if self.json:
+            return "".join(jsonl.hit_line(hit, name) + "\n" for hit in hits)
+        if self.template is not None:
+            return self.template.render(hits, name, end=end, escaped=on_terminal)
+        if not hits or (self.html is not None and not (self.paths or self.null)):
+            return ""
+        if self.paths or self.null or not on_terminal:
+            return text.path_lines(hits, end=end, escaped=on_terminal and not self.null)
+        width, colour = shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ
+        return _previews(hits, width) if self.preview else text.hits_table(hits, width=width, colour=colour)
+
+
+def _previews(hits: list[Hit], width: int) -> str:
+    """Return the pictures of hits, as this terminal shows them."""
+    from image_index.present.preview import previews
+
+    return previews(hits, width=width)

@@ -1,0 +1,121 @@
+"""Which pictures a search is about, as SQL over the catalog's rows: all of it is decided before anything is ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from image_index.paths import path_range
+
+GLOB_FUNCTION = "path_fits"
+"""The SQL function that tells whether a path fits the globs; whoever asks has to give it to SQLite."""
+
+DATE = "coalesce(taken_at_s, mtime_ns / 1000000000)"
+"""When a picture was taken, or else modified, in seconds since 1970."""
+
+
+class Orientation(StrEnum):
+    """The shape of a picture as displayed."""
+
+    LANDSCAPE = "landscape"
+    PORTRAIT = "portrait"
+    SQUARE = "square"
+
+
+_SHAPES = {
+    Orientation.LANDSCAPE: "width > height",
+    Orientation.PORTRAIT: "width < height",
+    Orientation.SQUARE: "width = height",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which pictures are meant: those for which everything said here holds.
+
+    Directories are absolute paths. Dates are in seconds since 1970, from `newer_s` on and before `older_s`. `camera` is
+    part of its name in any case, `formats` are the catalog's own words, `min_size` is (width, height) in pixels as
+    displayed. Ids are over `after_id` and not over `up_to_id`. Pictures whose file is gone count only with `missing`.
+    """
+
+    under: tuple[bytes, ...] = ()
+    exclude_under: tuple[bytes, ...] = ()
+    globs: tuple[str, ...] = ()
+    newer_s: float | None = None
+    older_s: float | None = None
+    camera: str | None = None
+    formats: tuple[str, ...] = ()
+    min_size: tuple[int, int] | None = None
+    orientation: Orientation | None = None
+    after_id: int | None = None
+    up_to_id: int | None = None
+    missing: bool = False
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything but missing pictures is left out."""
+        return self != Filters(missing=self.missing)
+
+    def where(self) -> tuple[str, list[object]]:
+        """Return the condition on a row of `images`, and its parameters."""
+        conditions: list[tuple[str, tuple[object, ...]]] = []
+        for value, condition in (
+            (self.newer_s, f"{DATE} >= ?"),
+            (self.older_s, f"{DATE} < ?"),
+            (self.camera, "instr(lower(camera), lower(?))"),
+            (self.after_id, "id > ?"),
+            (self.up_to_id, "id <= ?"),
+        ):
+            if value is not None:
+                conditions.append((condition, (value,)))
+        if self.under:
+            conditions.append(_inside(self.under))
+        if self.exclude_under:
+            condition, parameters = _inside(self.exclude_under)
+            conditions.append((f"NOT {condition}", parameters))
+        if self.formats:
+            conditions.append((f"format IN ({', '.join('?' * len(self.formats))})", self.formats))
+        if self.min_size is not None:
+            conditions.append(("width >= ? AND height >= ?", self.min_size))
+        if self.orientation is not None:
+            conditions.append((_SHAPES[self.orientation], ()))
+        if not self.missing:
+            conditions.append(("missing_since_s IS NULL", ()))
+        if self.globs:
+            conditions.append((f"{GLOB_FUNCTION}(path)", ()))
+        return " AND ".join(condition for condition, _ in conditions) or "1", [
+            parameter for _, parameters in conditions for parameter in parameters
+        ]
+
+
+def _inside(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]:
+    """Return the condition that a path is one of `directories` or inside one, and its parameters."""
+    parts = " OR ".join(["path = ? OR path >= ? AND path < ?"] * len(directories))
+    return f"({parts})", tuple(value for directory in directories for value in (directory, *path_range(directory)))
+
+
+def glob_matcher(globs: tuple[str, ...]) -> Callable[[bytes], bool]:
+    """Return what tells whether an absolute path fits one of `globs`, and none of those that begin with `!`.
+
+    A glob without a slash is about the file's name, one with a slash about the end of the path; one that begins with a
+    slash is about all of it. `*` stops at a slash, `**` does not. Raises ValueError for a glob that is none.
+    """
+    import os
+
+    from pathspec import GitIgnoreSpec
+
+    wanted = [glob for glob in globs if not glob.startswith("!")]
+    unwanted = [glob[1:] for glob in globs if glob.startswith("!")]
+    takes, refuses = (GitIgnoreSpec.from_lines(map(_anywhere, side)) for side in (wanted, unwanted))
+
+    def fits(path: bytes) -> bool:
+        relative = os.fsdecode(path).lstrip("/")
+        return (not wanted or takes.match_file(relative)) and not (unwanted and refuses.match_file(relative))
+
+    return fits
+
+
+def _anywhere(glob: str) -> str:
+    """Return a glob as gitignore understands it when the root is `/`."""
+    return glob if glob.startswith("/") else f"**/{glob}"

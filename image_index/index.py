@@ -1,0 +1,201 @@
+"""The Python interface: an index of pictures to search, to walk over, and to bring up to date.
+
+    from image_index import Index
+
+    with Index.open() as index:
+        for hit in index.search("a dog on the beach", under="~/Pictures", newer="2024"):
+            print(f"{hit.score:.3f}", hit.image.file)
+
+Nothing here prints or exits; what goes wrong is an error of `image_index.errors`. Where a model is needed it runs in a
+child process, which imports the script that started it: a script's own work belongs under `if __name__ == "__main__":`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, Unpack
+
+import numpy as np
+
+from image_index.catalog import Catalog
+from image_index.errors import UsageError
+from image_index.paths import printable, resolve
+from image_index.query import QueryEncoder, QueryVector
+from image_index.records import Counts, Hit, ImageFacts, ModelFacts, Vectors
+from image_index.search import OpenFiles, SearchOptions, Sort, open_files, search_in
+from image_index.selection import AnyPath, FilterArguments, make_filters
+from image_index.settings import IndexHome, index_home
+from image_index.terms import Query, make_query
+
+if TYPE_CHECKING:
+    from image_index.engine import Engine
+
+LENGTH_TOLERANCE = 0.01
+"""How far from one the length of a query vector may be."""
+
+
+class SearchArguments(FilterArguments, total=False):
+    """How to search; see `search.SearchOptions` for what each means."""
+
+    limit: int | None
+    """How many hits at most; None for all."""
+    min_score: float
+    min_sigma: float
+    exact: bool
+    sort: str
+    """score, date or path."""
+    include_query: bool
+    """Whether the query's own pictures may be found."""
+    after_id: int | None
+    """Only images that are newer in the index."""
+    up_to_id: int | None
+
+
+class Index:
+    """An open index; use it as a context manager, or `close` it. It is not for several threads at once."""
+
+    def __init__(self, home: IndexHome, engine: Engine | None = None) -> None:
+        """Open the index in `home`; `Index.open` is the usual way. `engine` runs the model where it is needed."""
+        self.home = home
+        self._catalog = Catalog(home.catalog)
+        self._encoder = QueryEncoder(self._catalog, home, engine)
+
+    @classmethod
+    def open(cls, path: AnyPath | None = None, *, device: str = "auto") -> Self:
+        """Open the index in the directory `path`: by default `$IMGIDX_INDEX`, else that of the user.
+
+        `device` is what a model runs on where one is needed: auto, mps, cuda, cuda:N or cpu. Raises `IndexNotFound`
+        where there is no index, `IndexMismatch` for one of a newer imgidx.
+        """
+        home = index_home(None if path is None else Path(os.fsdecode(path)))
+        return cls(home, None if device == "auto" else _engine(device))
+
+    def close(self) -> None:
+        """Close the catalog, and end the child process if there is one."""
+        self._encoder.close()
+        self._catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What there is
+
+    @property
+    def model(self) -> ModelFacts | None:
+        """The model that the vectors were made with; None while there are none."""
+        return self._catalog.model
+
+    def counts(self) -> Counts:
+        """Return how many pictures, missing pictures and failures there are."""
+        return self._catalog.counts()
+
+    def __len__(self) -> int:
+        """Return how many pictures there are, without missing ones."""
+        return self.counts().images
+
+    def image(self, path: AnyPath) -> ImageFacts | None:
+        """Return what is known of the picture at `path`, None where the index does not know it."""
+        return self._catalog.facts_at(resolve(path))
+
+    def images(self, **filters: Unpack[FilterArguments]) -> Iterator[ImageFacts]:
+        """Yield the pictures that `filters` mean, in the order in which they were added."""
+        return (image for images, _ in self.pictures(**filters) for image in images)
+
+    def pictures(self, **filters: Unpack[FilterArguments]) -> Iterator[tuple[list[ImageFacts], Vectors]]:
+        """Yield the pictures that `filters` mean with their unit vectors (n, D) float32, some thousand at a time."""
+        return self._catalog.pictures(make_filters(**filters))
+
+    def vectors(self, **filters: Unpack[FilterArguments]) -> tuple[list[ImageFacts], Vectors]:
+        """Return all pictures that `filters` mean, and their unit vectors (N, D) float32."""
+        images, vectors = [], [np.empty((0, self.model.dim if self.model else 0), np.float32)]
+        for chunk, rows in self.pictures(**filters):
+            images += chunk
+            vectors.append(rows)
+        return images, np.concatenate(vectors)
+
+    # Search
+
+    def encode(self, query: str | Query) -> QueryVector:
+        """Return the unit vector (D,) float32 of a query by the index's model."""
+        return self._encoder.vector(make_query(query) if isinstance(query, str) else query)
+
+    def search(self, query: str | Query | Vectors, **arguments: Unpack[SearchArguments]) -> list[Hit]:
+        """Return the pictures nearest to a text, a `Query` (see `make_query`), or a vector (D,), best first.
+
+        `arguments` are those of `SearchArguments`. Pictures whose file is gone are left out unless `missing`. Raises
+        `UsageError` for what cannot be meant, `ModelUnavailable` where the model is needed and not to be had.
+        """
+        if isinstance(query, str):
+            query = make_query(query)
+        options = self._options(arguments)
+        if not (self._catalog.last_id if options.filters.missing else self._catalog.holds_pictures()):
+            return []
+        if not isinstance(query, Query):
+            return search_in(self._files, self._catalog, self._unit(query), options)
+        if not arguments.get("include_query", False):
+            options = replace(options, without=self._encoder.own_ids(query))
+        return search_in(self._files, self._catalog, self.encode(query), options)
+
+    def _options(self, arguments: SearchArguments) -> SearchOptions:
+        """Return what `arguments` mean; raise `UsageError` where they cannot be meant."""
+        words: FilterArguments = {key: arguments[key] for key in arguments if key in FilterArguments.__annotations__}  # type: ignore[assignment,literal-required]
+        filters = make_filters(**words)
+        for directory in filters.under:
+            if not os.path.lexists(directory) and not self._catalog.knows(directory):
+                raise UsageError(f"--under {printable(directory)}: no such directory, and the index knows none of it")
+        limit, sort = arguments.get("limit", 10), arguments.get("sort", "score")
+        if limit is not None and limit < 1:
+            raise UsageError(f"the number of hits must be at least 1, not {limit}")
+        if sort not in list(Sort):
+            raise UsageError(f"hits are sorted by score, date or path, not by {sort!r}")
+        return SearchOptions(
+            limit=limit,
+            min_score=arguments.get("min_score", -1.0),
+            min_sigma=arguments.get("min_sigma", -math.inf),
+            exact=arguments.get("exact", False),
+            sort=Sort(sort),
+            filters=replace(filters, after_id=arguments.get("after_id"), up_to_id=arguments.get("up_to_id")),
+            on_disk=not filters.missing,
+        )
+
+    def _unit(self, vector: Vectors) -> Vectors:
+        """Return `vector` as a query; raise `UsageError` where it is no unit vector (D,)."""
+        dim = self.model.dim if self.model else 0
+        found = np.asarray(vector, np.float32)
+        if found.shape != (dim,) or not abs(float(np.linalg.norm(found)) - 1) < LENGTH_TOLERANCE:
+            raise UsageError(f"a query vector has length one and {dim} dimensions, not the shape {found.shape}")
+        return found
+
+    @cached_property
+    def _files(self) -> OpenFiles:
+        """The derived files of the index."""
+        return open_files(self._catalog, self.home)
+
+    # What is new
+
+    @property
+    def last_id(self) -> int:
+        """The id of the newest image: pass it as `up_to_id`, and later as `after_id`, to see each picture once."""
+        return self._catalog.last_id
+
+    def mark(self, name: str) -> int:
+        """Return the id up to which the searches of this name have come; 0 for a new name."""
+        return self._catalog.mark(name)
+
+    def move_mark(self, name: str, last_id: int) -> None:
+        """Remember that the searches of this name have come to `last_id`; a mark never moves back."""
+        self._catalog.move_mark(name, last_id)
+
+
+def _engine(device: str) -> Engine:
+    from image_index.engine import Engine
+
+    return Engine(device)

@@ -1,0 +1,79 @@
+"""Hits in a form of the user's own: `{score:.3f}\\t{path}`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from string import Formatter
+from typing import Any
+
+from image_index.errors import UsageError
+from image_index.paths import printable
+from image_index.records import Hit, ImageFacts
+
+_ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
+_SAMPLE = Hit(1, 0.5, 1.0, ImageFacts(1, b"/a.jpg", 1, 1, bytes(32), 4, 3, "jpeg", 1, "", None, missing=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What is printed of each hit: text with fields in braces, each with a format as Python's `format` knows it."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Template:
+        r"""Return the template that `text` says, with `\t`, `\n`, `\0` and `\\` in it as one character each.
+
+        Raises `UsageError` for an unknown field or a format that does not suit it.
+        """
+        template, known = cls(_unescaped(text)), fields(_SAMPLE, None)
+        try:
+            names = {name for _, name, _, _ in Formatter().parse(template.text) if name is not None}
+            unknown = sorted(names - known.keys())
+            if unknown:
+                raise UsageError(f"--format knows no field {unknown[0]!r}; there are: {', '.join(known)}")
+            template.render([_SAMPLE])
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise UsageError(f"--format cannot be used: {error}; for example: '{{score:.3f}} {{path}}'") from error
+        return template
+
+    def render(self, hits: Iterable[Hit], query: str | None = None, *, end: str = "\n", escaped: bool = False) -> str:
+        """Return the hits, each followed by `end`; names are `escaped` for a terminal, else as they are."""
+        return "".join(self.text.format_map(fields(hit, query, escaped=escaped)) + end for hit in hits)
+
+
+def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, Any]:
+    """Return what a template may name; what is not known is empty, or nan."""
+    image = hit.image
+    shown: Callable[[bytes], str] = printable if escaped else os.fsdecode
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        "sigma": math.nan if hit.sigma is None else hit.sigma,
+        "path": shown(image.path),
+        "name": shown(os.path.basename(image.path)),
+        "directory": shown(os.path.dirname(image.path)),
+        "date": datetime.fromtimestamp(image.date_s),
+        "width": image.width,
+        "height": image.height,
+        "size": image.size,
+        "format": image.format,
+        "camera": image.camera or "",
+        "sha256": image.sha256.hex(),
+        "id": image.id,
+        "query": query or "",
+    }
+
+
+def _unescaped(text: str) -> str:
+    """Return `text` with its escapes as the characters they stand for."""
+    parts, rest = [], text
+    while rest:
+        pair = rest[:2]
+        parts.append(_ESCAPES.get(pair, rest[0]))
+        rest = rest[2 if pair in _ESCAPES else 1 :]
+    return "".join(parts)
