@@ -1,4 +1,4 @@
-"""What is searched for, as a vector: a text, or a picture.
+"""What is searched for, as a vector: texts and pictures, added up.
 
 A text that was asked before costs nothing, another one the exported text tower; a picture that is in the index costs no
 model. Whatever is left is encoded by a child, and only then anything of children and models is imported.
@@ -6,98 +6,180 @@ model. Whatever is left is encoded by a child, and only then anything of childre
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog import Catalog
 from image_index.errors import DecodeError, IndexMismatch, UsageError
-from image_index.paths import printable
-from image_index.records import Batch, ImageFile, ModelFacts
+from image_index.paths import printable, resolve
+from image_index.records import Batch, ImageFile, Vectors
 from image_index.settings import IndexHome
+from image_index.terms import Kind, Query, Term
 
 if TYPE_CHECKING:
     from image_index.engine import Engine
     from image_index.pool import ChildPool
+    from image_index.text_tower import TextTower
+
+LEAST_LENGTH = 1e-3
+"""A sum of vectors that is shorter has no direction to speak of."""
+
+SURELY_SHORT_BYTES = 60
+"""A text of so few bytes fits into the context of any model: a token takes at least one, and the least has 64."""
+
+logger = logging.getLogger(__name__)
 
 QueryVector = NDArray[np.float32]
 """A unit vector, shape (D,)."""
 
 
-def text_vector(catalog: Catalog, home: IndexHome, text: str, engine: Engine | None = None) -> QueryVector:
-    """Return the vector of `text` by the index's model; raise `UsageError` for a text of nothing but space.
+class QueryEncoder:
+    """Encodes queries by an index's model; the child that some need is started once, and ended by `close`."""
 
-    It is looked up among the texts that were searched for before, else encoded here by the exported text tower, else by
-    a child of `engine`.
-    """
-    check_text(text)
-    model = catalog.model
-    vector = catalog.remembered_query(text, model) if model else None
-    if vector is None:
-        vector = _by_tower(home, model, text) if model else None
+    def __init__(self, catalog: Catalog, home: IndexHome, engine: Engine | None = None) -> None:
+        """Encode for the index of `catalog` in `home`; `engine` is what starts the child."""
+        self._catalog = catalog
+        self._home = home
+        self._engine = engine
+        self._children = ExitStack()
+        self._known: dict[Term, QueryVector] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        self._children.close()
+        self.__dict__.pop("_pool", None)
+
+    def vector(self, query: Query) -> QueryVector:
+        """Return the sum of the unit vectors of the terms, each times its weight, at unit length (D,).
+
+        Raises `UsageError` where the terms cancel each other or a picture cannot be read, `DecodeError` where it is no
+        picture.
+        """
+        parts = [np.float32(term.weight) * self._term(replace(term, weight=1.0)) for term in query.terms]
+        total: QueryVector = np.sum(parts, axis=0, dtype=np.float32)
+        length = float(np.linalg.norm(total))
+        if length < LEAST_LENGTH:
+            raise UsageError("the parts of the query cancel each other; nothing is left to search for")
+        if len(parts) == 1 and query.terms[0].weight > 0:
+            return self._term(replace(query.terms[0], weight=1.0))
+        return total / np.float32(length)
+
+    def own_ids(self, query: Query) -> frozenset[int]:
+        """Return the ids of the images that lie where the query's own pictures do."""
+        files = (resolve(os.path.expanduser(term.value)) for term in query.terms if term.kind is Kind.FILE)
+        return frozenset(image.id for path in files if (image := self._catalog.image_at(path)))
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        """Return the unit vectors (N, D) of texts, none of which is remembered."""
+        model = self._catalog.model
+        tower = self._tower
+        vectors = [tower.encode(text) if tower else None for text in texts]
+        if model and all(vector is not None for vector in vectors):
+            return np.stack([vector for vector in vectors if vector is not None])
+        encoded = self._pool.encode_texts(texts)
+        _check(self._catalog, self._pool)
+        return encoded
+
+    def _term(self, term: Term) -> QueryVector:
+        """Return the unit vector of a term without its weight; the same one is encoded once."""
+        if term not in self._known:
+            if term.kind is Kind.TEXT:
+                self._known[term] = self.text(term.value)
+            elif term.kind is Kind.FILE:
+                self._known[term] = self.picture(resolve(os.path.expanduser(term.value)))
+            else:
+                self._known[term] = self._remote(term.value)
+        return self._known[term]
+
+    def text(self, text: str) -> QueryVector:
+        """Return the vector (D,) of a text.
+
+        It is looked up among the texts that were searched for before, else encoded here by the exported text tower,
+        else by a child.
+        """
+        model = self._catalog.model
+        self._warn_of_cut(text)
+        vector = self._catalog.remembered_query(text, model) if model else None
         if vector is None:
-            vector = _by_child(catalog, home, text, engine)
-        if model:
-            catalog.remember_query(text, model, vector)
-    return vector
+            found: QueryVector = self.texts([text])[0]
+            if model:
+                self._catalog.remember_query(text, model, found)
+            return found
+        return vector
 
+    def picture(self, path: bytes, shown: str | None = None) -> QueryVector:
+        """Return the vector (D,) of the picture at `path`: the stored one if the index has it, else a child embeds it.
 
-def check_text(text: str) -> None:
-    """Raise `UsageError` for a text of nothing but space."""
-    if not text.strip():
-        raise UsageError("the query is empty; describe what the picture shows, for example: imgidx search 'a red car'")
-
-
-def _by_tower(home: IndexHome, model: ModelFacts, text: str) -> QueryVector | None:
-    """Return the vector that the exported text tower gives, or None where there is none, or a damaged one."""
-    from image_index.text_tower import open_tower
-
-    tower = open_tower(home.text, model.fingerprint)
-    return tower.encode(text) if tower else None
-
-
-def _by_child(catalog: Catalog, home: IndexHome, text: str, engine: Engine | None) -> QueryVector:
-    """Return the vector that the model itself gives."""
-    with _one_child(home, engine) as pool:
-        vector: QueryVector = pool.encode_texts([text])[0]
-        _check(catalog, pool)
-    return vector
-
-
-def picture_vector(catalog: Catalog, home: IndexHome, path: bytes, engine: Engine | None = None) -> QueryVector:
-    """Return the vector of the picture at `path`: the stored one where the index has it, else a child embeds it.
-
-    Raises `UsageError` where there is no such file and `DecodeError` where it is not a picture.
-    """
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(path)}: {error.strerror}") from error
-    file = ImageFile(path, status.st_size, status.st_mtime_ns)
-    known = catalog.image_at(path)
-    if known and (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
-        _, vectors = catalog.vectors_of([known.id])
-        stored: QueryVector = vectors[0]
-        return stored
-    with _one_child(home, engine) as pool:
-        for result in pool.embed([Batch(1, (file,))]):
+        `shown` is what it is called in errors. Raises `UsageError` where there is no such file and `DecodeError` where
+        it is not a picture.
+        """
+        name = shown or printable(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise UsageError(f"cannot read {name}: {error.strerror}") from error
+        file = ImageFile(path, status.st_size, status.st_mtime_ns)
+        known = self._catalog.image_at(path)
+        if known and (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
+            _, vectors = self._catalog.vectors_of([known.id])
+            stored: QueryVector = vectors[0]
+            return stored
+        for result in self._pool.embed([Batch(1, (file,))]):
             for failure in result.failures:
-                raise DecodeError(f"cannot use {printable(path)} as a query: {failure.reason}")
-            _check(catalog, pool)
-            vector: QueryVector = result.vectors[0]
-            return vector
-    raise UsageError(f"cannot read {printable(path)}: it is gone")
+                raise DecodeError(f"cannot use {name} as a query: {failure.reason}")
+            _check(self._catalog, self._pool)
+            if len(result.vectors):
+                vector: QueryVector = result.vectors[0]
+                return vector
+        raise UsageError(f"cannot read {name}: it is gone")
 
+    def _remote(self, url: str) -> QueryVector:
+        """Return the vector of the picture at a URL."""
+        from image_index.web import fetched_picture, shown
 
-def _one_child(home: IndexHome, engine: Engine | None) -> ChildPool:
-    """Return a pool of one child with the index's model."""
-    from image_index.binding import choose_model
-    from image_index.engine import Engine
-    from image_index.stop import StopRequest
+        with fetched_picture(url) as path:
+            return self.picture(os.fsencode(path), shown(url))
 
-    return (engine or Engine()).alone().pool(choose_model(home, None), StopRequest(), quiet=True)
+    def _warn_of_cut(self, text: str) -> None:
+        """Say what of a text is longer than the model reads."""
+        if len(text.encode("utf-8", "surrogatepass")) <= SURELY_SHORT_BYTES or self._tower is None:
+            return  # where a child encodes it, the child says so
+        cut = self._tower.tokenizer.cut(text)
+        if cut:
+            length = self._tower.manifest.context_length
+            logger.warning("The model reads %d tokens of a query; of this one it does not read: %s", length, cut)
+
+    @cached_property
+    def _tower(self) -> TextTower | None:
+        """The exported text tower, None where there is none that is whole."""
+        from image_index.text_tower import open_tower
+
+        model = self._catalog.model
+        return open_tower(self._home.text, model.fingerprint) if model else None
+
+    @cached_property
+    def _pool(self) -> ChildPool:
+        """A pool of one child with the index's model, started by whoever asks first."""
+        from image_index.binding import choose_model
+        from image_index.engine import Engine
+        from image_index.stop import StopRequest
+
+        engine = (self._engine or Engine()).alone()
+        return self._children.enter_context(engine.pool(choose_model(self._home, None), StopRequest(), quiet=True))
 
 
 def _check(catalog: Catalog, pool: ChildPool) -> None:

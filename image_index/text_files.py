@@ -55,7 +55,7 @@ class Manifest:
     """What `text/` holds, for the model of that fingerprint; with a `refusal` it holds nothing.
 
     `own_length` tells whether a text may be shorter than `context_length`. `crc32` is of the small files, `sums` are of
-    the weights' blocks.
+    the weights' blocks. `logit_scale` is what the model multiplies a cosine with to compare texts.
     """
 
     fingerprint: str
@@ -68,6 +68,7 @@ class Manifest:
     sizes: tuple[tuple[str, int], ...] = ()
     crc32: tuple[tuple[str, int], ...] = ()
     sums: tuple[int, ...] = ()
+    logit_scale: float = 100.0
 
 
 def read_manifest(directory: Path) -> Manifest | None:

@@ -52,6 +52,15 @@ class ClipTokenizer:
                 return [*ids[: self.context_length - 1], self.end]
         return [*ids, self.end]
 
+    def cut(self, text: str) -> str:
+        """Return what of `text` does not fit into the context: its words from the first that is not whole."""
+        length, pieces = 2, words(text)
+        for position, word in enumerate(pieces):
+            length += 1 if word in (START, END) else len(self._merge(word.encode()))
+            if length > self.context_length:
+                return " ".join(pieces[position:])
+        return ""
+
     def _merge(self, word: bytes) -> list[int]:
         """Return the ids of a word: the merge of lowest id is applied wherever it fits, until none does."""
         ids = [self.bytes_inside[byte] for byte in word[:-1]] + [self.bytes_at_end[word[-1]]]

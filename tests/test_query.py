@@ -17,14 +17,27 @@ from image_index.engine import Engine
 from image_index.errors import DecodeError, IndexMismatch, ModelUnavailable, UsageError
 from image_index.models import digest_weights, locate_weights, parse_model
 from image_index.paths import resolve
-from image_index.query import picture_vector, text_vector
+from image_index.query import QueryEncoder, QueryVector
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts
 from image_index.settings import IndexHome
+from image_index.terms import make_query
 from tests import fake_models
 
 pytestmark = pytest.mark.timeout(60)
 
 ENGINE = Engine("cpu", loader=fake_models.load)
+
+
+def text_vector(catalog: Catalog, home: IndexHome, text: str, engine: Engine) -> QueryVector:
+    """Return the vector of a query of one text."""
+    with QueryEncoder(catalog, home, engine) as encoder:
+        return encoder.vector(make_query(text))
+
+
+def picture_vector(catalog: Catalog, home: IndexHome, path: bytes, engine: Engine) -> QueryVector:
+    """Return the vector of a query of one picture."""
+    with QueryEncoder(catalog, home, engine) as encoder:
+        return encoder.vector(make_query(images=[os.fsdecode(path)]))
 
 
 def starter_facts() -> ModelFacts:
@@ -95,7 +108,8 @@ def test_a_picture_outside_the_index_is_embedded_and_not_stored(index: Index, tm
 
 def test_a_text_is_encoded_by_a_child(index: Index) -> None:
     """The vector is the one the child's model gives for that very text."""
-    assert text_vector(index.catalog, index.home, "  a red car ", ENGINE).tolist() == [len("  a red car "), 0, 0]
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder:
+        assert encoder.text("  a red car ").tolist() == [len("  a red car "), 0, 0]
 
 
 @pytest.mark.usefixtures("no_children")
@@ -154,3 +168,63 @@ def test_a_model_that_is_gone_is_known_before_a_child_starts(index: Index, tmp_p
     index.catalog.set_model(replace(starter_facts(), name=f"local-dir:{tmp_path}/gone"))
     with pytest.raises(ModelUnavailable, match="/gone"):
         text_vector(index.catalog, index.home, "a red car", ENGINE)
+
+
+# Sums of terms
+
+
+def colour(directory: Path, name: str, rgb: tuple[int, int, int]) -> str:
+    """Write a picture that is nowhere indexed; its vector is its colour."""
+    Image.new("RGB", (8, 8), rgb).save(directory / name)
+    return str(directory / name)
+
+
+def test_a_query_is_the_weighted_sum_of_its_terms(index: Index, tmp_path: Path) -> None:
+    """Numpy's sum of the same vectors, at unit length; one child encodes them all."""
+    red, green, blue = (
+        colour(tmp_path, f"{name}.png", rgb)
+        for name, rgb in (("r", (255, 1, 0)), ("g", (0, 255, 0)), ("b", (0, 0, 255)))
+    )
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder:
+        parts = [encoder.picture(resolve(path)) for path in (red, green, blue)]
+        found = encoder.vector(make_query(images=[f"2:{red}", green], minus=[f"0.5:{blue}"]))
+        expected = 2 * parts[0] + parts[1] - 0.5 * parts[2]
+        np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
+        assert len(encoder._pool._children) == 1
+
+
+def test_a_term_that_comes_again_is_encoded_once(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many queries share a picture; the model sees it once."""
+    journal = tmp_path / "journal"
+    monkeypatch.setenv(fake_models.JOURNAL, str(journal))
+    red, green = colour(tmp_path, "r.png", (255, 1, 0)), colour(tmp_path, "g.png", (0, 255, 0))
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder:
+        for query in (make_query(images=[red]), make_query(images=[red, green]), make_query(images=[f"3:{green}"])):
+            encoder.vector(query)
+    assert journal.read_bytes() == b".."
+
+
+def test_a_query_that_cancels_itself_is_wrong_use(index: Index) -> None:
+    """Nothing minus itself has no direction."""
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder, pytest.raises(UsageError, match="cancel"):
+        encoder.vector(make_query(images=[str(index.picture)], minus=[str(index.picture)]))
+
+
+@pytest.mark.usefixtures("no_children")
+def test_a_picture_alone_with_a_weight_is_as_without(index: Index) -> None:
+    """A weight says how much one term counts beside another; taken away alone, it is the opposite."""
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder:
+        plain, heavy = (encoder.vector(make_query(images=[f"{weight}{index.picture}"])) for weight in ("", "3:"))
+        np.testing.assert_array_equal(plain, heavy)
+        np.testing.assert_allclose(encoder.vector(make_query(minus=[str(index.picture)])), -plain, atol=1e-3)
+
+
+def test_own_ids_are_those_of_the_pictures_asked_by(index: Index, tmp_path: Path) -> None:
+    """Whether added or taken away, by any path that leads there; texts have none."""
+    other = colour(tmp_path, "other.png", (1, 2, 3))
+    link = tmp_path / "link.png"
+    link.symlink_to(index.picture)
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder:
+        assert encoder.own_ids(make_query("a cat", images=[str(link), other])) == {1}
+        assert encoder.own_ids(make_query(minus=[str(index.picture)])) == {1}
+        assert encoder.own_ids(make_query("a cat", add=[other])) == frozenset()

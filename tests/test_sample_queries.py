@@ -8,7 +8,7 @@ import numpy as np
 
 from image_index.catalog import Catalog
 from image_index.engine import Engine
-from image_index.query import text_vector
+from image_index.query import QueryEncoder
 from image_index.sample_queries import SETTINGS, SUBJECTS, sample_queries
 from image_index.settings import IndexHome
 from tests.examples import facts
@@ -24,7 +24,7 @@ def test_common_texts_get_the_vectors_that_a_search_for_them_gets(tmp_path: Path
         found = sample_queries(catalog, library.home)
         assert found is not None
         assert len(found) == len(SUBJECTS) * len(SETTINGS)
-        np.testing.assert_array_equal(found[1], text_vector(catalog, library.home, "a dog on the beach"))
+        np.testing.assert_array_equal(found[1], QueryEncoder(catalog, library.home).text("a dog on the beach"))
 
 
 def test_without_a_text_tower_there_are_none(tmp_path: Path) -> None:

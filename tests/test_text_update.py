@@ -19,7 +19,7 @@ from image_index.engine import Engine
 from image_index.maintenance import backup
 from image_index.messages import LoadedEncoder
 from image_index.models import ModelSpec
-from image_index.query import text_vector
+from image_index.query import QueryEncoder
 from image_index.records import Vectors
 from image_index.settings import IndexHome
 from image_index.text_files import WEIGHTS, Manifest, install_refusal, is_settled, read_manifest
@@ -84,8 +84,8 @@ def manifest_of(library: Library) -> Manifest | None:
 
 def vector_of(library: Library, text: str) -> Vectors:
     """Return the vector of a text as a search gets it."""
-    with Catalog(library.home.catalog) as catalog:
-        return text_vector(catalog, library.home, text, STARTER)
+    with Catalog(library.home.catalog) as catalog, QueryEncoder(catalog, library.home, STARTER) as encoder:
+        return encoder.text(text)
 
 
 def test_a_first_run_exports_and_searches_start_no_child(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

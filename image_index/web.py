@@ -1,0 +1,99 @@
+"""A picture from the web, as a query: fetched once, within limits, to a private file that is removed afterwards."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+from image_index import __version__
+from image_index.errors import UsageError
+from image_index.formats import readable_extensions
+
+MAX_BYTES = 50 << 20
+"""A picture of more bytes is refused."""
+
+TIME_LIMIT_S = 30.0
+"""How long a fetch may take, from the first word to the last byte."""
+
+BINARY_TYPES = {"application/octet-stream", "binary/octet-stream"}
+"""What servers call a file that they know nothing of; a picture may be one."""
+
+HANDLERS = (
+    urllib.request.ProxyHandler,
+    urllib.request.UnknownHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPRedirectHandler,
+    urllib.request.HTTPErrorProcessor,
+)
+"""What urllib may use: nothing that reads a file, FTP or data in the URL, where a redirect leads there either."""
+
+
+@contextmanager
+def fetched_picture(url: str) -> Iterator[Path]:
+    """Give the path of a private copy of the picture at `url`, for the time of a block.
+
+    Raises `UsageError`, naming the URL without credentials, where it cannot be had: over http and https alone, of at
+    most `MAX_BYTES`, within `TIME_LIMIT_S`, and not declared to be anything but a picture.
+    """
+    data = _fetch_in_time(url)
+    extension = os.path.splitext(urlsplit(url).path)[1].lower()
+    suffix = extension if os.fsencode(extension) in readable_extensions() else ""
+    with tempfile.TemporaryDirectory(prefix="imgidx-") as directory:
+        path = Path(directory) / f"picture{suffix}"
+        path.write_bytes(data)
+        yield path
+
+
+def shown(url: str) -> str:
+    """Return `url` as it is shown: without user, password, query and fragment, any of which may be a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _fetch_in_time(url: str) -> bytes:
+    """Return what is at `url`, or give up: urllib's own timeout is for each read, and a slow server has many."""
+    outcome: list[bytes | str] = []
+    thread = Thread(target=lambda: outcome.append(_fetch(url)), daemon=True)
+    thread.start()
+    thread.join(TIME_LIMIT_S)
+    found = outcome[0] if outcome else f"it took longer than {TIME_LIMIT_S:g} seconds"
+    if isinstance(found, str):
+        raise UsageError(
+            f"cannot fetch {shown(url)}: {found}; check the address, or save the picture and name the file"
+        )
+    return found
+
+
+def _fetch(url: str) -> bytes | str:
+    """Return what is at `url`, or why it cannot be had."""
+    opener = urllib.request.OpenerDirector()
+    for handler in HANDLERS:
+        opener.add_handler(handler())
+    opener.addheaders = [("User-Agent", f"imgidx/{__version__}"), ("Accept", "image/*")]
+    try:
+        with opener.open(url, timeout=TIME_LIMIT_S) as response:
+            kind = response.headers.get_content_type() if response.headers["Content-Type"] else "image/*"
+            if not kind.startswith("image/") and kind not in BINARY_TYPES:
+                return f"it is {kind}, not a picture"
+            if int(response.headers["Content-Length"] or 0) > MAX_BYTES:
+                return _TOO_LARGE
+            data: bytes = response.read(MAX_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"the server answers {error.code} {error.reason}"
+    except (OSError, HTTPException, ValueError) as error:
+        return str(getattr(error, "reason", "") or error or type(error).__name__)
+    return data if len(data) <= MAX_BYTES else _TOO_LARGE
+
+
+_TOO_LARGE = f"it has over {MAX_BYTES >> 20} MiB, the most that is fetched"
