@@ -1,4 +1,4 @@
-"""Decode a file into the pixels a model wants; the only module that knows Pillow, libheif and LibRaw.
+"""Decode a file into the pixels a model wants, with Pillow, libheif and LibRaw.
 
 A file that is cut short is refused and never becomes a half-grey picture. Others are turned as EXIF says, flattened on
 white, scaled and cropped as open_clip's `image_transform_v2` does, and brought to sRGB; the first frame stands for all.
@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from image_index import phash
 from image_index.errors import DecodeError
+from image_index.exif import Taken, read_taken
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
 from image_index.read import FileContent
 from image_index.records import Preprocess
@@ -41,12 +43,17 @@ _FLIP_TO_ORIENTATION = {3: 3, 5: 8, 6: 6}  # LibRaw's `flip` in EXIF's numbers
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels (H, W, 3) uint8 RGB of the model's size; `width` and `height` of the original as displayed, in pixels."""
+    """Pixels (H, W, 3) uint8 RGB of the model's size; `width` and `height` of the original as displayed, in pixels.
+
+    `phash` is the perceptual hash of the whole of it as displayed.
+    """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     format: str
+    taken: Taken
+    phash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ def _decode_raw(data: bytes, wish: _Wish) -> Picture:
         loaded = _Loaded(Image.fromarray(preview), preview.shape[1::-1], orientation)
     picture = _picture(loaded, wish)
     width, height = (sizes.height, sizes.width) if sizes.flip in (5, 6) else (sizes.width, sizes.height)
-    return replace(picture, width=width, height=height, format="raw")
+    return replace(picture, width=width, height=height, format="raw", taken=read_taken(loaded.image, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,8 @@ def _picture(loaded: _Loaded, wish: _Wish) -> Picture:
     if loaded.orientation in _LYING:
         width, height = height, width
     pixels = np.array(_to_srgb(_fitted(image, (width, height), wish), profile))
-    return Picture(pixels, width, height, name)
+    small = image.resize((phash.SIDE, phash.SIDE), Image.Resampling.BOX, reducing_gap=REDUCING_GAP).convert("L")
+    return Picture(pixels, width, height, name, read_taken(loaded.image), phash.perceptual_hash(np.asarray(small)))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -135,8 +135,15 @@ class Embedder:
             reason = str(error) if isinstance(error, DecodeError) else describe(error)
             failure = Failure(file, Stage.DECODE, reason)
         else:
-            shape = (picture.width, picture.height, picture.format)
-            image = EmbeddedImage(content.file, content.sha256, content.read_at_ns, *shape)
+            seen = (
+                picture.width,
+                picture.height,
+                picture.format,
+                picture.taken.at_s,
+                picture.taken.camera,
+                picture.phash,
+            )
+            image = EmbeddedImage(content.file, content.sha256, content.read_at_ns, *seen)
             pixels = picture.pixels
         end = time.perf_counter()
         read_until = has_read if content else end

@@ -48,7 +48,7 @@ def test_an_index_of_any_earlier_schema_opens_and_searches(tmp_path: Path, versi
             for ids, vectors in catalog.vectors_after(0):
                 for image_id, vector in zip(ids.tolist(), vectors, strict=True):
                     hits = search(catalog, home, vector, SearchOptions())
-                    assert hits[0].image_id == image_id
+                    assert hits[0].image.id == image_id
                     assert {Path(hit.path.decode()).name for hit in hits} == {"red.png", "green.png", "blue.png"}
                     np.testing.assert_allclose(hits[0].score, 1, atol=1e-3)
             build_if_stale(catalog, home, lambda _: None)
