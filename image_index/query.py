@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 LEAST_LENGTH = 1e-3
 """A sum of vectors that is shorter has no direction to speak of."""
 
-SURELY_SHORT_BYTES = 60
-"""A text of so few bytes fits into the context of any model: a token takes at least one, and the least has 64."""
+SURELY_SHORT_BYTES = 30
+"""A text of so few bytes fits into any model: each token takes one at least, and the bundled model reads 32, two of
+them start and end."""
 
 logger = logging.getLogger(__name__)
 

@@ -287,7 +287,8 @@ def test_a_text_finds_every_picture_best_first(searcher: Shell, library: Library
     scores = [hit["score"] for hit in done.records]
     assert scores == sorted(scores, reverse=True)
     keys = {tuple(hit) for hit in done.records}
-    assert keys <= {("rank", "score", "path"), ("rank", "score", "path_bytes")}
+    facts = ("date", "width", "height", "format", "camera")
+    assert keys <= {("rank", "score", "sigma", path, *facts) for path in ("path", "path_bytes")}
     assert {os.fsencode(hit["path"]) for hit in done.records if "path" in hit} == {
         path for path in library.good if b"\xff" not in path
     }
@@ -444,7 +445,18 @@ WRONG_USE: Mapping[str, tuple[str, ...]] = {
     "no such model": ("train", ".", "--model", "ViT-Z-99"),
     "megapixels": ("train", ".", "--max-megapixels", "zero"),
     "no query": ("search",),
-    "two queries": ("search", "a cat", "--image", "cat.jpg"),
+    "two kinds of queries": ("search", "a cat", "--queries", "-"),
+    "two forms": ("search", "a cat", "--json", "--paths"),
+    "no number of hits": ("search", "a cat", "--top", "0"),
+    "a template": ("search", "a cat", "--format", "{colour}"),
+    "a picture format": ("search", "a cat", "--format", "psd"),
+    "two templates": ("search", "a cat", "--format", "{rank}", "--format", "{path}"),
+    "peek": ("search", "a cat", "--peek"),
+    "open": ("search", "a cat", "--open"),
+    "preview": ("search", "a cat", "--preview"),
+    "date": ("search", "a cat", "--newer", "2024-02-30"),
+    "size": ("search", "a cat", "--min-size", "large"),
+    "queries": ("search", "--queries", "/nonexistent"),
     "fetch what": ("models", "fetch", "no such model"),
 }
 
@@ -467,7 +479,6 @@ def test_wrong_use_is_exit_2_and_one_line(shell: Shell, case: str) -> None:
         ("train", "--workers", "0"),
         ("train", "--batch-size", "many"),
         ("train", ".", "--log-file", "/nonexistent/log"),
-        ("search", "x", "-n", "0"),
         ("search", "x", "--min-score", "2"),
         ("models", "fetch"),
     ],
@@ -585,14 +596,14 @@ def test_option_index_goes_before_the_environment(shell: Shell, library: Library
 
 def test_configuration_gives_defaults_that_options_override(searcher: Shell, library: Library) -> None:
     """Keys are long options, by command."""
-    searcher.write_config('[search]\nnumber = 2\njson = true\n\n[train]\nexclude = ["*"]\ndry-run = true\n')
+    searcher.write_config('[search]\ntop = 2\njson = true\n\n[train]\nexclude = ["*"]\ndry-run = true\n')
     query = ("search", "--image", library.photos / "plain.jpg")
     assert [hit["rank"] for hit in searcher.run(*query).records] == [1, 2]
     assert len(searcher.run(*query, "-n", "3").records) == 3
     assert searcher.run("train", library.photos).out.startswith(b"would embed 0")
 
 
-@pytest.mark.parametrize("text", ["[search", "[search]\nnumber = 0\n", '[train]\nworkers = "many"\n'])
+@pytest.mark.parametrize("text", ["[search", "[search]\nmin-score = 7\n", '[train]\nworkers = "many"\n'])
 def test_a_configuration_that_cannot_be_meant_is_exit_2(searcher: Shell, text: str) -> None:
     """A typo is not passed over."""
     searcher.write_config(text)

@@ -12,6 +12,7 @@ from typing import Annotated, TextIO
 import typer
 from rich.console import Console
 
+from image_index.errors import StorageError
 from image_index.paths import printable
 from image_index.settings import IndexHome, index_home
 
@@ -90,7 +91,8 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
 def write(text: str) -> bool:
     """Print results to stdout, as UTF-8 whatever the locale, undecodable bytes of file names as they are.
 
-    Tell whether they have left this process; they have not where the reader has seen enough and is gone.
+    Tell whether they have left this process; they have not where the reader has seen enough and is gone. Raises
+    `StorageError` where they go to a file that cannot take them.
     """
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
@@ -98,6 +100,9 @@ def write(text: str) -> bool:
     except BrokenPipeError:  # what is still buffered goes nowhere
         _discard(sys.stdout)
         return False
+    except OSError as error:
+        _discard(sys.stdout)
+        raise StorageError(f"cannot write the results: {error.strerror}; free some disk space and run again") from error
     return True
 
 

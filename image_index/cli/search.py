@@ -14,7 +14,7 @@ from image_index.cli.options import Common, DeviceOption, IndexOption, JsonOptio
 from image_index.cli.output import Output
 from image_index.cli.selection import choosing_pictures
 from image_index.errors import UsageError
-from image_index.selection import FilterArguments
+from image_index.selection import FilterArguments, make_filters
 
 if TYPE_CHECKING:
     from image_index.index import Index, SearchArguments
@@ -153,6 +153,7 @@ def search(
         "after_id": None,
         "up_to_id": None,
     }
+    make_filters(**{**chosen, "format": formats})
     if peek and since_last is None:
         raise UsageError("--peek goes with --since-last NAME")
     return _Run(setup, device, asked, arguments, output).run(since_last, peek=peek)
