@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
 import numpy as np
 
@@ -33,7 +33,9 @@ from image_index.settings import IndexHome, index_home
 from image_index.terms import Query, make_query
 
 if TYPE_CHECKING:
+    from image_index.duplicates import Group
     from image_index.engine import Engine
+    from image_index.filters import Filters
 
 LENGTH_TOLERANCE = 0.01
 """How far from one the length of a query vector may be."""
@@ -111,7 +113,7 @@ class Index:
 
     def pictures(self, **filters: Unpack[FilterArguments]) -> Iterator[tuple[list[ImageFacts], Vectors]]:
         """Yield the pictures that `filters` mean with their unit vectors (n, D) float32, some thousand at a time."""
-        return self._catalog.pictures(make_filters(**filters))
+        return self._catalog.pictures(self._filters(filters))
 
     def vectors(self, **filters: Unpack[FilterArguments]) -> tuple[list[ImageFacts], Vectors]:
         """Return all pictures that `filters` mean, and their unit vectors (N, D) float32."""
@@ -146,11 +148,8 @@ class Index:
 
     def _options(self, arguments: SearchArguments) -> SearchOptions:
         """Return what `arguments` mean; raise `UsageError` where they cannot be meant."""
-        words: FilterArguments = {key: arguments[key] for key in arguments if key in FilterArguments.__annotations__}  # type: ignore[assignment,literal-required]
-        filters = make_filters(**words)
-        for directory in filters.under:
-            if not os.path.lexists(directory) and not self._catalog.knows(directory):
-                raise UsageError(f"--under {printable(directory)}: no such directory, and the index knows none of it")
+        words = {key: value for key, value in arguments.items() if key in FilterArguments.__annotations__}
+        filters = self._filters(cast("FilterArguments", words))
         limit, sort = arguments.get("limit", 10), arguments.get("sort", "score")
         if limit is not None and limit < 1:
             raise UsageError(f"the number of hits must be at least 1, not {limit}")
@@ -166,6 +165,14 @@ class Index:
             on_disk=not filters.missing,
         )
 
+    def _filters(self, words: FilterArguments) -> Filters:
+        """Return what `words` mean; raise `UsageError` also for a directory that nobody knows."""
+        filters = make_filters(**words)
+        for directory in filters.under:
+            if not os.path.lexists(directory) and not self._catalog.knows(directory):
+                raise UsageError(f"--under {printable(directory)}: no such directory, and the index knows none of it")
+        return filters
+
     def _unit(self, vector: Vectors) -> Vectors:
         """Return `vector` as a query; raise `UsageError` where it is no unit vector (D,)."""
         dim = self.model.dim if self.model else 0
@@ -178,6 +185,21 @@ class Index:
     def _files(self) -> OpenFiles:
         """The derived files of the index."""
         return open_files(self._catalog, self.home)
+
+    # More than search
+
+    def duplicates(
+        self, *, similarity: float | None = None, exact: bool = False, **filters: Unpack[FilterArguments]
+    ) -> list[Group]:
+        """Return the groups of the same picture, the largest first and in each the best copy first.
+
+        `similarity` is the least cosine of near ones; with `exact` only files of equal content count.
+        """
+        from image_index.duplicates import SIMILARITY, DuplicateOptions, find_duplicates
+
+        options = DuplicateOptions(SIMILARITY if similarity is None else similarity, exact=exact)
+        chosen = self._filters(filters)
+        return find_duplicates(self._catalog, chosen, options, lambda image: is_shown(image, chosen))
 
     # What is new
 
@@ -193,6 +215,11 @@ class Index:
     def move_mark(self, name: str, last_id: int) -> None:
         """Remember that the searches of this name have come to `last_id`; a mark never moves back."""
         self._catalog.move_mark(name, last_id)
+
+
+def is_shown(image: ImageFacts, filters: Filters) -> bool:
+    """Tell whether a picture's file is there, where that matters."""
+    return filters.missing or os.path.lexists(image.path)
 
 
 def _engine(device: str) -> Engine:

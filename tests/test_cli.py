@@ -296,7 +296,7 @@ def test_a_text_finds_every_picture_best_first(searcher: Shell, library: Library
 
 def test_a_picture_finds_itself_first(searcher: Shell, library: Library) -> None:
     """Its own vector has cosine 1 with itself."""
-    done = searcher.run("search", "--image", library.photos / "plain.jpg", "--json", "-n", "1")
+    done = searcher.run("search", "--image", library.photos / "plain.jpg", "--json", "-n", "1", "--include-query")
     (hit,) = done.records
     assert os.fsencode(hit["path"]) == os.path.realpath(os.fsencode(library.photos / "plain.jpg"))
     assert hit["score"] == pytest.approx(1, abs=1e-3)
@@ -304,7 +304,7 @@ def test_a_picture_finds_itself_first(searcher: Shell, library: Library) -> None
 
 def like_plain(library: Library, *more: str) -> tuple[str | Path, ...]:
     """Return a search by a picture of the index, which costs no model."""
-    return ("search", "--image", library.photos / "plain.jpg", "-n", "100", *more)
+    return ("search", "--image", library.photos / "plain.jpg", "-n", "100", "--include-query", *more)
 
 
 def test_paths_piped_through_xargs_name_the_files(searcher: Shell, library: Library) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from image_index import __version__
+from image_index.cli.dupes import dupes
 from image_index.cli.maintain import backup, forget, prune, verify
 from image_index.cli.models import models_app
 from image_index.cli.search import search
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(search)
+app.command()(dupes)
 app.command()(status)
 app.command()(failures)
 app.command()(forget)

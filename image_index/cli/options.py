@@ -88,6 +88,11 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
     return Common(index_home(index), console, quiet)
 
 
+def colour_wanted() -> bool:
+    """Tell whether a terminal on stdout is to get colours (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 def write(text: str) -> bool:
     """Print results to stdout, as UTF-8 whatever the locale, undecodable bytes of file names as they are.
 

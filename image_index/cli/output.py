@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from image_index.cli.options import write
+import typer
+
+from image_index.cli.options import colour_wanted, write
 from image_index.errors import UsageError
 
 if TYPE_CHECKING:
     from image_index.present.template import Template
     from image_index.records import Hit
+
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a contact sheet: one page, all inside.", show_default=False),
+]
+OpenOption = Annotated[bool, typer.Option("--open", help="With --html: open the page.")]
 
 
 @dataclass(slots=True)
@@ -58,9 +65,7 @@ class Output:
 
         write_sheet(self.html, title, self._pages)
         if self.open_page:
-            import webbrowser
-
-            webbrowser.open(self.html.absolute().as_uri())
+            open_page(self.html)
 
     def _text(self, hits: list[Hit], name: str | None) -> str:
         """Return what is printed of the hits of one query."""
@@ -75,8 +80,15 @@ class Output:
             return ""
         if self.paths or self.null or not on_terminal:
             return text.path_lines(hits, end=end, escaped=on_terminal and not self.null)
-        width, colour = shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ
-        return _previews(hits, width) if self.preview else text.hits_table(hits, width=width, colour=colour)
+        width = shutil.get_terminal_size().columns
+        return _previews(hits, width) if self.preview else text.hits_table(hits, width=width, colour=colour_wanted())
+
+
+def open_page(path: Path) -> None:
+    """Show a page in the user's browser."""
+    import webbrowser
+
+    webbrowser.open(path.absolute().as_uri())
 
 
 def _previews(hits: list[Hit], width: int) -> str:

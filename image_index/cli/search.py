@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from image_index.cli.options import Common, DeviceOption, IndexOption, JsonOption, QuietOption, VerboseOption, common
-from image_index.cli.output import Output
+from image_index.cli.output import HtmlOption, OpenOption, Output
 from image_index.cli.selection import choosing_pictures
 from image_index.errors import UsageError
 from image_index.selection import FilterArguments, make_filters
@@ -89,11 +88,6 @@ PeekOption = Annotated[bool, typer.Option("--peek", help="With --since-last: sho
 PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")]
 NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
 PreviewOption = Annotated[bool, typer.Option("--preview", help="Show the pictures themselves in the terminal.")]
-HtmlOption = Annotated[
-    Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a contact sheet: one page, all inside.", show_default=False),
-]
-OpenOption = Annotated[bool, typer.Option("--open", help="With --html: open the page.")]
 
 
 @choosing_pictures
@@ -143,7 +137,6 @@ def search(
     output.check()
     arguments: SearchArguments = {
         **chosen,
-        "format": formats,
         "limit": _limit(top),
         "min_score": min_score,
         "min_sigma": -math.inf if min_sigma is None else min_sigma,
@@ -153,7 +146,8 @@ def search(
         "after_id": None,
         "up_to_id": None,
     }
-    make_filters(**{**chosen, "format": formats})
+    chosen["format"] = formats
+    make_filters(**chosen)
     if peek and since_last is None:
         raise UsageError("--peek goes with --since-last NAME")
     return _Run(setup, device, asked, arguments, output).run(since_last, peek=peek)

@@ -34,7 +34,7 @@ def hits_table(hits: Iterable[Hit], *, width: int, colour: bool) -> str:
         sigma = "" if hit.sigma is None else f"{hit.sigma:.1f}"
         date = [f"{datetime.fromtimestamp(hit.image.date_s):%Y-%m-%d}"] if dated else []
         table.add_row(str(hit.rank), f"{hit.score:.3f}", sigma, path_text(hit.path), *date)
-    return _render(table, width=width, colour=colour)
+    return render(table, width=width, colour=colour)
 
 
 def path_text(path: bytes) -> Text:
@@ -62,7 +62,7 @@ def models_table(models: Iterable[ModelListing], *, width: int, colour: bool) ->
     for model in models:
         size = "" if model.size_mb is None else str(model.size_mb)
         table.add_row(model.name, model.kind, str(model.dim), size, model.licence, model.note)
-    return _render(table, width=width, colour=colour)
+    return render(table, width=width, colour=colour)
 
 
 def status_text(
@@ -144,6 +144,11 @@ def _counts(*pairs: tuple[str, int]) -> str:
     return "".join(f", {count} {name}" for name, count in pairs if count)
 
 
+def plain_table() -> Table:
+    """Return a table without heads and lines."""
+    return Table(box=None, show_header=False, pad_edge=False)
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
@@ -151,7 +156,8 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _render(table: Table, *, width: int, colour: bool) -> str:
+def render(table: Table, *, width: int, colour: bool) -> str:
+    """Return a table as text for a terminal."""
     buffer = io.StringIO()
     Console(file=buffer, width=width, force_terminal=colour, no_color=not colour, highlight=False).print(table)
     return buffer.getvalue()

@@ -1,0 +1,104 @@
+"""`imgidx dupes`: the same picture, several times."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from image_index.cli.options import IndexOption, JsonOption, QuietOption, colour_wanted, common, write
+from image_index.cli.output import HtmlOption, OpenOption, open_page
+from image_index.cli.selection import choosing_pictures
+from image_index.errors import UsageError
+from image_index.selection import FilterArguments
+
+if TYPE_CHECKING:
+    from image_index.duplicates import Group
+
+FOUND, NOTHING_FOUND = 0, 1
+
+SimilarityOption = Annotated[
+    float | None,
+    typer.Option(
+        "--similarity",
+        metavar="X",
+        min=-1.0,
+        max=1.0,
+        help="The least cosine of two near pictures. Default: 0.8.",
+        show_default=False,
+    ),
+]
+ExactOption = Annotated[bool, typer.Option("--exact", help="Only files of the same content, byte for byte.")]
+OmitFirstOption = Annotated[
+    bool, typer.Option("--omit-first", "-f", help="Print all of each group but the first, the best copy.")
+]
+NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
+
+
+@choosing_pictures
+def dupes(
+    similarity: SimilarityOption = None,
+    exact: ExactOption = False,
+    omit_first: OmitFirstOption = False,
+    json: JsonOption = False,
+    null: NullOption = False,
+    html: HtmlOption = None,
+    open: OpenOption = False,  # noqa: A002  # the option's name
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+    *,
+    chosen: FilterArguments,
+) -> int:
+    """Find groups of the same picture: of equal content, or one made of the other by scaling, encoding or small edits.
+
+    The best copy comes first: most pixels, then most bytes, then the oldest. A blank line (with -0 an empty entry) ends
+    each group, unless the first are omitted. Nothing is ever deleted.
+
+    Example: imgidx dupes --under ~/Pictures --html dupes.html --open
+
+    Exit codes: 0 found, 1 none found, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
+    """
+    from image_index.index import Index
+
+    if json and null:
+        raise UsageError("--json and --null cannot be had at once; choose one")
+    if open and html is None:
+        raise UsageError("--open goes with --html FILE")
+    setup = common(index, quiet=quiet)
+    with Index.open(setup.home.path) as opened:
+        groups = opened.duplicates(similarity=similarity, exact=exact, **chosen)
+    if html is not None:
+        _write_page(html, groups)
+        if open:
+            open_page(html)
+    if html is None or json or null:
+        write(_text(groups, json=json, null=null, first=int(omit_first)))
+    return FOUND if groups else NOTHING_FOUND
+
+
+def _text(groups: list[Group], *, json: bool, null: bool, first: int) -> str:
+    """Return what is printed of the groups, each from its member `first` on."""
+    from image_index.present import duplicates
+
+    if json:
+        return "".join(duplicates.group_line(group[first:]) + "\n" for group in groups)
+    on_terminal = sys.stdout.isatty()
+    if on_terminal and not null:
+        width = shutil.get_terminal_size().columns
+        return duplicates.groups_text([group[first:] for group in groups], width=width, colour=colour_wanted())
+    return duplicates.path_lines([group[first:] for group in groups], null=null, apart=not first)
+
+
+def _write_page(path: Path, groups: list[Group]) -> None:
+    """Write a contact sheet with a section for each group."""
+    from image_index.contact_sheet import write_sheet
+    from image_index.present.duplicates import caption, heading
+
+    write_sheet(
+        path,
+        "Duplicates",
+        [(heading(group), [(member.image, caption(member)) for member in group]) for group in groups],
+    )

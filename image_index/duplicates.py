@@ -1,0 +1,168 @@
+"""Which pictures are the same one: by content, or so near that one is made of the other.
+
+Near ones are proposed by their perceptual hashes and confirmed by their vectors. Every picture of a group is confirmed
+against the best of it, so that no chain leads from one picture to quite another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from image_index.catalog import Catalog
+from image_index.filters import Filters
+from image_index.records import ImageFacts
+
+SIMILARITY = 0.80
+"""The least cosine of the vectors of two pictures that are the same (docs/decisions/0013)."""
+
+DISTANCE = 10
+"""In how many of their 64 bits the hashes of two such pictures may differ at most."""
+
+HASH_BYTES = 8
+"""The length of a hash; what has another was never one."""
+
+CHUNK = 4096
+"""How many vectors are read at a time."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A picture of a group: the cosine of its vector with that of the best one, and whether its content is equal."""
+
+    image: ImageFacts
+    similarity: float
+    exact: bool
+
+
+Group = tuple[Duplicate, ...]
+"""The same picture several times, best first: most pixels, then most bytes, then the oldest."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateOptions:
+    """How near pictures have to be: in bits of the hashes and the cosine of the vectors, or `exact` alone."""
+
+    similarity: float = SIMILARITY
+    distance: int = DISTANCE
+    exact: bool = False
+
+
+def find_duplicates(
+    catalog: Catalog,
+    filters: Filters,
+    options: DuplicateOptions | None = None,
+    is_there: Callable[[ImageFacts], bool] = lambda _: True,
+) -> list[Group]:
+    """Return the groups of two and more of the pictures that `filters` mean and that are there, the largest first."""
+    options = options or DuplicateOptions()
+    by_content: defaultdict[bytes, list[ImageFacts]] = defaultdict(list)
+    for image in catalog.facts_of(catalog.ids_matching(filters).tolist()).values():
+        by_content[image.sha256].append(image)
+    copies = [sorted(images, key=_worth) for images in by_content.values()]
+    copies.sort(key=lambda images: _worth(images[0]))
+    stars = {} if options.exact else _near(catalog, [images[0] for images in copies], options)
+    members = {other for near in stars.values() for other, _ in near}
+    groups = (
+        [(image, 1.0, True) for image in images]
+        + [(image, cosine, False) for other, cosine in stars.get(best, ()) for image in copies[other]]
+        for best, images in enumerate(copies)
+        if best not in members and (len(images) > 1 or best in stars)
+    )
+    found = (tuple(Duplicate(*member) for member in group if is_there(member[0])) for group in groups)
+    ordered = (tuple(sorted(group, key=lambda member: _worth(member.image))) for group in found if len(group) > 1)
+    return sorted(ordered, key=lambda group: (-len(group), group[0].image.path))
+
+
+def _worth(image: ImageFacts) -> tuple[int, int, int, bytes]:
+    """Return what pictures are sorted by, the best first."""
+    return -image.width * image.height, -image.size, image.date_s, image.path
+
+
+def _near(
+    catalog: Catalog, images: Sequence[ImageFacts], options: DuplicateOptions
+) -> dict[int, list[tuple[int, float]]]:
+    """Return by position, for the best of each group of near pictures, the others with their cosines.
+
+    `images` are of different content, best first; whoever comes first takes all that are near enough and still free.
+    """
+    hashed = [position for position, image in enumerate(images) if image.phash and len(image.phash) == HASH_BYTES]
+    if len(hashed) < len(images):
+        logger.warning(
+            "%d pictures were indexed before hashes were stored: only equal content is found of them; "
+            "imgidx forget DIR, then imgidx train DIR, indexes them anew",
+            len(images) - len(hashed),
+        )
+    hashes = _Hashes(images, hashed, options.distance)
+    vectors = _Vectors(catalog, [images[position].id for position in hashes.candidates])
+    stars: dict[int, list[tuple[int, float]]] = {}
+    free = np.ones(len(images), np.bool_)
+    for best in hashes.candidates:
+        others = hashes.near(best)
+        others = others[free[others] & (others > best)]
+        if not free[best] or not len(others):
+            continue
+        cosines = vectors.cosines(images[best].id, [images[other].id for other in others])
+        near = cosines >= options.similarity
+        if near.any():
+            stars[best] = list(zip(others[near].tolist(), cosines[near].tolist(), strict=True))
+            free[others[near]] = False
+    return stars
+
+
+class _Hashes:
+    """The pictures by their hashes, and which hashes are near each other."""
+
+    def __init__(self, images: Sequence[ImageFacts], positions: Sequence[int], distance: int) -> None:
+        from image_index.near_hashes import near_pairs
+
+        raw = np.frombuffer(b"".join(images[position].phash or b"" for position in positions), np.uint8)
+        unique, groups = np.unique(raw.reshape(-1, HASH_BYTES), axis=0, return_inverse=True)
+        self._group_of = dict(zip(positions, groups.tolist(), strict=True))
+        self._members: defaultdict[int, list[int]] = defaultdict(list)
+        for position, group in self._group_of.items():
+            self._members[group].append(position)
+        self._near: defaultdict[int, list[int]] = defaultdict(list)
+        for first, second in near_pairs(unique, distance) if len(unique) else ():
+            for one, other in zip(first.tolist(), second.tolist(), strict=True):
+                self._near[one].append(other)
+                self._near[other].append(one)
+
+    @property
+    def candidates(self) -> list[int]:
+        """The positions of the pictures that are near any other, in ascending order."""
+        return [at for at, group in self._group_of.items() if group in self._near or len(self._members[group]) > 1]
+
+    def near(self, position: int) -> NDArray[np.int64]:
+        """Return the positions of the pictures near that at `position`, itself among them."""
+        group = self._group_of[position]
+        groups = (group, *self._near.get(group, ()))
+        return np.array([other for near in groups for other in self._members[near]], np.int64)
+
+
+class _Vectors:
+    """The vectors of the pictures that are compared, as float16, so that a million take a gigabyte."""
+
+    def __init__(self, catalog: Catalog, ids: Sequence[int]) -> None:
+        parts = [catalog.vectors_of(ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
+        self._rows = (
+            {int(image_id): row for row, image_id in enumerate(np.concatenate([p[0] for p in parts]))} if parts else {}
+        )
+        self._vectors = (
+            np.concatenate([p[1].astype(np.float16) for p in parts]) if parts else np.empty((0, 0), np.float16)
+        )
+
+    def cosines(self, one: int, others: Iterable[int]) -> NDArray[np.float32]:
+        """Return the cosines of the vector of image `one` with those of `others`; -1 for what is gone meanwhile."""
+        rows = [self._rows.get(other, -1) for other in others]
+        if one not in self._rows:
+            return np.full(len(rows), -1, np.float32)
+        found = self._vectors[rows].astype(np.float32) @ self._vectors[self._rows[one]].astype(np.float32)
+        return np.where(np.array(rows) < 0, np.float32(-1), found)

@@ -1,0 +1,56 @@
+"""Groups of the same picture as text, paths and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+from image_index.duplicates import Duplicate, Group
+from image_index.present.jsonl import image_fields
+from image_index.present.text import path_text, plain_table, render
+
+
+def group_line(group: Group) -> str:
+    """Return one group: `pictures`, each with `image_fields`, `bytes`, `similarity` to the best, and `exact`."""
+    pictures = [
+        {
+            **image_fields(member.image),
+            "bytes": member.image.size,
+            "similarity": round(member.similarity, 4),
+            "exact": member.exact,
+        }
+        for member in group
+    ]
+    return json.dumps({"pictures": pictures}, ensure_ascii=False)
+
+
+def path_lines(groups: Sequence[Group], *, null: bool, apart: bool) -> str:
+    """Return the paths, each ended by a line end or a zero byte; one more ends a group, if they are to be `apart`."""
+    end = "\0" if null else "\n"
+    return "".join(
+        "".join(os.fsdecode(member.image.path) + end for member in group) + (end if apart else "") for group in groups
+    )
+
+
+def groups_text(groups: Sequence[Group], *, width: int, colour: bool) -> str:
+    """Return a table of each group: how near a picture is to the best, its size in pixels and bytes, its path."""
+    tables = []
+    for group in groups:
+        table = plain_table()
+        for member in group:
+            table.add_row(caption(member), path_text(member.image.path))
+        tables.append(render(table, width=width, colour=colour))
+    return "\n".join(tables)
+
+
+def heading(group: Group) -> str:
+    """Return what a group is called."""
+    return f"{len(group)} pictures"
+
+
+def caption(member: Duplicate) -> str:
+    """Return in a few words what a member of a group is."""
+    image = member.image
+    near = "equal" if member.exact else f"{member.similarity:.3f}"
+    return f"{near:>5}  {image.width}x{image.height}  {image.size / 1000:.0f} kB"
