@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,13 +101,13 @@ def _near(
             len(images) - len(hashed),
         )
     hashes = _Hashes(images, hashed, options.distance)
-    vectors = _Vectors(catalog, [images[position].id for position in hashes.candidates])
+    candidates = hashes.candidates()
+    vectors = _Vectors(catalog, [images[position].id for position in candidates])
     stars: dict[int, list[tuple[int, float]]] = {}
     free = np.ones(len(images), np.bool_)
-    for best in hashes.candidates:
-        others = hashes.near(best)
-        others = others[free[others] & (others > best)]
-        if not free[best] or not len(others):
+    for best, near_best in hashes.neighbours(candidates, free):
+        others = near_best[free[near_best] & (near_best > best)]
+        if not len(others):
             continue
         cosines = vectors.cosines(images[best].id, [images[other].id for other in others])
         near = cosines >= options.similarity
@@ -118,33 +118,53 @@ def _near(
 
 
 class _Hashes:
-    """The pictures by their hashes, and which hashes are near each other."""
+    """The pictures by their hashes, and which hashes are near each other.
+
+    Pairs are never kept: of thousands of blank pages nearly every two are one.
+    """
 
     def __init__(self, images: Sequence[ImageFacts], positions: Sequence[int], distance: int) -> None:
+        raw = np.frombuffer(b"".join(images[position].phash or b"" for position in positions), np.uint8)
+        self._hashes, groups = np.unique(raw.reshape(-1, HASH_BYTES), axis=0, return_inverse=True)
+        self._positions, self._distance = np.array(positions, np.int64), distance
+        self._group_of = np.full(len(images), -1, np.int64)
+        self._group_of[self._positions] = groups
+        self._by_group = self._positions[np.argsort(groups, kind="stable")]
+        self._counts = np.bincount(groups, minlength=len(self._hashes))
+        self._starts = np.cumsum(self._counts) - self._counts
+
+    def candidates(self) -> NDArray[np.int64]:
+        """Return the positions of the pictures that are near any other, in ascending order."""
         from image_index.near_hashes import near_pairs
 
-        raw = np.frombuffer(b"".join(images[position].phash or b"" for position in positions), np.uint8)
-        unique, groups = np.unique(raw.reshape(-1, HASH_BYTES), axis=0, return_inverse=True)
-        self._group_of = dict(zip(positions, groups.tolist(), strict=True))
-        self._members: defaultdict[int, list[int]] = defaultdict(list)
-        for position, group in self._group_of.items():
-            self._members[group].append(position)
-        self._near: defaultdict[int, list[int]] = defaultdict(list)
-        for first, second in near_pairs(unique, distance) if len(unique) else ():
-            for one, other in zip(first.tolist(), second.tolist(), strict=True):
-                self._near[one].append(other)
-                self._near[other].append(one)
+        has_near = self._counts > 1
+        for pair in near_pairs(self._hashes, self._distance):
+            for side in pair:
+                has_near[side] = True
+        return self._positions[has_near[self._group_of[self._positions]]]
 
-    @property
-    def candidates(self) -> list[int]:
-        """The positions of the pictures that are near any other, in ascending order."""
-        return [at for at, group in self._group_of.items() if group in self._near or len(self._members[group]) > 1]
+    def neighbours(
+        self, positions: NDArray[np.int64], free: NDArray[np.bool_]
+    ) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield those of `positions` that are still `free` when their turn comes, and the positions near each."""
+        from image_index.near_hashes import HashIndex
 
-    def near(self, position: int) -> NDArray[np.int64]:
-        """Return the positions of the pictures near that at `position`, itself among them."""
-        group = self._group_of[position]
-        groups = (group, *self._near.get(group, ()))
-        return np.array([other for near in groups for other in self._members[near]], np.int64)
+        index = HashIndex(self._hashes, self._distance)
+        for start in range(0, len(positions), index.block):
+            block = positions[start : start + index.block]
+            block = block[free[block]]
+            groups, places = np.unique(self._group_of[block], return_inverse=True)
+            limits, found = index.near(groups)
+            for position, place in zip(block.tolist(), places.tolist(), strict=True):
+                if free[position]:
+                    yield position, self._members(found[limits[place] : limits[place + 1]])
+
+    def _members(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of the pictures that have any of these hashes."""
+        counts = self._counts[groups]
+        steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        members: NDArray[np.int64] = self._by_group[np.repeat(self._starts[groups], counts) + steps]
+        return members
 
 
 class _Vectors:

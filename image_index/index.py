@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from image_index.duplicates import Group
     from image_index.engine import Engine
     from image_index.filters import Filters
+    from image_index.labels import TaggedImage, TagOptions
 
 LENGTH_TOLERANCE = 0.01
 """How far from one the length of a query vector may be."""
@@ -200,6 +201,41 @@ class Index:
         options = DuplicateOptions(SIMILARITY if similarity is None else similarity, exact=exact)
         chosen = self._filters(filters)
         return find_duplicates(self._catalog, chosen, options, lambda image: is_shown(image, chosen))
+
+    # Labels
+
+    def tag(
+        self, labels: Sequence[str], options: TagOptions | None = None, **filters: Unpack[FilterArguments]
+    ) -> Iterator[TaggedImage]:
+        """Yield the pictures that `filters` mean with the most probable of `labels`, in the order of their adding.
+
+        Pictures for which no label is probable enough are left out. Raises `UsageError` at once for labels or options
+        that cannot be meant.
+        """
+        from image_index.labels import TagOptions, average, check_labels, prompts
+
+        options = options or TagOptions()
+        check_labels(labels)
+        options.check()
+        chosen = self._filters(filters)
+        if not len(self) and not (chosen.missing and self._catalog.last_id):
+            return iter(())
+        for label in labels:
+            self._encoder.warn_of_cut(max(prompts([label], options.templates), key=len))
+        encoded = self._encoder.texts(prompts(labels, options.templates))
+        return self._tagged(tuple(labels), average(encoded, len(options.templates)), options, chosen)
+
+    def _tagged(
+        self, labels: tuple[str, ...], vectors: Vectors, options: TagOptions, chosen: Filters
+    ) -> Iterator[TaggedImage]:
+        """Yield the pictures that are `chosen` with the most probable of `labels`, whose `vectors` (L, D) these are."""
+        from image_index.labels import TaggedImage, best_labels
+
+        scale = self._encoder.logit_scale
+        for images, rows in self._catalog.pictures(chosen):
+            for image, found in zip(images, best_labels(rows, vectors, scale, labels, options), strict=True):
+                if found and is_shown(image, chosen):
+                    yield TaggedImage(image, found)
 
     # What is new
 

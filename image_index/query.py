@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LEAST_LENGTH = 1e-3
 """A sum of vectors that is shorter has no direction to speak of."""
 
+TEXTS_AT_A_TIME = 64
+"""How many texts a child encodes together."""
+
 SURELY_SHORT_BYTES = 30
 """A text of so few bytes fits into any model: each token takes one at least, and the bundled model reads 32, two of
 them start and end."""
@@ -86,14 +89,19 @@ class QueryEncoder:
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Return the unit vectors (N, D) of texts, none of which is remembered."""
-        model = self._catalog.model
-        tower = self._tower
-        vectors = [tower.encode(text) if tower else None for text in texts]
-        if model and all(vector is not None for vector in vectors):
-            return np.stack([vector for vector in vectors if vector is not None])
-        encoded = self._pool.encode_texts(texts)
-        _check(self._catalog, self._pool)
+        encoded = self._tower.encode_all(texts) if self._tower else None
+        if encoded is None:
+            parts = (texts[start : start + TEXTS_AT_A_TIME] for start in range(0, len(texts), TEXTS_AT_A_TIME))
+            encoded = np.concatenate([self._pool.encode_texts(part) for part in parts])
+            _check(self._catalog, self._pool)
         return encoded
+
+    @property
+    def logit_scale(self) -> float:
+        """What the model multiplies a cosine with to compare texts; what is usual where it has no exported tower."""
+        from image_index.text_files import USUAL_LOGIT_SCALE
+
+        return (self._tower and self._tower.manifest.logit_scale) or USUAL_LOGIT_SCALE
 
     def _term(self, term: Term) -> QueryVector:
         """Return the unit vector of a term without its weight; the same one is encoded once."""
@@ -113,7 +121,7 @@ class QueryEncoder:
         else by a child.
         """
         model = self._catalog.model
-        self._warn_of_cut(text)
+        self.warn_of_cut(text)
         vector = self._catalog.remembered_query(text, model) if model else None
         if vector is None:
             found: QueryVector = self.texts([text])[0]
@@ -155,7 +163,7 @@ class QueryEncoder:
         with fetched_picture(url) as path:
             return self.picture(os.fsencode(path), shown(url))
 
-    def _warn_of_cut(self, text: str) -> None:
+    def warn_of_cut(self, text: str) -> None:
         """Say what of a text is longer than the model reads."""
         if len(text.encode("utf-8", "surrogatepass")) <= SURELY_SHORT_BYTES or self._tower is None:
             return  # where a child encodes it, the child says so

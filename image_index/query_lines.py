@@ -62,8 +62,8 @@ def _query(line: bytes) -> Query:
     words = record.get("text")
     if words is not None and not isinstance(words, str):
         raise UsageError("'text' must be a text")
-    parts = (_texts(record, key) for key in ("image", "add", "minus"))
-    return make_query(words, *parts, name=str(record.get("name", words if words is not None else text)))
+    images, add, minus = (_texts(record, key) for key in ("image", "add", "minus"))
+    return make_query(words, images, add, minus, str(record.get("name", words if words is not None else text)))
 
 
 def _texts(record: dict[str, Any], key: str) -> list[str]:

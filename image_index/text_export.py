@@ -25,6 +25,7 @@ from image_index.records import ModelFacts, Vectors
 from image_index.text_files import (
     GRAPH,
     MERGES,
+    USUAL_LOGIT_SCALE,
     WEIGHTS,
     EmbeddingTable,
     Manifest,
@@ -132,7 +133,13 @@ def export_text_tower(model: torch.nn.Module, tokenizer: Any, facts: ModelFacts,
         raise ExportRefused("its tokenizer gives other tokens")
     make_private(directory)
     (directory / MERGES).write_bytes(tokens.merges.astype("<i8").tobytes())
-    manifest = Manifest(facts.fingerprint, dim=facts.dim, context_length=tokens.context_length, vocabulary=vocabulary)
+    manifest = Manifest(
+        facts.fingerprint,
+        dim=facts.dim,
+        context_length=tokens.context_length,
+        vocabulary=vocabulary,
+        logit_scale=_logit_scale(model),
+    )
     with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape it meets
         manifest = _export(_on_cpu(model), tokenizer, directory, manifest)
@@ -140,6 +147,12 @@ def export_text_tower(model: torch.nn.Module, tokenizer: Any, facts: ModelFacts,
     write_manifest(directory, replace(manifest, table=table, **describe_files(directory)))
     for path in directory.iterdir():
         path.chmod(0o600)
+
+
+def _logit_scale(model: Any) -> float:
+    """Return what a model multiplies cosines with; it keeps the logarithm."""
+    kept = getattr(model, "logit_scale", None)
+    return USUAL_LOGIT_SCALE if kept is None else float(kept.detach().float().exp())
 
 
 def _export(model: torch.nn.Module, tokenizer: Any, directory: Path, manifest: Manifest) -> Manifest:

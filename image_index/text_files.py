@@ -25,6 +25,9 @@ from image_index.errors import StorageError
 FORMAT = 1
 """Grows when an older imgidx could not read what is exported, or an export is worth making anew."""
 
+USUAL_LOGIT_SCALE = 100.0
+"""What most models multiply a cosine with, CLIP's own among them; for one that does not say."""
+
 MANIFEST, GRAPH, WEIGHTS, MERGES = "manifest.json", "graph.onnx", "weights.bin", "merges.bin"
 
 BLOCK_BYTES = 256 << 10
@@ -55,7 +58,8 @@ class Manifest:
     """What `text/` holds, for the model of that fingerprint; with a `refusal` it holds nothing.
 
     `own_length` tells whether a text may be shorter than `context_length`. `crc32` is of the small files, `sums` are of
-    the weights' blocks. `logit_scale` is what the model multiplies a cosine with to compare texts.
+    the weights' blocks. `logit_scale` is what the model multiplies a cosine with to compare texts; older
+    exports do not say.
     """
 
     fingerprint: str
@@ -68,7 +72,7 @@ class Manifest:
     sizes: tuple[tuple[str, int], ...] = ()
     crc32: tuple[tuple[str, int], ...] = ()
     sums: tuple[int, ...] = ()
-    logit_scale: float = 100.0
+    logit_scale: float | None = None
 
 
 def read_manifest(directory: Path) -> Manifest | None:
@@ -130,7 +134,7 @@ def is_settled(directory: Path, fingerprint: str) -> bool:
     manifest = read_manifest(directory)
     if manifest is None or manifest.fingerprint != fingerprint:
         return False
-    return manifest.refusal is not None or is_whole(directory, manifest)
+    return manifest.refusal is not None or (manifest.logit_scale is not None and is_whole(directory, manifest))
 
 
 def _blocks_of(table: EmbeddingTable, ids: Iterable[int], count: int) -> list[int]:

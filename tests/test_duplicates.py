@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from image_index import near_hashes
 from image_index.catalog import Catalog
 from image_index.duplicates import DISTANCE, SIMILARITY, DuplicateOptions, Group, find_duplicates
 from image_index.filters import Filters
@@ -168,3 +169,18 @@ def test_groups_are_those_of_going_through_all_pictures_by_hand(catalog: Catalog
         expected.append([f"{n:02}" for n in (best, *near)])
     groups = [group for group in expected if len(group) > 1]
     assert names(find_duplicates(catalog, Filters())) == sorted(groups, key=lambda group: (-len(group), group[0]))
+
+
+@pytest.mark.parametrize("most_pairs", [1, 200])
+def test_groups_do_not_depend_on_how_many_hashes_are_compared_in_one_go(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, most_pairs: int
+) -> None:
+    """One by one, a few at a time, or all: the pairs of a library of blank pages need not fit into memory."""
+    random = np.random.default_rng(0)
+    near = [sum(1 << int(bit) for bit in random.choice(64, 4, replace=False)) for _ in range(60)]
+    add(catalog, *((picture(b"%02d" % n, b"%d" % n, near[n], (100 - n, 1)), 45.0 * (n % 8)) for n in range(60)))
+    expected = find_duplicates(catalog, Filters())
+    assert len(expected) > 4
+    monkeypatch.setattr(near_hashes, "MOST_PAIRS", most_pairs)
+    assert near_hashes.HashIndex(np.zeros((50, 8), np.uint8), 1).block == max(1, most_pairs // 50)
+    assert find_duplicates(catalog, Filters()) == expected

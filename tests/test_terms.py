@@ -62,9 +62,9 @@ def test_parts_come_in_order() -> None:
 @pytest.mark.parametrize("word", ["", " ", "\t\n", "\u3000"])
 def test_a_query_of_nothing_is_wrong_use(word: str) -> None:
     """The message shows what a query looks like."""
-    for build in (lambda: make_query(word), lambda: make_query("a", add=[word]), lambda: make_query("a", minus=[word])):
+    for text, add, minus in ((word, [], []), ("a", [word], []), ("a", [], [word])):
         with pytest.raises(UsageError, match="for example: imgidx search"):
-            build()
+            make_query(text, [], add, minus)
 
 
 def test_no_query_at_all_is_wrong_use() -> None:

@@ -13,6 +13,7 @@ from image_index.cli.maintain import backup, forget, prune, verify
 from image_index.cli.models import models_app
 from image_index.cli.search import search
 from image_index.cli.status import failures, status
+from image_index.cli.tag import tag
 from image_index.cli.train import train
 from image_index.errors import ImgidxError, UsageError
 from image_index.paths import printable
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(search)
 app.command()(dupes)
+app.command()(tag)
 app.command()(status)
 app.command()(failures)
 app.command()(forget)

@@ -94,11 +94,8 @@ def _text(groups: list[Group], *, json: bool, null: bool, first: int) -> str:
 
 def _write_page(path: Path, groups: list[Group]) -> None:
     """Write a contact sheet with a section for each group."""
-    from image_index.contact_sheet import write_sheet
-    from image_index.present.duplicates import caption, heading
+    from image_index.contact_sheet import write_groups
+    from image_index.present.duplicates import badge, caption
 
-    write_sheet(
-        path,
-        "Duplicates",
-        [(heading(group), [(member.image, caption(member)) for member in group]) for group in groups],
-    )
+    sections = [(f"{len(group)} pictures", [(m.image, badge(m), caption(m)) for m in group]) for group in groups]
+    write_groups(path, "Duplicates", f"{len(groups)} groups of the same picture, the best copy first", sections)

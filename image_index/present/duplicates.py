@@ -39,18 +39,16 @@ def groups_text(groups: Sequence[Group], *, width: int, colour: bool) -> str:
     for group in groups:
         table = plain_table()
         for member in group:
-            table.add_row(caption(member), path_text(member.image.path))
+            table.add_row(badge(member), caption(member), path_text(member.image.path))
         tables.append(render(table, width=width, colour=colour))
     return "\n".join(tables)
 
 
-def heading(group: Group) -> str:
-    """Return what a group is called."""
-    return f"{len(group)} pictures"
+def badge(member: Duplicate) -> str:
+    """Return how near a member of a group is to the best."""
+    return "equal" if member.exact else f"{member.similarity:.3f}"
 
 
 def caption(member: Duplicate) -> str:
     """Return in a few words what a member of a group is."""
-    image = member.image
-    near = "equal" if member.exact else f"{member.similarity:.3f}"
-    return f"{near:>5}  {image.width}x{image.height}  {image.size / 1000:.0f} kB"
+    return f"{member.image.width}x{member.image.height}, {member.image.size / 1000:.0f} kB"

@@ -16,6 +16,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from image_index.labels import TaggedImage
 from image_index.models import ModelListing
 from image_index.paths import kept_note, printable
 from image_index.plan import Plan
@@ -34,6 +35,16 @@ def hits_table(hits: Iterable[Hit], *, width: int, colour: bool) -> str:
         sigma = "" if hit.sigma is None else f"{hit.sigma:.1f}"
         date = [f"{datetime.fromtimestamp(hit.image.date_s):%Y-%m-%d}"] if dated else []
         table.add_row(str(hit.rank), f"{hit.score:.3f}", sigma, path_text(hit.path), *date)
+    return render(table, width=width, colour=colour)
+
+
+def tags_table(pictures: Iterable[TaggedImage], *, width: int, colour: bool) -> str:
+    """Return a table of probability, label and path; a path is told once."""
+    table = plain_table()
+    for tagged in pictures:
+        for place, (label, probability) in enumerate(tagged.labels):
+            path = Text("") if place else path_text(tagged.image.path)
+            table.add_row(f"{probability:.2f}", Text(printable(label)), path)
     return render(table, width=width, colour=colour)
 
 

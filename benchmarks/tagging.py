@@ -1,0 +1,112 @@
+"""How often `imgidx tag` finds the category of a photo among all categories, by one sentence and by several.
+
+    python benchmarks/tagging.py --photos DIRECTORY [--model starter] [--count 1010]
+
+DIRECTORY has a directory for each category; its name, with spaces for underscores, is the label. For each set of
+sentences it prints how often the most probable label is the true one (top 1), how often one of the five most probable
+is (top 5), what `--min-prob` 0.5 keeps, how many of those are right, and how sure the model is on average: where that
+is above top 1, its probabilities are too high. Prints a table on stderr and JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from measure import machine
+from photos import pictures_in
+
+from image_index import __version__
+from image_index.engine import Engine
+from image_index.index import Index
+from image_index.labels import TEMPLATES, TagOptions
+from image_index.models import parse_model
+from image_index.paths import resolve
+from image_index.pipeline import UpdateRequest, update_index
+from image_index.settings import IndexHome
+from image_index.survey import SurveyOptions
+
+KEPT = 0.5
+"""The probability from which on a label is kept."""
+
+SENTENCES = {
+    "the label alone": ("{}",),
+    "a photo of a {}.": ("a photo of a {}.",),
+    f"all {len(TEMPLATES)} built in": TEMPLATES,
+}
+
+Figures = dict[str, float]
+
+
+def figures(index: Index, labels: tuple[str, ...], templates: tuple[str, ...]) -> Figures:
+    """Return how good the labels are that the pictures of an index get by some sentences."""
+    start = time.perf_counter()
+    tagged = list(index.tag(labels, TagOptions(top=5, templates=templates)))
+    seconds = time.perf_counter() - start
+    found = [(label_of(image.image.file), image.labels) for image in tagged]
+    first = [label == best[0].label for label, best in found]
+    kept = [is_right for is_right, (_, best) in zip(first, found, strict=True) if best[0].probability >= KEPT]
+    return {
+        "top_1": round(sum(first) / len(found), 4),
+        "top_5": round(sum(label in {each.label for each in best} for label, best in found) / len(found), 4),
+        "kept": len(kept),
+        "right_of_the_kept": sum(kept),
+        "mean_probability": round(sum(best[0].probability for _, best in found) / len(found), 4),
+        "seconds": round(seconds, 2),
+    }
+
+
+def label_of(path: Path) -> str:
+    """Return the category of a photo."""
+    return path.parent.name.replace("_", " ")
+
+
+def measure(paths: list[Path], model: str) -> dict[str, Any]:
+    """Index the photos and tag them by each set of sentences."""
+    labels = tuple(sorted({label_of(path) for path in paths}))
+    with tempfile.TemporaryDirectory() as scratch:
+        home = IndexHome(Path(scratch) / "index")
+        survey = SurveyOptions(tuple(map(resolve, paths)))
+        update_index(UpdateRequest(home, survey, model, Engine("cpu"), quiet=True))
+        with Index.open(home.path) as index:
+            sets = {name: figures(index, labels, templates) for name, templates in SENTENCES.items()}
+            return {"pictures": len(index), "labels": len(labels), "sentences": sets}
+
+
+def table(record: dict[str, Any]) -> str:
+    """Return the record for people."""
+    lines = [f"{record['model']}, {record['pictures']} pictures, {record['labels']} labels"]
+    lines.append(f"{'':20}{'top 1':>8}{'top 5':>8}{'kept':>8}{'right':>8}{'sure':>8}{'seconds':>9}")
+    for name, values in record["sentences"].items():
+        shares = f"{values['top_1']:8.3f}{values['top_5']:8.3f}{values['kept']:8}{values['right_of_the_kept']:8}"
+        lines.append(f"{name:20}{shares}{values['mean_probability']:8.3f}{values['seconds']:9.2f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and print what came of it."""
+    parser = argparse.ArgumentParser(description="labels of photos against the directories that they lie in")
+    parser.add_argument("--photos", type=Path, required=True, help="a directory of pictures, one directory a category")
+    parser.add_argument("--model", default="starter", help="as for imgidx train (default: starter)")
+    parser.add_argument("--count", type=int, default=1010, help="so many pictures at random (default: 1010)")
+    arguments = parser.parse_args()
+    found = pictures_in(arguments.photos)
+    paths = random.Random(0).sample(found, min(arguments.count, len(found)))
+    record = {
+        "version": __version__,
+        "model": parse_model(arguments.model).name,
+        "machine": machine(),
+        **measure(paths, arguments.model),
+    }
+    print(table(record), file=sys.stderr)
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
