@@ -28,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     photos.mkdir()
     sources = real_photos(request, 7)
     for number, name in enumerate(awkward_names()):
-        shutil.copy(sources[number % len(sources)], os.path.join(os.fsencode(photos), name))
+        shutil.copy(os.fsencode(sources[number % len(sources)]), os.path.join(os.fsencode(photos), name))
     done = shell.run("train", photos, "--model", "starter", "--device", "cpu", "-j", "1", "-q")
     assert done.code == 0, done.err
     return shell

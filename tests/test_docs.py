@@ -17,14 +17,16 @@ import typer
 
 from image_index import errors
 from image_index.cli.app import app
+from image_index.duplicates import Duplicate
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
 from image_index.models import ModelListing
 from image_index.pipeline import counts_record, plan_summary, summary_record
 from image_index.plan import Plan
 from image_index.present import jsonl
+from image_index.present.duplicates import group_line
 from image_index.records import Counts, Failure, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
 from image_index.schema import open_database
-from tests.examples import hit
+from tests.examples import hit, image_facts
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -107,6 +109,7 @@ def printed_objects() -> dict[str, str]:
     listing = ModelListing("starter", "bundled", 512, 33, "", "")
     return {
         "hit": jsonl.hit_line(hit(1, 0.5, b"/a.png"), "a cat"),
+        "group": group_line((Duplicate(image_facts(), 1.0, exact=True),)),
         "summary": jsonl.record_line(summary),
         "preview": jsonl.record_line(preview),
         "status": jsonl.status_line(Counts(0, 0, 0), [Root(b"/a", 1, None)], None, 0, run),

@@ -169,6 +169,16 @@ def test_what_is_no_tower_is_none(specimen: Specimen, kind: str) -> None:
     assert [path.name for path in specimen.directory.parent.iterdir()] == ["text"]
 
 
+def test_an_export_that_knows_no_scale_is_used_and_made_anew(specimen: Specimen) -> None:
+    """As one from before `imgidx tag`: searches go on with it, and the next training run exports it again."""
+    values = json.loads((specimen.directory / MANIFEST).read_bytes())
+    assert values["manifest"].pop("logit_scale") > 0
+    values["crc32"] = zlib.crc32(json.dumps(values["manifest"], sort_keys=True).encode())
+    specimen.write(MANIFEST, json.dumps(values).encode())
+    assert specimen.encode() == specimen.vector
+    assert not is_settled(specimen.directory, specimen.facts.fingerprint)
+
+
 def test_a_refusal_is_settled_for_its_model_alone(tmp_path: Path) -> None:
     """Not every run tries again; another model is another matter."""
     install_refusal(tmp_path / "text", "0" * 64, "it is odd")
