@@ -56,6 +56,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/rescan.py >/dev/null
 	$(BENCH)/commits.py >/dev/null
 	$(BENCH)/search.py --text >/dev/null
+	$(BENCH)/duplicates.py $(OF) >/dev/null
 
 audit: $(STAMP)  ## look the pinned packages up in the databases of known weaknesses
 	$(BIN)/python -m pip install --quiet pip-audit

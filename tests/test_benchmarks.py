@@ -209,3 +209,18 @@ def test_the_gpu_benchmark_tells_what_bounds_a_run(
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     stages = dict(zip(("read", "decode", "forward", "idle"), seconds, strict=True))
     assert importlib.import_module("gpu_cell").bound_by(stages, threads) == expected
+
+
+def test_the_benchmark_of_duplicates_has_precision_recall_and_time(sample_photos: Path) -> None:
+    """For the default thresholds and others; a tenth of the large library is found."""
+    script = [sys.executable, str(REPOSITORY / "benchmarks/duplicates.py"), "--photos", str(sample_photos)]
+    options = ["--count", "3", "--large", "1000", "--dim", "16"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([*script, *options], env=environment, capture_output=True, text=True, timeout=240, check=True)
+    record = json.loads(done.stdout)
+    assert (record["photos"], record["large"]["pictures"], record["large"]["groups"]) == (3, 1000, 100)
+    assert len({(row["similarity"], row["distance"]) for row in record["quality"]}) == 9
+    for row in record["quality"]:
+        assert 0 <= row["precision"] <= 1
+        assert row["recall"] == pytest.approx(sum(row["recall_by_kind"].values()) / 6, abs=0.01)
+    assert f"recall {record['quality'][0]['recall']:.4f}" in done.stderr

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -340,17 +340,23 @@ def test_paths_are_the_same_whatever_the_locale(searcher: Shell, library: Librar
 
 def test_a_terminal_gets_a_table_without_control_characters(searcher: Shell, library: Library) -> None:
     """A newline in a name is shown as an escape."""
+    done, shown = run_on_terminal(searcher, *like_plain(library))
+    assert (done.code, done.err) == (0, "")
+    assert "new\\nline.jpg" in shown
+    assert all(character.isprintable() for character in shown.replace("\r\n", ""))
+
+
+def run_on_terminal(shell: Shell, *arguments: str | bytes | Path) -> tuple[Done, str]:
+    """Run a command whose output goes to a terminal of 200 columns without colours; return what that shows, too."""
     ours, theirs = pty.openpty()
-    searcher.variables |= {"NO_COLOR": "1", "COLUMNS": "200", "TERM": "xterm"}
-    done = searcher.run(*like_plain(library), stdout=theirs)
+    plain = {"NO_COLOR": "1", "COLUMNS": "200", "TERM": "xterm"}
+    done = replace(shell, variables=shell.variables | plain).run(*arguments, stdout=theirs)
     os.close(theirs)
     shown = b""
     while chunk := read_terminal(ours):
         shown += chunk
     os.close(ours)
-    assert (done.code, done.err) == (0, "")
-    assert "new\\nline.jpg" in shown.decode()
-    assert all(character.isprintable() for character in shown.decode().replace("\r\n", ""))
+    return done, shown.decode()
 
 
 def read_terminal(descriptor: int) -> bytes:

@@ -1,0 +1,190 @@
+"""The Python interface, over an index trained by a child with a fake model: a picture's vector is its colour."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import image_index
+from image_index import Hit, ImageFacts, Index, Query, make_query
+from image_index.engine import Engine
+from image_index.errors import IndexNotFound, UsageError
+from image_index.records import Vectors
+from image_index.settings import IndexHome
+from tests import fake_models
+from tests.photo_library import Library, nearest
+
+NAMES = tuple(f"{place}/{number}.png" for place in ("a", "b") for number in range(5))
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    """Return ten pictures in two directories, indexed."""
+    made = Library(tmp_path / "photos", IndexHome(tmp_path / "index"))
+    made.add(*NAMES)
+    made.train()
+    return made
+
+
+@pytest.fixture
+def index(library: Library) -> Iterator[Index]:
+    """Give the library's index, open; where it needs a model it takes the fake one."""
+    with Index(library.home, Engine("cpu", loader=fake_models.load)) as opened:
+        yield opened
+
+
+def unit(*values: float) -> Vectors:
+    """Return a vector of length one."""
+    vector = np.array(values, np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), np.float32)
+
+
+def test_a_search_by_vector_finds_what_numpy_finds(library: Library, index: Index) -> None:
+    """Best first, with typed facts of each picture."""
+    hits = index.search(unit(1, 2, 0.5), limit=4)
+    assert [hit.path for hit in hits] == nearest(library.home, unit(1, 2, 0.5), 4)
+    assert all(isinstance(hit, Hit) and isinstance(hit.image, ImageFacts) for hit in hits)
+    assert (hits[0].image.width, hits[0].image.height, hits[0].image.format) == (8, 8, "png")
+    assert hits[0].image.file.is_file()
+
+
+def test_sigma_is_how_far_a_score_stands_out_of_all_scores(index: Index) -> None:
+    """Numpy's mean and deviation over every picture, whatever is filtered."""
+    query = unit(1, 2, 0.5)
+    scores = index.vectors()[1] @ query
+    for hit in index.search(query, limit=None, under=index.search(query)[0].image.file.parent):
+        assert hit.sigma == pytest.approx(float((hit.score - scores.mean()) / scores.std()), abs=0.05)
+    cut = float(scores.mean() + 0.5 * scores.std())
+    assert len(index.search(query, limit=None, min_sigma=0.5)) == int((scores >= cut).sum())
+
+
+def test_filters_are_those_of_the_command_line(library: Library, index: Index) -> None:
+    """By the same names, for searches and for walks."""
+    everything: dict[str, Any] = {"under": library.photos / "a", "glob": "[0-2].png", "newer": "1970", "format": "png"}
+    names = {Path(f"a/{number}.png") for number in range(3)}
+    assert {
+        hit.image.file.relative_to(library.photos.resolve()) for hit in index.search(unit(1, 1, 1), **everything)
+    } == names
+    assert {image.file.relative_to(library.photos.resolve()) for image in index.images(**everything)} == names
+    images, vectors = index.vectors(**everything)
+    assert (len(images), vectors.shape) == (3, (3, 3))
+    assert len(index.vectors(glob="nothing")[1]) == 0
+
+
+def test_a_query_may_be_a_text_a_sum_or_a_picture_of_the_index(library: Library, index: Index) -> None:
+    """A picture is not found by itself, unless that is asked for."""
+    picture = library.photos / "a/0.png"
+    query = make_query(images=[str(picture)])
+    assert isinstance(query, Query)
+    assert picture.resolve() not in [hit.image.file for hit in index.search(query, limit=None)]
+    assert len(index.search(query, limit=None)) == 9
+    assert picture.resolve() in [hit.image.file for hit in index.search(query, include_query=True)]
+    stored = index.vectors(under=picture)[1][0]
+    np.testing.assert_allclose(index.encode(query), stored, atol=1e-3)
+
+
+def test_pictures_that_are_gone_are_left_out_unless_asked_for(library: Library, index: Index) -> None:
+    """Also before a training has noticed; others take their places."""
+    best = [hit.image for hit in index.search(unit(1, 2, 0.5), limit=4)]
+    best[0].file.unlink()
+    best[1].file.unlink()
+    found = [hit.image.id for hit in index.search(unit(1, 2, 0.5), limit=2)]
+    assert found == [best[2].id, best[3].id]
+    assert [hit.image.id for hit in index.search(unit(1, 2, 0.5), limit=2, missing=True)] == [best[0].id, best[1].id]
+    library.train()
+    assert len(index) == 8
+    assert [hit.image.id for hit in index.search(unit(1, 2, 0.5), limit=2, missing=True)] == [best[0].id, best[1].id]
+
+
+def test_marks_show_each_picture_once(library: Library, index: Index) -> None:
+    """A mark never moves back, and names do not know of each other."""
+    assert index.mark("a") == 0
+    newest = index.last_id
+    index.move_mark("a", newest)
+    index.move_mark("a", 1)
+    assert (index.mark("a"), index.mark("b")) == (newest, 0)
+    library.add("a/new.png")
+    library.train()
+    new = index.search(unit(1, 1, 1), limit=None, after_id=index.mark("a"), up_to_id=index.last_id)
+    assert [hit.image.file.name for hit in new] == ["new.png"]
+
+
+def test_what_is_known_of_a_picture(library: Library, index: Index) -> None:
+    """By its path in any form; None for another."""
+    image = index.image(library.photos / "a/0.png")
+    assert image is not None
+    assert index.image(os.fsencode(image.file)) == image
+    assert index.image("/nowhere") is None
+    assert (index.counts().images, index.model and index.model.dim) == (10, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"limit": 0}, "at least 1"),
+        ({"sort": "colour"}, "score, date or path"),
+        ({"newer": "yesterday"}, "--newer"),
+        ({"under": "/nonexistent"}, "no such directory"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_a_usage_error(index: Index, arguments: dict[str, Any], reason: str) -> None:
+    """Never an empty list."""
+    with pytest.raises(UsageError, match=reason):
+        index.search(unit(1, 1, 1), **arguments)
+
+
+@pytest.mark.parametrize(
+    "vector", [np.ones(3, np.float32), np.zeros(3, np.float32), unit(1, 1, 1, 1), np.full(3, np.nan, np.float32)]
+)
+def test_a_vector_that_is_none_of_the_models_is_a_usage_error(index: Index, vector: Vectors) -> None:
+    """Of another length, or of other dimensions."""
+    with pytest.raises(UsageError, match="length one and 3 dimensions"):
+        index.search(vector)
+
+
+def test_there_is_no_index_to_open(tmp_path: Path) -> None:
+    """The error says how one is made."""
+    with pytest.raises(IndexNotFound, match="imgidx train"):
+        Index.open(tmp_path)
+
+
+def test_an_empty_index_finds_nothing_and_loads_no_model(tmp_path: Path) -> None:
+    """Whatever is asked."""
+    home = IndexHome(tmp_path / "index")
+    Library(tmp_path, home).train(tmp_path)
+    with Index.open(home.path) as index:
+        assert index.search("a dog") == index.search("a dog", missing=True) == index.duplicates() == []
+        assert len(index.vectors()[0]) == len(index) == 0
+
+
+def test_a_closed_index_leaves_no_child(index: Index) -> None:
+    """Its model goes with it."""
+    assert index.encode("a dog").shape == (3,)
+    (child,) = index._encoder._pool._children
+    index.close()
+    child.process.join(10)
+    assert not child.process.is_alive()
+
+
+def test_the_package_itself_imports_nothing_heavy() -> None:
+    """`import image_index` is what the command line does first."""
+    code = "import image_index, sys; print({'numpy', 'sqlite3', 'faiss'} & set(sys.modules)); image_index.Index"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    """As of any module."""
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        image_index.nothing  # noqa: B018
+    assert set(image_index.__all__) - {"__version__"} == set(image_index._HOMES)
