@@ -12,6 +12,7 @@ from image_index.errors import UsageError
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?!\s*\d)\s*(.+)", re.DOTALL | re.ASCII)
 _PICTURE = ("./", "../", "/", "~/", "http://", "https://")
 _URL = ("http://", "https://")
+_OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 class Kind(StrEnum):
@@ -70,6 +71,8 @@ def _term(word: str, *, picture: bool | None) -> Term:
         raise UsageError("the query is empty; describe what the picture shows, for example: imgidx search 'a red car'")
     if not weight:
         raise UsageError(f"the weight of {word!r} is zero; leave it out, or write it as: 1:{word}")
+    if picture and _OTHER_URL.match(value) and not value.startswith(_URL):
+        raise UsageError(f"{value.partition(':')[0]}:// cannot be fetched; give an http or https address, or a file")
     kind = Kind.TEXT if not picture else Kind.URL if value.startswith(_URL) else Kind.FILE
     return Term(kind, value, weight)
 

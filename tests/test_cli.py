@@ -458,6 +458,7 @@ WRONG_USE: Mapping[str, tuple[str, ...]] = {
     "a picture format": ("search", "a cat", "--format", "psd"),
     "two templates": ("search", "a cat", "--format", "{rank}", "--format", "{path}"),
     "peek": ("search", "a cat", "--peek"),
+    "no name": ("search", "a cat", "--since-last", ""),
     "open": ("search", "a cat", "--open"),
     "preview": ("search", "a cat", "--preview"),
     "date": ("search", "a cat", "--newer", "2024-02-30"),

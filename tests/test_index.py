@@ -129,6 +129,7 @@ def test_what_is_known_of_a_picture(library: Library, index: Index) -> None:
     ("arguments", "reason"),
     [
         ({"limit": 0}, "at least 1"),
+        ({"min_sigma": float("nan")}, "is a number"),
         ({"sort": "colour"}, "score, date or path"),
         ({"newer": "yesterday"}, "--newer"),
         ({"under": "/nonexistent"}, "no such directory"),

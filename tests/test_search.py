@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from image_index.filters import Filters
 from image_index.freshness import build_if_stale
 from image_index.paths import below
 from image_index.records import EmbeddedBatch, Hit, ImageFacts, Match, Vectors
-from image_index.search import OpenFiles, SearchOptions, open_files, search, search_in
+from image_index.search import OpenFiles, SearchOptions, Sort, open_files, search, search_in
 from image_index.settings import IndexHome
 from tests.examples import batch, embedded_image, facts, image_file
 
@@ -313,9 +314,17 @@ def compare(library: Library, random: np.random.Generator) -> Iterator[float]:
             index._index.nprobe = index.lists
     stored = {path: np.array(vector, np.float32).astype(np.float16) for path, (_, vector) in library.pictures.items()}
     vectors = {path: vector.astype(np.float64) for path, vector in stored.items()}
-    for under in ((), (b"/p",), (b"/p/in",), (b"/q",)):
-        inside = [path for path in vectors if not under or path.startswith(under[0] + b"/")]
-        filters = Filters(under=under)
+    middle = int(np.median([image_id for image_id, _ in library.pictures.values()]))
+    chosen: list[tuple[Filters, Callable[[bytes, int], bool]]] = [
+        (Filters(), lambda *_: True),
+        (Filters(under=(b"/p",)), lambda path, _: path.startswith(b"/p/")),
+        (Filters(exclude_under=(b"/p/in", b"/q")), lambda path, _: not path.startswith((b"/p/in/", b"/q/"))),
+        (Filters(globs=("*7",)), lambda path, _: path.endswith(b"7")),
+        (Filters(after_id=middle), lambda _, image_id: image_id > middle),
+        (Filters(under=(b"/q",), up_to_id=middle), lambda path, i: path.startswith(b"/q/") and i <= middle),
+    ]
+    for filters, fits in chosen:
+        inside = [path for path in vectors if fits(path, library.pictures[path][0])]
         query = random.normal(size=8).astype(np.float32)
         exact = {path: float(vectors[path] @ query) for path in inside}
         best = sorted(inside, key=lambda path: -exact[path])[:10]
@@ -328,8 +337,62 @@ def compare(library: Library, random: np.random.Generator) -> Iterator[float]:
             np.testing.assert_allclose([hit.score for hit in hits], [exact[path] for path in best], atol=1e-5)
         tuned = search_in(files, catalog, query, SearchOptions(10, filters=filters))
         np.testing.assert_allclose([hit.score for hit in tuned], [exact[hit.path] for hit in tuned], atol=1e-5)
-        assert len(tuned) == len(best)
+        assert len(tuned) == len(best) > 0
         yield len({hit.path for hit in tuned} & set(best)) / len(best)
+
+
+def test_what_is_gone_from_the_disk_or_not_wanted_takes_no_places(library: Library, tmp_path: Path) -> None:
+    """However many of the best those are; the order and the scores of the rest stay."""
+    library.add({b"%b/%03d" % (os.fsencode(tmp_path), number): [1, 1, number % 3] for number in range(60)})
+    library.build()
+    there = [path for path in sorted(library.pictures) if int(path[-3:]) % 3 == 0]
+    for path in there:
+        Path(os.fsdecode(path)).touch()
+    query = np.array([0, 0.25, 1], np.float32)
+    hits = search(library.catalog, library.home, query, SearchOptions(5, on_disk=True))
+    assert [hit.path for hit in hits] == there[:5]
+    assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
+    own = frozenset(hit.image.id for hit in hits[:2])
+    more = search(library.catalog, library.home, query, SearchOptions(5, on_disk=True, without=own))
+    assert [hit.path for hit in more] == there[2:7]
+
+
+def test_hits_are_sorted_after_they_are_chosen(library: Library) -> None:
+    """The best two of four, newest first or by name; their ranks stay those of their scores."""
+    times = {b"/c": 1, b"/b": 3, b"/a": 2, b"/d": 4}
+    library.add({b"/c": [2, 0, 0], b"/b": [2, 0, 0], b"/a": [2, 0, 0], b"/d": [1, 0, 0]})
+    for path, seconds in times.items():
+        image = library.catalog.image_at(path)
+        assert image is not None
+        library.catalog.move([Match(image_file(path, mtime_ns=seconds * 10**9), image)])
+    query = np.array([1, 0, 0], np.float32)
+    for sort, order in (
+        (Sort.DATE, [b"/b", b"/a", b"/c"]),
+        (Sort.PATH, [b"/a", b"/b", b"/c"]),
+        (Sort.SCORE, [b"/c", b"/b", b"/a"]),
+    ):
+        hits = search(library.catalog, library.home, query, SearchOptions(3, sort=sort))
+        assert [hit.path for hit in hits] == order
+        assert [hit.rank for hit in hits] == [{b"/c": 1, b"/b": 2, b"/a": 3}[path] for path in order]
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_sigma_is_numpys_over_all_pictures(library: Library, built: bool) -> None:
+    """From the file of moments, or measured anew where there is none; a least sigma keeps what numpy keeps."""
+    random = np.random.default_rng(5)
+    library.add({path: topical(random)[:3] for path in paths(400)})
+    if built:
+        build_if_stale(library.catalog, library.home, lambda _: None)
+    assert library.home.moments.exists() == built
+    query = np.array([0.6, 0.0, 0.8], np.float32)
+    scores = np.concatenate([vectors @ query for _, vectors in library.catalog.vectors_after(0)])
+    sigmas = np.sort((scores - scores.mean()) / scores.std())[::-1]
+    hits = search(library.catalog, library.home, query, SearchOptions(None))
+    np.testing.assert_allclose([hit.sigma for hit in hits], sigmas, atol=1e-2)
+    for least in (-0.5, 0.5, 1.5):
+        kept = search(library.catalog, library.home, query, SearchOptions(None, min_sigma=least))
+        assert abs(len(kept) - int((sigmas >= least).sum())) <= 1
+        assert kept == hits[: len(kept)]
 
 
 def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(

@@ -51,6 +51,13 @@ def test_an_image_is_a_file_or_a_url_whatever_it_is_called() -> None:
     ]
 
 
+@pytest.mark.parametrize("url", ["ftp://example.org/a.jpg", "file:///a.jpg", "2:s3://bucket/a.jpg"])
+def test_an_address_that_cannot_be_fetched_is_wrong_use(url: str) -> None:
+    """It is no file name that anybody meant."""
+    with pytest.raises(UsageError, match="http or https"):
+        make_query(images=[url])
+
+
 def test_parts_come_in_order() -> None:
     """Text, pictures, what is added, what is taken away."""
     query = make_query("a", ["b"], ["c"], ["d"], "name")

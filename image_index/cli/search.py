@@ -150,6 +150,8 @@ def search(
     make_filters(**chosen)
     if peek and since_last is None:
         raise UsageError("--peek goes with --since-last NAME")
+    if since_last is not None and not since_last.strip():
+        raise UsageError("--since-last takes a name, for example: --since-last dogs")
     return _Run(setup, device, asked, arguments, output).run(since_last, peek=peek)
 
 
