@@ -22,7 +22,15 @@ from image_index.records import (
     Stage,
     Stamp,
 )
-from image_index.schema import copy_database, damaged, open_database, storage_errors
+from image_index.schema import (
+    FACTS_VERSION,
+    copy_database,
+    damaged,
+    open_database,
+    open_untouched,
+    storage_errors,
+    version_of,
+)
 
 _KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL FROM images"
 _BELOW = "path >= ? AND path < ?"
@@ -38,6 +46,13 @@ class CatalogReader:
         """Open the catalog at `path`; only `write` creates one where there is none."""
         self._path = path
         self._connection = open_database(path, write=write)
+
+    @classmethod
+    def untouched(cls, path: Path) -> Self:
+        """Open the catalog at `path` without writing a byte to it or beside it; its schema may be an older one."""
+        reader = cls.__new__(cls)
+        reader._path, reader._connection = path, open_untouched(path)
+        return reader
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +129,11 @@ class CatalogReader:
         row = self._one(f"{_KNOWN} WHERE path = ?", (path,))
         return KnownImage(*row) if row else None
 
+    def times_at(self, path: bytes) -> tuple[int, int | None] | None:
+        """Return when the image at `path` was read (ns) and since when it is missing (s), if there is one."""
+        row = self._one("SELECT read_at_ns, missing_since_s FROM images WHERE path = ?", (path,))
+        return row and (row[0], row[1])
+
     def knows(self, path: bytes) -> bool:
         """Tell whether anything at or inside `path` is known: an image, a failure or a root."""
         parameters = (path, *path_range(path))
@@ -124,10 +144,18 @@ class CatalogReader:
 
     def failures(self) -> Iterator[KnownFailure]:
         """Yield every known failure in path order."""
-        for path, size, mtime_ns, stage, reason, *times in self._rows("SELECT * FROM failures ORDER BY path"):
-            with self._true_values():
-                failure = Failure(ImageFile(path, size, mtime_ns), Stage(stage), reason)
-            yield KnownFailure(failure, *times)
+        return map(self._failure, self._rows("SELECT * FROM failures ORDER BY path"))
+
+    def failure_at(self, path: bytes) -> KnownFailure | None:
+        """Return the failure of the file at `path`, if there is one."""
+        row = self._one("SELECT * FROM failures WHERE path = ?", (path,))
+        return self._failure(row) if row else None
+
+    def _failure(self, row: Sequence[Any]) -> KnownFailure:
+        """Return what a row of failures says."""
+        path, size, mtime_ns, stage, reason, *times = row
+        with self._true_values():
+            return KnownFailure(Failure(ImageFile(path, size, mtime_ns), Stage(stage), reason), *times)
 
     def failed_below(self, root: bytes) -> dict[bytes, tuple[int, int]]:
         """Return the size and mtime_ns, by path, of the files of `root` that failed."""
@@ -178,6 +206,17 @@ class CatalogReader:
             copy_database(self._connection, path)
 
     # Status
+
+    @property
+    def schema(self) -> int:
+        """How many migrations the catalog has seen."""
+        with storage_errors(self._path):
+            return version_of(self._connection)
+
+    def count_without_facts(self) -> int:
+        """Return how many images were embedded before perceptual hashes and the facts of EXIF were stored."""
+        old = self.schema < FACTS_VERSION
+        return int(self._one("SELECT count(*) FROM images" + (" WHERE phash IS NULL" if not old else ""))[0])
 
     def holds_pictures(self) -> bool:
         """Tell whether there is any image that is not missing; unlike `counts`, without reading all rows."""

@@ -35,6 +35,7 @@ from image_index.terms import Query, make_query
 if TYPE_CHECKING:
     from image_index.duplicates import Group
     from image_index.engine import Engine
+    from image_index.export import Exported
     from image_index.filters import Filters
     from image_index.labels import TaggedImage, TagOptions
 
@@ -154,6 +155,8 @@ class Index:
         limit, sort = arguments.get("limit", 10), arguments.get("sort", "score")
         if limit is not None and limit < 1:
             raise UsageError(f"the number of hits must be at least 1, not {limit}")
+        if math.isnan(arguments.get("min_sigma", 0.0)) or math.isnan(arguments.get("min_score", 0.0)):
+            raise UsageError("a least score or sigma is a number, for example: --min-sigma 3")
         if sort not in list(Sort):
             raise UsageError(f"hits are sorted by score, date or path, not by {sort!r}")
         return SearchOptions(
@@ -236,6 +239,28 @@ class Index:
             for image, found in zip(images, best_labels(rows, vectors, scale, labels, options), strict=True):
                 if found and is_shown(image, chosen):
                     yield TaggedImage(image, found)
+
+    # Files for other tools
+
+    def export(
+        self, destination: AnyPath, *, parquet: bool = False, **filters: Unpack[FilterArguments]
+    ) -> Exported | None:
+        """Write the pictures that `filters` mean, with their vectors, to a new directory; see `export.export`.
+
+        Returns None, having written nothing, where there are none.
+        """
+        from image_index.export import export
+
+        chosen, model = self._filters(filters), self.model
+        if model is None:
+            return None
+        return export(self._shown(chosen), model, Path(os.fsdecode(resolve(destination))), parquet=parquet)
+
+    def _shown(self, chosen: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
+        """Yield the pictures that are `chosen` and whose file, where that matters, is there."""
+        for images, vectors in self._catalog.pictures(chosen):
+            rows = [row for row, image in enumerate(images) if is_shown(image, chosen)]
+            yield [images[row] for row in rows], vectors[rows]
 
     # What is new
 

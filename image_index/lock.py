@@ -29,7 +29,7 @@ def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
         deadline = time.monotonic() + wait_s
         while not _try_lock(descriptor, path):
             if time.monotonic() >= deadline:
-                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                holder = _holder(descriptor)
                 raise IndexLocked(
                     f"another imgidx (process {holder}) is writing to {path.parent}; wait for it, with --wait 5m, "
                     "or use another --index"
@@ -41,6 +41,26 @@ def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def find_holder(path: Path) -> str | None:
+    """Return which process holds the lock file at `path`, or None; nothing is written, and nothing waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:  # no lock file, or a disk without locks
+        return None
+    return None
+
+
+def _holder(descriptor: int) -> str:
+    """Return the process that a lock file names."""
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
 
 
 def _try_lock(descriptor: int, path: Path) -> bool:

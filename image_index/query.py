@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog import Catalog
-from image_index.errors import DecodeError, IndexMismatch, UsageError
+from image_index.errors import DecodeError, ImgidxError, IndexMismatch, UsageError
 from image_index.paths import printable, resolve
 from image_index.records import Batch, ImageFile, Vectors
 from image_index.settings import IndexHome
@@ -92,8 +92,9 @@ class QueryEncoder:
         encoded = self._tower.encode_all(texts) if self._tower else None
         if encoded is None:
             parts = (texts[start : start + TEXTS_AT_A_TIME] for start in range(0, len(texts), TEXTS_AT_A_TIME))
-            encoded = np.concatenate([self._pool.encode_texts(part) for part in parts])
-            _check(self._catalog, self._pool)
+            with self._child() as pool:
+                encoded = np.concatenate([pool.encode_texts(part) for part in parts])
+                _check(self._catalog, pool)
         return encoded
 
     @property
@@ -147,10 +148,12 @@ class QueryEncoder:
             _, vectors = self._catalog.vectors_of([known.id])
             stored: QueryVector = vectors[0]
             return stored
-        for result in self._pool.embed([Batch(1, (file,))]):
+        with self._child() as pool:
+            results = list(pool.embed([Batch(1, (file,))]))
+            _check(self._catalog, pool)
+        for result in results:
             for failure in result.failures:
                 raise DecodeError(f"cannot use {name} as a query: {failure.reason}")
-            _check(self._catalog, self._pool)
             if len(result.vectors):
                 vector: QueryVector = result.vectors[0]
                 return vector
@@ -179,6 +182,15 @@ class QueryEncoder:
 
         model = self._catalog.model
         return open_tower(self._home.text, model.fingerprint) if model else None
+
+    @contextmanager
+    def _child(self) -> Iterator[ChildPool]:
+        """Give the child for one errand; it is ended where that fails, for then it may owe an answer for ever."""
+        try:
+            yield self._pool
+        except ImgidxError:
+            self.close()
+            raise
 
     @cached_property
     def _pool(self) -> ChildPool:

@@ -118,6 +118,26 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
             return _connect(path, "mode=ro&immutable=1", write=False)
 
 
+def open_untouched(path: Path) -> sqlite3.Connection:
+    """Open the catalog at `path` as it is: not migrated, and not a byte written; raises what `open_database` raises.
+
+    What a killed run left in the journal is read too, unless SQLite would have to write for that.
+    """
+    if not path.exists():
+        raise IndexNotFound(f"no index in {path.parent}; make one with: imgidx train DIRECTORY")
+    journals = [path.with_name(path.name + suffix) for suffix in ("-shm", "-wal")]
+    in_use = any(journal.exists() for journal in journals)
+    mode = "mode=ro&readonly_shm=1" if in_use else "mode=ro&immutable=1"
+    with storage_errors(path):
+        connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, isolation_level=None)
+        try:
+            _check_ours(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
 def _connect(path: Path, mode: str, *, write: bool) -> sqlite3.Connection:
     """Open the catalog at `path`, check that it is ours, and bring it to this schema; a reader does what it can."""
     # autocommit: every transaction here is begun and ended in so many words
@@ -226,6 +246,11 @@ def unless_refused(connection: sqlite3.Connection) -> Iterator[None]:
 def version_of(connection: sqlite3.Connection) -> int:
     """Return the number of migrations applied so far."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def sqlite_version() -> str:
+    """Return the version of SQLite itself."""
+    return sqlite3.sqlite_version
 
 
 def copy_database(connection: sqlite3.Connection, path: Path) -> None:

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
@@ -56,7 +56,10 @@ def fetched_picture(url: str) -> Iterator[Path]:
 
 def shown(url: str) -> str:
     """Return `url` as it is shown: without user, password, query and fragment, any of which may be a secret."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the address"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
@@ -81,19 +84,28 @@ def _fetch(url: str) -> bytes | str:
         opener.add_handler(handler())
     opener.addheaders = [("User-Agent", f"imgidx/{__version__}"), ("Accept", "image/*")]
     try:
+        if "@" in urlsplit(url).netloc:
+            return "a user and a password in the address are not supported"
         with opener.open(url, timeout=TIME_LIMIT_S) as response:
-            kind = response.headers.get_content_type() if response.headers["Content-Type"] else "image/*"
-            if not kind.startswith("image/") and kind not in BINARY_TYPES:
-                return f"it is {kind}, not a picture"
-            if int(response.headers["Content-Length"] or 0) > MAX_BYTES:
-                return _TOO_LARGE
-            data: bytes = response.read(MAX_BYTES + 1)
+            return _content(response)
     except urllib.error.HTTPError as error:
         error.close()
         return f"the server answers {error.code} {error.reason}"
+    except InvalidURL:  # its text has all of the URL
+        return "it is no address"
     except (OSError, HTTPException, ValueError) as error:
         return str(getattr(error, "reason", "") or error or type(error).__name__)
-    return data if len(data) <= MAX_BYTES else _TOO_LARGE
 
 
-_TOO_LARGE = f"it has over {MAX_BYTES >> 20} MiB, the most that is fetched"
+def _content(response: HTTPResponse) -> bytes:
+    """Return what a server sends; raise ValueError with what is wrong with it."""
+    kind = response.headers.get_content_type() if response.headers["Content-Type"] else "image/*"
+    if not kind.startswith("image/") and kind not in BINARY_TYPES:
+        raise ValueError(f"it is {kind}, not a picture")
+    announced = int(response.headers["Content-Length"] or 0)
+    data = response.read(MAX_BYTES + 1) if announced <= MAX_BYTES else b""
+    if max(announced, len(data)) > MAX_BYTES:
+        raise ValueError(f"it has over {MAX_BYTES >> 20} MiB, the most that is fetched")
+    if len(data) < announced:
+        raise ValueError("the connection broke off")
+    return data

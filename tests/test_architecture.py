@@ -36,6 +36,7 @@ LEAVES = {
     "filters": {"paths"},
     "selection": {"dates", "errors", "filters", "formats", "paths"},
     "catalog_pictures": {"catalog_reader", "filters", "paths", "records", "schema"},
+    "account": {"catalog_pictures", "paths", "records"},
     "query_memory": {"catalog_pictures", "records", "schema"},
     "catalog": {"paths", "query_memory", "records", "schema"},
     "faiss_file": {"disk", "errors", "records"},
@@ -50,6 +51,7 @@ LEAVES = {
     "messages": {"devices", "models", "records"},
     "terms": {"errors"},
     "query_lines": {"errors", "terms"},
+    "labels": {"errors", "records"},
     "text_tokens": set[str](),
     "text_files": {"disk", "errors"},
     "text_tower": {"records", "text_files", "text_tokens"},
@@ -149,7 +151,8 @@ def test_no_command_loads_torch_in_its_own_process(tmp_path: Path, sample_photos
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("train", "--help"), ("search", "--help"), ("failures", "--help"), ("dupes", "--help")]
+    "arguments",
+    [("--help",), *((command, "--help") for command in ("train", "search", "failures", "dupes", "tag"))],
 )
 def test_help_loads_nothing_heavy(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Help comes at once."""

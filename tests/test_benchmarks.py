@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -119,6 +120,22 @@ def test_commits_are_counted_and_compared() -> None:
     assert record["batches"] == 10
     assert record["median_ms"] <= record["worst_ms"]
     assert f"{record['ratio']:.2f}" in table
+
+
+def test_tagging_tells_how_many_labels_are_right(sample_photos: Path, tmp_path: Path) -> None:
+    """Of two directories with a photo each, by every set of sentences."""
+    for name in ("coffee", "astronaut"):
+        (tmp_path / f"a_{name}").mkdir()
+        shutil.copy(sample_photos / f"{name}.png", tmp_path / f"a_{name}")
+    record, table = run_benchmark("tagging.py", "--photos", str(tmp_path))
+    assert (record["pictures"], record["labels"]) == (2, 2)
+    assert len(record["sentences"]) == 3
+    for name, figures in record["sentences"].items():
+        assert figures["right_of_the_kept"] <= figures["kept"] == 2  # of two labels, one has half or more
+        assert figures["top_1"] * 2 == figures["right_of_the_kept"]
+        assert figures["top_5"] == 1.0
+        assert 0.5 <= figures["mean_probability"] <= 1
+        assert name in table
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,25 @@ import pytest
 import typer
 
 from image_index import errors
+from image_index.account import Account, FileState
 from image_index.cli.app import app
 from image_index.duplicates import Duplicate
+from image_index.export import Exported, exported_record
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
+from image_index.labels import Label, TaggedImage
 from image_index.models import ModelListing
 from image_index.pipeline import counts_record, plan_summary, summary_record
 from image_index.plan import Plan
 from image_index.present import jsonl
 from image_index.present.duplicates import group_line
+from image_index.present.show import account_line
+from image_index.present.tags import tagged_line
 from image_index.records import Counts, Failure, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
 from image_index.schema import open_database
 from tests.examples import hit, image_facts
+
+FAILURE = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
+ACCOUNT = Account(b"/a.png", FileState.CHANGED, None, None, None, FAILURE, b"/", None)
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -110,10 +118,13 @@ def printed_objects() -> dict[str, str]:
     return {
         "hit": jsonl.hit_line(hit(1, 0.5, b"/a.png"), "a cat"),
         "group": group_line((Duplicate(image_facts(), 1.0, exact=True),)),
+        "tagged": tagged_line(TaggedImage(image_facts(), (Label("cat", 0.5),))),
+        "account": account_line(ACCOUNT),
+        "export": jsonl.record_line(exported_record(Exported(Path("/a"), "npy", 1, 1, 4))),
         "summary": jsonl.record_line(summary),
         "preview": jsonl.record_line(preview),
         "status": jsonl.status_line(Counts(0, 0, 0), [Root(b"/a", 1, None)], None, 0, run),
-        "failure": jsonl.known_failure_line(failure),
+        "failure": jsonl.known_failure_line(FAILURE),
         "model": jsonl.record_line(asdict(listing)),
     }
 

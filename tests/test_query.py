@@ -13,9 +13,11 @@ from PIL import Image
 
 from image_index.catalog import Catalog
 from image_index.child import Child
+from image_index.devices import Precision
 from image_index.engine import Engine
 from image_index.errors import DecodeError, IndexMismatch, ModelUnavailable, UsageError
-from image_index.models import digest_weights, locate_weights, parse_model
+from image_index.messages import LoadedEncoder, Loader
+from image_index.models import ModelSpec, digest_weights, locate_weights, parse_model
 from image_index.paths import resolve
 from image_index.query import QueryEncoder, QueryVector
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts
@@ -228,3 +230,25 @@ def test_own_ids_are_those_of_the_pictures_asked_by(index: Index, tmp_path: Path
         assert encoder.own_ids(make_query("a cat", images=[str(link), other])) == {1}
         assert encoder.own_ids(make_query(minus=[str(index.picture)])) == {1}
         assert encoder.own_ids(make_query("a cat", add=[other])) == frozenset()
+
+
+def load_on_no_device(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision) -> LoadedEncoder:
+    """Fail as for a device that this machine does not have."""
+    raise UsageError("no such device")
+
+
+@pytest.mark.parametrize(
+    ("load", "text", "error"),
+    [(load_on_no_device, "any", UsageError), (fake_models.load, "unpicklable", ModelUnavailable)],
+    ids=["no device", "a text that fails"],
+)
+def test_a_child_that_failed_is_not_waited_for_again(
+    index: Index, load: Loader, text: str, error: type[Exception]
+) -> None:
+    """One of many queries costs its own failure; the next has a new child, and an answer at once."""
+    with QueryEncoder(index.catalog, index.home, Engine("cpu", loader=load)) as encoder:
+        for _ in range(2):
+            with pytest.raises(error):
+                encoder.text(text)
+        if load is fake_models.load:
+            assert encoder.text("abc").tolist() == [3, 0, 0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from image_index import __version__
+from image_index.cli.doctor import doctor
 from image_index.cli.dupes import dupes
+from image_index.cli.export import export
 from image_index.cli.maintain import backup, forget, prune, verify
 from image_index.cli.models import models_app
 from image_index.cli.search import search
+from image_index.cli.show import show
 from image_index.cli.status import failures, status
 from image_index.cli.tag import tag
 from image_index.cli.train import train
@@ -36,12 +39,15 @@ app.command()(train)
 app.command()(search)
 app.command()(dupes)
 app.command()(tag)
+app.command()(show)
+app.command()(export)
 app.command()(status)
 app.command()(failures)
 app.command()(forget)
 app.command()(prune)
 app.command()(verify)
 app.command()(backup)
+app.command()(doctor)
 app.add_typer(models_app, name="models")
 
 

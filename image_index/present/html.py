@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from html import escape
-from os.path import basename
+from os.path import basename, dirname
 from urllib.parse import quote_from_bytes
 
 from image_index.paths import printable
@@ -42,8 +42,8 @@ def sheet(title: str, subtitle: str, sections: Iterable[Section]) -> Iterator[st
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}base-uri 'none'; form-action 'none'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{_text(title)}</title>\n<style>{_STYLE}</style></head>'
-        f'<body><header><h1 dir="auto">{_text(title)}</h1><p>{_text(subtitle)}</p>'
-        '<button type="button" id="keys">Keys (?)</button></header>\n<main>'
+        f'<body><header><h1 dir="auto">{_text(title)}</h1><p>{_text(subtitle)}</p><output id="place"></output>'
+        '<button type="button" id="keys">Keys <kbd>?</kbd></button></header>\n<main>'
     )
     for section in sections:
         heading = f'<h2 dir="auto">{_text(section.heading)}</h2>' if section.heading else ""
@@ -65,8 +65,9 @@ def _figure(item: Item) -> str:
     date = f"{datetime.fromtimestamp(image.date_s):%Y-%m-%d}"
     return (
         f'<li><a href="file://{quote_from_bytes(image.path)}" title="{_text(image.path)}"><figure>'
-        f'<div class="frame">{picture}<b>{_text(item.badge)}</b></div><figcaption>'
-        f'<bdi class="name" aria-hidden="true">{name}</bdi><span>{_text(item.caption)}</span>'
+        f'<div class="frame">{picture}</div><figcaption>'
+        f'<span class="name"><b>{_text(item.badge)}</b><bdi aria-hidden="true">{name}</bdi></span>'
+        f"<bdi>{_text(basename(dirname(image.path)))}</bdi><span>{_text(item.caption)}</span>"
         f"<span>{date} \u00b7 {image.width}\u00d7{image.height}</span></figcaption></figure></a></li>\n"
     )
 
@@ -79,51 +80,116 @@ def _hash(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
+# `content-visibility` keeps a thousand pictures as quick to scroll as ten: what is out of sight is not laid out.
 _STYLE = """
-:root{--page:#f6f6f4;--card:#fff;--frame:#ebebe8;--ink:#1d1d1f;--soft:#5c5c61;--line:#dcdcd8;--mark:#0a5fd0}
-@media(prefers-color-scheme:dark){:root{--page:#161618;--card:#212124;--frame:#2b2b2f;--ink:#f0f0f2;--soft:#ababb2;
---line:#36363b;--mark:#7ab4ff}}
-*{box-sizing:border-box}
-body{margin:0;padding:1.5rem clamp(.75rem,3vw,2.5rem);background:var(--page);color:var(--ink);
-font:15px/1.45 system-ui,sans-serif}
-header{display:flex;flex-wrap:wrap;align-items:baseline;gap:.25rem 1rem;margin-bottom:1.25rem}
-h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:1.75rem 0 .75rem;overflow-wrap:anywhere}
-header p{margin:0;color:var(--soft);flex:1}
-button{font:inherit;color:var(--ink);background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.2rem .7rem}
-ul{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,190px),1fr));gap:14px}
-li{content-visibility:auto;contain-intrinsic-size:auto 270px}
-a{display:block;color:inherit;text-decoration:none;background:var(--card);border:1px solid var(--line);border-radius:8px;
-overflow:hidden;transition:border-color .15s}
-a:hover{border-color:var(--mark)}a:focus-visible,button:focus-visible{outline:3px solid var(--mark);outline-offset:-3px}
-figure{margin:0}.frame{position:relative;height:180px;background:var(--frame);padding:6px}
-img{display:block;width:100%;height:100%;object-fit:contain}
-.none{display:grid;place-items:center;height:100%;padding:1rem;text-align:center;color:var(--soft);overflow:hidden}
-.frame b{position:absolute;left:6px;top:6px;padding:0 .5em;border-radius:5px;background:var(--card);font-size:.8rem}
-.frame b:empty{display:none}figcaption{padding:.5rem .65rem .6rem}figcaption>*{display:block;font-size:.8rem;color:var(--soft);
-font-variant-numeric:tabular-nums}
-figcaption .name{font-size:.9rem;color:var(--ink);white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
-dialog{color:var(--ink);background:var(--card);border:1px solid var(--line);border-radius:10px}
-@media(prefers-reduced-motion:reduce){a{transition:none}}
+:root { --page: #f5f5f3; --card: #fff; --frame: #ececea; --ink: #1c1c1f; --soft: #5a5a60; --line: #dededa;
+  --mark: #0b5cc9; --tile: 190px }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #141416; --card: #1f1f22; --frame: #29292d; --ink: #f0f0f2; --soft: #adadb4; --line: #34343a;
+    --mark: #7db5ff }
+}
+* { box-sizing: border-box }
+body { margin: 0; padding: 0 clamp(.75rem, 3vw, 2.5rem) 2.5rem; background: var(--page); color: var(--ink);
+  font: 15px/1.45 system-ui, sans-serif }
+header { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; align-items: baseline;
+  gap: .25rem 1rem; margin: 0 calc(-1 * clamp(.75rem, 3vw, 2.5rem)) 1.25rem; background: var(--page);
+  padding: .9rem clamp(.75rem, 3vw, 2.5rem); border-bottom: 1px solid var(--line) }
+h1 { font-size: 1.35rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere }
+h2 { font-size: 1.05rem; margin: 1.9rem 0 .7rem; overflow-wrap: anywhere }
+header p { margin: 0; color: var(--soft); flex: 1 0 auto }
+output { color: var(--soft); font-variant-numeric: tabular-nums }
+button { font: inherit; color: var(--ink); background: var(--card); border: 1px solid var(--line);
+  border-radius: 7px; padding: .15rem .6rem; cursor: pointer }
+kbd { display: inline-block; min-width: 1.5em; padding: 0 .35em; text-align: center; font: inherit; font-size: .8rem;
+  border: 1px solid var(--line); border-radius: 4px; background: var(--frame) }
+ul { list-style: none; margin: 0; padding: 0; display: grid; gap: 14px;
+  grid-template-columns: repeat(auto-fill, minmax(min(var(--tile), 45%), 1fr)) }
+li { content-visibility: auto; contain-intrinsic-size: auto 280px; min-width: 0 }
+a { display: block; height: 100%; color: inherit; text-decoration: none; background: var(--card); overflow: hidden;
+  border: 1px solid var(--line); border-radius: 9px; scroll-margin: 5rem 0 1rem }
+a:hover { border-color: var(--mark) }
+a:focus-visible { outline: 3px solid var(--mark); outline-offset: -3px }
+button:focus-visible { outline: 3px solid var(--mark); outline-offset: 1px }
+figure { margin: 0 }
+.frame { aspect-ratio: 7 / 6; background: var(--frame); padding: 7px }
+img { display: block; width: 100%; height: 100%; object-fit: scale-down }
+.none { display: grid; place-items: center; height: 100%; padding: 1rem; text-align: center; color: var(--soft);
+  overflow: hidden; overflow-wrap: anywhere }
+figcaption { padding: .5rem .65rem .6rem; color: var(--soft); font-size: .8rem; font-variant-numeric: tabular-nums }
+figcaption > * { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
+.name { font-size: .9rem; color: var(--ink) }
+b { margin-right: .5em; color: var(--mark) }
+b:empty { display: none }
+dialog { color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+  padding: 1.2rem 1.6rem; max-width: min(30rem, 90vw) }
+dialog::backdrop { background: rgb(0 0 0 / .45) }
+dl { display: grid; grid-template-columns: auto 1fr; gap: .5rem 1rem; margin: 0; align-items: baseline }
+dd { margin: 0 }
+@media print { header { position: static } li { content-visibility: visible; break-inside: avoid } }
 """
 
-_HELP = """<dialog id="help" aria-label="Keys"><p>Arrow keys: from picture to picture</p><p>Home, End: first, last</p>
-<p>Enter: open the picture</p><p>?: these keys; Escape closes them</p></dialog>"""
+_HELP = """<dialog id="help" aria-label="Keys"><dl>
+<dt><kbd>\u2190</kbd> <kbd>\u2192</kbd> <kbd>\u2191</kbd> <kbd>\u2193</kbd></dt><dd>from picture to picture</dd>
+<dt><kbd>Home</kbd> <kbd>End</kbd></dt><dd>the first, the last</dd>
+<dt><kbd>Enter</kbd></dt><dd>open the picture</dd>
+<dt><kbd>+</kbd> <kbd>-</kbd></dt><dd>larger, smaller</dd>
+<dt><kbd>?</kbd></dt><dd>these keys; <kbd>Esc</kbd> closes them</dd>
+</dl></dialog>"""
 
 _SCRIPT = """
-const links=[...document.querySelectorAll("main a")],help=document.getElementById("help");
-document.getElementById("keys").onclick=()=>help.showModal();
-const choose=a=>{for(const l of links)l.tabIndex=l===a?0:-1};
-if(links.length)choose(links[0]);
-addEventListener("focusin",e=>{const a=e.target.closest("main a");if(a)choose(a)});
-const row=(at,step)=>{const box=links[at].getBoundingClientRect();let i=at+step,top=null,best=at,gap=Infinity;
-for(;links[i];i+=step){const b=links[i].getBoundingClientRect();if(Math.abs(b.top-box.top)<2)continue;
-if(top===null)top=b.top;if(Math.abs(b.top-top)>2)break;
-const d=Math.abs(b.left-box.left);if(d<gap){gap=d;best=i}}return best};
-addEventListener("keydown",e=>{if(e.ctrlKey||e.metaKey||e.altKey)return;
-if(e.key==="?"){help.open?help.close():help.showModal();return}
-if(help.open||!links.length)return;
-const at=links.indexOf(document.activeElement),last=links.length-1;
-const go={ArrowRight:()=>Math.min(at+1,last),ArrowLeft:()=>Math.max(at-1,0),ArrowDown:()=>at<0?0:row(at,1),
-ArrowUp:()=>at<0?0:row(at,-1),Home:()=>0,End:()=>last}[e.key];
-if(!go)return;e.preventDefault();const a=links[go()];a.focus();a.scrollIntoView({block:"nearest"})});
+"use strict";
+const links = [...document.querySelectorAll("main a")], last = links.length - 1;
+const help = document.getElementById("help"), place = document.getElementById("place");
+const tiles = [110, 150, 190, 250], root = document.documentElement;
+let at = -1, tile = 2;
+
+document.getElementById("keys").onclick = () => help.showModal();
+for (const link of links) link.tabIndex = -1;
+if (links.length) links[0].tabIndex = 0;
+
+addEventListener("focusin", event => {
+  const to = links.indexOf(event.target);
+  if (to < 0) return;
+  links[Math.max(at, 0)].tabIndex = -1;
+  links[to].tabIndex = 0;
+  at = to;
+  place.value = `${at + 1} of ${links.length}`;
+});
+
+// The picture of the next row, up or down, that is nearest to this one from left to right.
+const box = i => links[i].parentElement.getBoundingClientRect();
+const inRow = step => {
+  const here = box(at);
+  let best = at, gap = Infinity, top = null;
+  for (let i = at + step; links[i]; i += step) {
+    const there = box(i);
+    if (Math.abs(there.top - here.top) < 2) continue;
+    top ??= there.top;
+    if (Math.abs(there.top - top) > 2) break;
+    const distance = Math.abs(there.left - here.left);
+    if (distance < gap) [best, gap] = [i, distance];
+  }
+  return best;
+};
+const targets = {
+  ArrowRight: () => Math.min(at + 1, last), ArrowLeft: () => Math.max(at - 1, 0),
+  ArrowDown: () => inRow(1), ArrowUp: () => inRow(-1), Home: () => 0, End: () => last,
+};
+const resize = step => {
+  tile = Math.min(Math.max(tile + step, 0), tiles.length - 1);
+  root.style.setProperty("--tile", `${tiles[tile]}px`);
+  if (at >= 0) links[at].scrollIntoView({ block: "nearest" });
+};
+addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "?") return help.open ? help.close() : help.showModal();
+  if (help.open || !links.length) return;
+  if ("+=-".includes(event.key)) return resize(event.key === "-" ? -1 : 1);
+  const target = targets[event.key];
+  if (!target) return;
+  event.preventDefault();
+  const link = links[at < 0 && event.key.startsWith("Arrow") ? 0 : target()];
+  link.focus({ preventScroll: true });
+  link.scrollIntoView({ block: "nearest" });
+});
 """

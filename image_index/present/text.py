@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.style import Style
 from rich.table import Table
@@ -158,6 +159,11 @@ def _counts(*pairs: tuple[str, int]) -> str:
 def plain_table() -> Table:
     """Return a table without heads and lines."""
     return Table(box=None, show_header=False, pad_edge=False)
+
+
+def fitted(text: str, width: int) -> str:
+    """Return `text` in exactly `width` cells of a terminal: filled up with blanks, or cut with an ellipsis."""
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "\u2026"
 
 
 def _table(*columns: str) -> Table:

@@ -1,0 +1,45 @@
+"""`imgidx doctor`: what a bug report needs to say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from image_index.cli.options import IndexOption, JsonOption, colour_wanted, common, write
+
+if TYPE_CHECKING:
+    from image_index.present.doctor import Terminal
+
+
+def doctor(index: IndexOption = None, json: JsonOption = False) -> int:
+    """Show versions, devices, models, the index's health and the terminal: one screen to paste into a bug report.
+
+    Nothing is changed by looking, and no picture is named. A line that begins with ! is a problem, and says what to do.
+
+    Example: imgidx doctor --json | jq .problems
+
+    Exit codes: 0 looked, whatever was found.
+    """
+    from image_index.doctor import examine
+    from image_index.present.doctor import report_line, report_text
+
+    setup = common(index)
+    report, terminal = examine(setup.home), _terminal()
+    write(report_line(report, terminal) + "\n" if json else report_text(report, terminal))
+    return 0
+
+
+def _terminal() -> Terminal:
+    """Return what stdout leads to."""
+    from image_index.present.doctor import Terminal
+
+    return Terminal(
+        tty=sys.stdout.isatty(),
+        term=os.environ.get("TERM"),
+        colorterm=os.environ.get("COLORTERM"),
+        width=shutil.get_terminal_size().columns,
+        colour=colour_wanted(),
+        encoding=sys.stdout.encoding,
+    )

@@ -1,0 +1,59 @@
+"""`imgidx show`: everything known about a picture."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from image_index.cli.options import IndexOption, JsonOption, common, write
+
+ALL_KNOWN, SOME_UNKNOWN = 0, 1
+
+
+def show(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, there or gone.")],
+    json: JsonOption = False,
+    index: IndexOption = None,
+) -> int:
+    """Show everything known about each picture: its file, facts and hashes, when it was read, why it failed.
+
+    Example: imgidx show ~/Pictures/chelsea.png
+
+    Exit codes: 0 shown, 1 the index does not know some PATH, 2 wrong use, 4 no index, 5 a newer index, 9 disk or
+    catalog.
+    """
+    from image_index.account import account_of
+    from image_index.catalog import Catalog
+    from image_index.paths import printable, resolve
+    from image_index.present.show import account_line, account_text
+
+    setup = common(index)
+    with Catalog(setup.home.catalog) as catalog:
+        accounts = {
+            path: account_of(catalog, resolve(path)) or account_of(catalog, os.path.abspath(os.fsencode(path)))
+            for path in paths  # the second is the name of what --follow-symlinks found
+        }
+    known = [account for account in accounts.values() if account is not None]
+    if json:
+        write("".join(account_line(account) + "\n" for account in known))
+    else:
+        write("\n".join(map(account_text, known)))
+    for path, account in accounts.items():
+        if account is None:
+            setup.console.print(f"imgidx: {printable(os.fsencode(path))}: {_next_step(path)}", soft_wrap=True)
+    return ALL_KNOWN if len(known) == len(accounts) else SOME_UNKNOWN
+
+
+def _next_step(path: Path) -> str:
+    """Return what to do about a path that the index does not know."""
+    from image_index.paths import printable
+
+    if path.is_dir():
+        return "a directory; imgidx show takes pictures, imgidx status lists the roots"
+    if os.path.lexists(path):
+        return f"the index does not know it; to index it: imgidx train {shlex.quote(printable(os.fsencode(path)))}"
+    return "no such file, and the index does not know it; imgidx status lists its roots"

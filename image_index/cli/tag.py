@@ -1,0 +1,116 @@
+"""`imgidx tag`: which of some labels fits each picture."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from image_index.cli.options import (
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    colour_wanted,
+    common,
+    write,
+)
+from image_index.cli.selection import choosing_pictures
+from image_index.errors import UsageError
+from image_index.selection import FilterArguments
+
+if TYPE_CHECKING:
+    from image_index.labels import TaggedImage
+
+FOUND, NOTHING_FOUND = 0, 1
+
+AT_A_TIME = 1000
+"""So many pictures are printed together."""
+
+LabelsOption = Annotated[
+    str,
+    typer.Option(
+        "--labels", "-l", metavar="FILE|A,B,C", help="The labels: a comma list, or a file (- is stdin), one a line."
+    ),
+]
+TemplateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        metavar="TEXT",
+        help='A sentence with {} for the label, instead of "a photo of a {}." and others. May be repeated.',
+        show_default=False,
+    ),
+]
+TopOption = Annotated[int, typer.Option("--top", "-n", metavar="N", min=1, help="How many labels a picture gets.")]
+MinProbOption = Annotated[
+    float, typer.Option("--min-prob", metavar="P", min=0.0, max=1.0, help="Only labels of at least this probability.")
+]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: path,label,probability.")]
+
+
+@choosing_pictures
+def tag(
+    labels: LabelsOption,
+    top: TopOption = 1,
+    min_prob: MinProbOption = 0.0,
+    template: TemplateOption = None,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+    device: DeviceOption = "auto",
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    *,
+    chosen: FilterArguments,
+) -> int:
+    """Tell which of some labels fits each picture, and how probable that is.
+
+    A probability compares the labels with each other: they add up to 1 over all of them, so name one for the rest too.
+
+    Example: imgidx tag --labels "dog,cat,something else" --min-prob 0.5 --under ~/Pictures
+
+    Exit codes: 0 done, 1 no picture has a label, 2 wrong use, 4 no index, 5 another model or a newer index, 6 no model,
+    8 children keep dying, 9 disk or catalog.
+    """
+    from image_index.index import Index
+    from image_index.labels import TEMPLATES, TagOptions, read_labels
+
+    if json and csv:
+        raise UsageError("--json and --csv cannot be had at once; choose one")
+    options = TagOptions(top, min_prob, tuple(template or TEMPLATES))
+    options.check()
+    setup = common(index, quiet=quiet, verbose=verbose)
+    with Index.open(setup.home.path, device=device) as opened:
+        words = read_labels(labels, sys.stdin.buffer)
+        found = _print(opened.tag(words, options, **chosen), json=json, csv=csv)
+    return FOUND if found else NOTHING_FOUND
+
+
+def _print(pictures: Iterator[TaggedImage], *, json: bool, csv: bool) -> bool:
+    """Print pictures as they come, until nobody reads on; tell whether there was any."""
+    from image_index.present.tags import CSV_HEADER
+
+    found, delivered = False, not csv or write(CSV_HEADER)
+    while delivered and (some := list(islice(pictures, AT_A_TIME))):
+        found = True
+        delivered = write(_text(some, json=json, csv=csv))
+    return found
+
+
+def _text(pictures: list[TaggedImage], *, json: bool, csv: bool) -> str:
+    """Return what is printed of some pictures."""
+    from image_index.present import tags, text
+
+    if json:
+        return "".join(tags.tagged_line(tagged) + "\n" for tagged in pictures)
+    if csv:
+        return tags.csv_lines(pictures)
+    if not sys.stdout.isatty():
+        return tags.tab_lines(pictures)
+    return text.tags_table(pictures, width=shutil.get_terminal_size().columns, colour=colour_wanted())
