@@ -53,7 +53,9 @@ def write(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
                     (number, *_row(home, number, query=number == start_id))
                     for number in range(first, first + len(piece))
                 )
-                connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, 0, 640, 480, 'JPEG', NULL)", rows)
+                connection.executemany(
+                    "INSERT INTO images VALUES (?, ?, ?, ?, ?, 0, 640, 480, 'JPEG', NULL, NULL, NULL, NULL)", rows
+                )
                 blobs = piece.astype("<f2")
                 connection.executemany(
                     "INSERT INTO vectors VALUES (?, ?)",

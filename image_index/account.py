@@ -12,8 +12,8 @@ from image_index.paths import below
 from image_index.records import ImageFacts, KnownFailure, ModelFacts
 
 
-class FileState(StrEnum):
-    """What has become of a file since it was read."""
+class PictureState(StrEnum):
+    """What has become of a picture's file since it was read."""
 
     UNCHANGED = "unchanged"
     CHANGED = "changed"
@@ -30,7 +30,7 @@ class Account:
     """
 
     path: bytes
-    file: FileState
+    file: PictureState
     image: ImageFacts | None
     read_at_ns: int | None
     missing_since_s: int | None
@@ -61,16 +61,16 @@ def account_of(catalog: PictureReader, path: bytes) -> Account | None:
     )
 
 
-def _state(path: bytes, size: int, mtime_ns: int) -> FileState:
+def _state(path: bytes, size: int, mtime_ns: int) -> PictureState:
     """Return what has become of a file of `size` bytes, modified at `mtime_ns`."""
     try:
         now = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return FileState.GONE
+        return PictureState.GONE
     except OSError:
-        return FileState.UNREADABLE
+        return PictureState.UNREADABLE
     same = S_ISREG(now.st_mode) and (now.st_size, now.st_mtime_ns) == (size, mtime_ns)
-    return FileState.UNCHANGED if same else FileState.CHANGED
+    return PictureState.UNCHANGED if same else PictureState.CHANGED
 
 
 def _root(catalog: PictureReader, path: bytes) -> bytes | None:

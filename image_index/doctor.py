@@ -24,7 +24,7 @@ from image_index.settings import IndexHome
 PACKAGES = ("torch", "open-clip-torch", "faiss-cpu", "onnxruntime", "numpy", "pillow", "rich", "typer")
 """Distributions whose version a bug report needs."""
 
-EXTRAS = {"raw": "rawpy", "transformers": "transformers", "parquet": "pyarrow"}
+EXTRAS = {"preview": "chafa.py", "parquet": "pyarrow", "raw": "rawpy", "transformers": "transformers"}
 """What each extra brings."""
 
 VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NO_COLOR")
@@ -148,8 +148,8 @@ def _model_cache() -> ModelCache:
 def _asking_torch() -> Iterator[subprocess.Popen[str]]:
     """Give a process of its own that asks torch; -P, so that a file called torch.py lying around is not it."""
     command = [sys.executable, "-P", "-c", ASK_TORCH]
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, errors="replace", **streams) as child:
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=pipe, text=True, errors="replace") as child:
         try:
             yield child
         finally:

@@ -2,6 +2,7 @@
 
     ImgidxError
     ├── UsageError            2   wrong use: an option, a path or a query that cannot be meant
+    │   ├── QueryError        2   a query that cannot be used (one of many: the rest goes on)
     │   └── DecodeError       2   a file that is not a picture we can read (in a training run: a failure, not an end)
     ├── IndexNotFound         4   no index in the index home
     ├── IndexMismatch         5   the index belongs to another model or to a newer schema
@@ -26,6 +27,10 @@ class ImgidxError(Exception):
 
 class UsageError(ImgidxError):
     """The command was called in a way that cannot be meant."""
+
+
+class QueryError(UsageError):
+    """A query, or a part of one, that cannot be used."""
 
 
 class DecodeError(UsageError):

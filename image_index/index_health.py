@@ -23,7 +23,7 @@ LITTLE_SPACE_BYTES = 500_000_000
 """With less than that free on its disk, an index is near to being stopped."""
 
 
-class FileState(StrEnum):
+class DerivedState(StrEnum):
     """What has become of a file that is derived from the catalog or from the model."""
 
     CURRENT = "current"
@@ -52,9 +52,9 @@ class CatalogHealth:
     model: ModelFacts | None
     model_is_here: bool
     last_run: dict[str, Any] | None
-    faiss: FileState
-    moments: FileState
-    text: FileState
+    faiss: DerivedState
+    moments: DerivedState
+    text: DerivedState
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,32 +137,32 @@ def _is_here(model: ModelFacts) -> bool:
         return False
 
 
-def _derived(path: Path, stamp: Stamp) -> FileState:
+def _derived(path: Path, stamp: Stamp) -> DerivedState:
     """Return how a file that is derived from the catalog stands to it."""
     if not os.path.lexists(path):
-        return FileState.ABSENT
+        return DerivedState.ABSENT
     contents = read_contents(path)
     try:
         if contents is None or not is_whole(path, thorough=False):
-            return FileState.DAMAGED
+            return DerivedState.DAMAGED
     except OSError:
-        return FileState.DAMAGED
-    return FileState.CURRENT if contents.stamp == stamp else FileState.BEHIND
+        return DerivedState.DAMAGED
+    return DerivedState.CURRENT if contents.stamp == stamp else DerivedState.BEHIND
 
 
-def _text_tower(directory: Path, model: ModelFacts | None) -> FileState:
+def _text_tower(directory: Path, model: ModelFacts | None) -> DerivedState:
     """Return how the exported text tower stands to the index's model."""
     if model is None or not os.path.lexists(directory):
-        return FileState.ABSENT
+        return DerivedState.ABSENT
     manifest = text_files.read_manifest(directory)
     if manifest is None:
-        return FileState.DAMAGED
+        return DerivedState.DAMAGED
     if manifest.fingerprint == model.fingerprint and manifest.refusal is not None:
-        return FileState.REFUSED
+        return DerivedState.REFUSED
     if text_files.is_settled(directory, model.fingerprint):
-        return FileState.CURRENT
+        return DerivedState.CURRENT
     whole = text_files.is_whole(directory, manifest)
-    return FileState.BEHIND if whole else FileState.DAMAGED
+    return DerivedState.BEHIND if whole else DerivedState.DAMAGED
 
 
 def _size(home: IndexHome) -> int:
@@ -188,11 +188,11 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
     if catalog.without_facts:
         yield Problem(
             "catalog",
-            f"{catalog.without_facts} pictures were indexed before dates, cameras and perceptual hashes were stored",
+            f"pictures indexed before dates, cameras and perceptual hashes were stored: {catalog.without_facts}",
             "imgidx forget DIR, then imgidx train DIR",
         )
     if catalog.counts.failures:
-        yield Problem("catalog", f"{catalog.counts.failures} pictures could not be read", "imgidx failures")
+        yield Problem("catalog", f"pictures that could not be read: {catalog.counts.failures}", "imgidx failures")
     if not catalog.model_is_here and catalog.model:
         yield Problem(
             "model",
@@ -205,7 +205,7 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
         yield Problem("last run", "it was killed", "imgidx train goes on where it ended")
     states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "text": catalog.text}
     for name, state in states.items():
-        if state is FileState.DAMAGED:
+        if state is DerivedState.DAMAGED:
             yield Problem(name, f"{home / name} is damaged", "imgidx verify --repair, then imgidx train")
-        elif state is FileState.ABSENT and catalog.counts.images:
+        elif state is DerivedState.ABSENT and catalog.counts.images:
             yield Problem(name, f"{home / name} is not there, so searches are slower", "imgidx train makes it")

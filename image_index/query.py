@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog import Catalog
-from image_index.errors import DecodeError, ImgidxError, IndexMismatch, UsageError
+from image_index.errors import DecodeError, ImgidxError, IndexMismatch, QueryError
 from image_index.paths import printable, resolve
 from image_index.records import Batch, ImageFile, Vectors
 from image_index.settings import IndexHome
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from image_index.engine import Engine
     from image_index.pool import ChildPool
     from image_index.text_tower import TextTower
+
+TERMS_KEPT = 10_000
+"""How many vectors of terms are kept for the queries that follow: 20 MB of 512 dimensions."""
 
 LEAST_LENGTH = 1e-3
 """A sum of vectors that is shorter has no direction to speak of."""
@@ -70,14 +73,14 @@ class QueryEncoder:
     def vector(self, query: Query) -> QueryVector:
         """Return the sum of the unit vectors of the terms, each times its weight, at unit length (D,).
 
-        Raises `UsageError` where the terms cancel each other or a picture cannot be read, `DecodeError` where it is no
+        Raises `QueryError` where the terms cancel each other or a picture cannot be read, `DecodeError` where it is no
         picture.
         """
         parts = [np.float32(term.weight) * self._term(replace(term, weight=1.0)) for term in query.terms]
         total: QueryVector = np.sum(parts, axis=0, dtype=np.float32)
         length = float(np.linalg.norm(total))
         if length < LEAST_LENGTH:
-            raise UsageError("the parts of the query cancel each other; nothing is left to search for")
+            raise QueryError("the parts of the query cancel each other; nothing is left to search for")
         if len(parts) == 1 and query.terms[0].weight > 0:
             return self._term(replace(query.terms[0], weight=1.0))
         return total / np.float32(length)
@@ -107,6 +110,8 @@ class QueryEncoder:
     def _term(self, term: Term) -> QueryVector:
         """Return the unit vector of a term without its weight; the same one is encoded once."""
         if term not in self._known:
+            if len(self._known) == TERMS_KEPT:  # the queries of an endless pipe
+                self._known.clear()
             if term.kind is Kind.TEXT:
                 self._known[term] = self.text(term.value)
             elif term.kind is Kind.FILE:
@@ -134,14 +139,14 @@ class QueryEncoder:
     def picture(self, path: bytes, shown: str | None = None) -> QueryVector:
         """Return the vector (D,) of the picture at `path`: the stored one if the index has it, else a child embeds it.
 
-        `shown` is what it is called in errors. Raises `UsageError` where there is no such file and `DecodeError` where
+        `shown` is what it is called in errors. Raises `QueryError` where there is no such file and `DecodeError` where
         it is not a picture.
         """
         name = shown or printable(path)
         try:
             status = os.stat(path)
         except OSError as error:
-            raise UsageError(f"cannot read {name}: {error.strerror}") from error
+            raise QueryError(f"cannot read {name}: {error.strerror}") from error
         file = ImageFile(path, status.st_size, status.st_mtime_ns)
         known = self._catalog.image_at(path)
         if known and (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
@@ -157,7 +162,7 @@ class QueryEncoder:
             if len(result.vectors):
                 vector: QueryVector = result.vectors[0]
                 return vector
-        raise UsageError(f"cannot read {name}: it is gone")
+        raise QueryError(f"cannot read {name}: it is gone")
 
     def _remote(self, url: str) -> QueryVector:
         """Return the vector of the picture at a URL."""

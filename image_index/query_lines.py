@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from image_index.errors import UsageError
+from image_index.errors import QueryError, UsageError
 from image_index.terms import Query, make_query
 
 KEYS = ("name", "text", "image", "add", "minus")
@@ -46,22 +46,22 @@ def _queries(stream: BinaryIO, source: str) -> Iterator[Query | BadLine]:
             if line.strip():
                 try:
                     yield _query(line)
-                except (UsageError, ValueError) as error:
+                except (QueryError, ValueError) as error:
                     yield BadLine(f"line {number} of {source}: {error}")
 
 
 def _query(line: bytes) -> Query:
-    """Return the query that a line means; raise `UsageError` or `ValueError`, saying why, where it means none."""
+    """Return the query that a line means; raise `QueryError` or `ValueError`, saying why, where it means none."""
     text = line.decode("utf-8-sig").strip()
     if not text.startswith("{"):
         return make_query(text, name=text)
     record = json.loads(text)
     unknown = sorted(record.keys() - set(KEYS))
     if unknown:
-        raise UsageError(f"no key is called {unknown[0]!r}; there are: {', '.join(KEYS)}")
+        raise QueryError(f"no key is called {unknown[0]!r}; there are: {', '.join(KEYS)}")
     words = record.get("text")
     if words is not None and not isinstance(words, str):
-        raise UsageError("'text' must be a text")
+        raise QueryError("'text' must be a text")
     images, add, minus = (_texts(record, key) for key in ("image", "add", "minus"))
     return make_query(words, images, add, minus, str(record.get("name", words if words is not None else text)))
 
@@ -71,5 +71,5 @@ def _texts(record: dict[str, Any], key: str) -> list[str]:
     value = record.get(key, [])
     texts = value if isinstance(value, list) else [value]
     if not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{key!r} must be a text or a list of texts")
+        raise QueryError(f"{key!r} must be a text or a list of texts")
     return texts

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from image_index.errors import UsageError
+from image_index.errors import QueryError
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?!\s*\d)\s*(.+)", re.DOTALL | re.ASCII)
 _PICTURE = ("./", "../", "/", "~/", "http://", "https://")
@@ -50,7 +50,7 @@ def make_query(
     """Return the query for a text, pictures (files or URLs), and what is added to them and taken away.
 
     A word of `add` and `minus` that begins with `./`, `../`, `/`, `~/` or `http(s)://` is a picture, any other a text.
-    Each may have a weight in front: `2:golden retriever`, `0.5:./dog.jpg`. Raises `UsageError` for an empty text, a
+    Each may have a weight in front: `2:golden retriever`, `0.5:./dog.jpg`. Raises `QueryError` for an empty text, a
     weight of zero, or a query of nothing.
     """
     terms = [_term(text, picture=False)] if text is not None else []
@@ -58,7 +58,7 @@ def make_query(
     terms += [_term(word, picture=None) for word in add]
     terms += [_negative(_term(word, picture=None)) for word in minus]
     if not terms:
-        raise UsageError('search takes a text or --image FILE: imgidx search "a red car"')
+        raise QueryError('search takes a text or --image FILE: imgidx search "a red car"')
     return Query(tuple(terms), name)
 
 
@@ -68,11 +68,11 @@ def _term(word: str, *, picture: bool | None) -> Term:
     if picture is None:
         picture = value.startswith(_PICTURE)
     if not value.strip():
-        raise UsageError("the query is empty; describe what the picture shows, for example: imgidx search 'a red car'")
+        raise QueryError("the query is empty; describe what the picture shows, for example: imgidx search 'a red car'")
     if not weight:
-        raise UsageError(f"the weight of {word!r} is zero; leave it out, or write it as: 1:{word}")
+        raise QueryError(f"the weight of {word!r} is zero; leave it out, or write it as: 1:{word}")
     if picture and _OTHER_URL.match(value) and not value.startswith(_URL):
-        raise UsageError(f"{value.partition(':')[0]}:// cannot be fetched; give an http or https address, or a file")
+        raise QueryError(f"{value.partition(':')[0]}:// cannot be fetched; give an http or https address, or a file")
     kind = Kind.TEXT if not picture else Kind.URL if value.startswith(_URL) else Kind.FILE
     return Term(kind, value, weight)
 

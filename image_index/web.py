@@ -14,7 +14,7 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 from image_index import __version__
-from image_index.errors import UsageError
+from image_index.errors import QueryError
 from image_index.formats import readable_extensions
 
 MAX_BYTES = 50 << 20
@@ -42,7 +42,7 @@ HANDLERS = (
 def fetched_picture(url: str) -> Iterator[Path]:
     """Give the path of a private copy of the picture at `url`, for the time of a block.
 
-    Raises `UsageError`, naming the URL without credentials, where it cannot be had: over http and https alone, of at
+    Raises `QueryError`, naming the URL without credentials, where it cannot be had: over http and https alone, of at
     most `MAX_BYTES`, within `TIME_LIMIT_S`, and not declared to be anything but a picture.
     """
     data = _fetch_in_time(url)
@@ -71,7 +71,7 @@ def _fetch_in_time(url: str) -> bytes:
     thread.join(TIME_LIMIT_S)
     found = outcome[0] if outcome else f"it took longer than {TIME_LIMIT_S:g} seconds"
     if isinstance(found, str):
-        raise UsageError(
+        raise QueryError(
             f"cannot fetch {shown(url)}: {found}; check the address, or save the picture and name the file"
         )
     return found

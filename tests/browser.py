@@ -16,7 +16,12 @@ from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 OPTIONS = (
     "--headless",
     "--no-sandbox",  # it refuses root without this; the page is our own
@@ -107,7 +112,7 @@ def executable() -> str:
     for name in NAMES:
         if path := shutil.which(name):
             return path
-    reason = f"none of {', '.join(NAMES)} is on PATH; on Debian: apt install chromium"
+    reason = f"there is none of {', '.join(NAMES)}; on Debian: apt install chromium"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -116,11 +121,12 @@ def executable() -> str:
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
     """Start a browser with a profile of its own, and end it."""
-    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (*(first := os.pipe()), *(second := os.pipe()))]
-    for end in (*first, *second):
-        os.close(end)
-    commands, to_browser, from_browser, answers = ends
     command = [executable(), *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+    ends = [*os.pipe(), *os.pipe()]
+    # above 9, so that none of them is the 3 or the 4 that it becomes in the browser
+    commands, to_browser, from_browser, answers = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
     actions = [
         (os.POSIX_SPAWN_DUP2, commands, 3),
         (os.POSIX_SPAWN_DUP2, answers, 4),

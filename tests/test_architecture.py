@@ -29,6 +29,7 @@ LEAVES = {
     "phash": set[str](),
     "decode": {"errors", "exif", "formats", "phash", "read", "records", "wholeness"},
     "devices": set[str](),
+    "thumbnails": {"decode", "devices", "errors", "read", "records"},
     "work_queue": {"records"},
     "schema": {"errors"},
     "catalog_reader": {"paths", "records", "schema"},
@@ -148,11 +149,13 @@ def test_no_command_loads_torch_in_its_own_process(tmp_path: Path, sample_photos
     assert loaded_by("search", "un caf\u00e9", index=index) & HEAVY == {"faiss", "onnxruntime"}
     assert not loaded_by("search", "--image", str(sample_photos / "coffee.png"), index=index) & (HEAVY - {"faiss"})
     assert not loaded_by("dupes", index=index) & (HEAVY - {"faiss"})
+    exported = loaded_by("export", str(tmp_path / "exported"), index=index)
+    assert not exported & ((HEAVY - {"faiss"}) | {"pyarrow"})
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), *((command, "--help") for command in ("train", "search", "failures", "dupes", "tag"))],
+    [("--help",), *((command, "--help") for command in ("train", "search", "failures", "dupes", "tag", "doctor"))],
 )
 def test_help_loads_nothing_heavy(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Help comes at once."""
@@ -165,7 +168,8 @@ def test_the_list_of_models_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_status_loads_nothing_heavy(tmp_path: Path, sample_photos: Path) -> None:
-    """Status reads SQLite, and no more."""
+    """Status reads SQLite, and no more; what is known of a picture stands there too."""
     index = tmp_path / "index"
     loaded_by("train", str(sample_photos / "coffee.png"), "--model", "starter", "-q", index=index)
     assert not loaded_by("status", index=index) & HEAVY
+    assert not loaded_by("show", str(sample_photos / "coffee.png"), index=index) & (HEAVY | {"PIL"})

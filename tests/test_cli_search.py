@@ -132,6 +132,16 @@ def test_many_queries_in_one_run(trained: Shell, photos: Path) -> None:
     assert len(err.splitlines()) == 1
 
 
+def test_what_concerns_all_of_many_queries_ends_the_run_at_once(trained: Shell, photos: Path) -> None:
+    """A device that is not there is said once, not for every line."""
+    with Image.open(photos / "new" / "00.jpg") as image:
+        image.resize((50, 50)).save(trained.directory / "foreign.png")
+    (trained.directory / "queries").write_text(3 * '{"image": "foreign.png"}\n')
+    done = trained.run("search", "--queries", "queries", "--device", "warp")
+    assert (done.code, done.out) == (2, b"")
+    assert "no device warp" in done.complaint
+
+
 def test_a_template_prints_what_it_says(trained: Shell) -> None:
     """Also beside a filter of the same name, and with zero bytes between the hits."""
     done = trained.run("search", "a photo", "-n", "2", "--format", r"{rank}\t{name}", "--format", "jpeg")

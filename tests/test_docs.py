@@ -16,16 +16,19 @@ import pytest
 import typer
 
 from image_index import errors
-from image_index.account import Account, FileState
+from image_index.account import Account, PictureState
 from image_index.cli.app import app
+from image_index.doctor import EXTRAS, PACKAGES, Devices, Machine, ModelCache, Report
 from image_index.duplicates import Duplicate
 from image_index.export import Exported, exported_record
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
+from image_index.index_health import CatalogHealth, DerivedState, IndexHealth
 from image_index.labels import Label, TaggedImage
 from image_index.models import ModelListing
 from image_index.pipeline import counts_record, plan_summary, summary_record
 from image_index.plan import Plan
 from image_index.present import jsonl
+from image_index.present.doctor import Terminal, report_line
 from image_index.present.duplicates import group_line
 from image_index.present.show import account_line
 from image_index.present.tags import tagged_line
@@ -34,7 +37,7 @@ from image_index.schema import open_database
 from tests.examples import hit, image_facts
 
 FAILURE = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
-ACCOUNT = Account(b"/a.png", FileState.CHANGED, None, None, None, FAILURE, b"/", None)
+ACCOUNT = Account(b"/a.png", PictureState.CHANGED, None, None, None, FAILURE, b"/", None)
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -110,7 +113,6 @@ def all_errors() -> list[type[errors.ImgidxError]]:
 
 def printed_objects() -> dict[str, str]:
     """Return a line of each kind of JSON that the program prints."""
-    failure = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
     summary = summary_record(Summary())
     run = {"started_at_s": 1, "ended_at_s": 1, "outcome": "done", **summary}
     preview = {"dry_run": True, "to_embed": 0, **counts_record(plan_summary(Plan()))}
@@ -126,7 +128,20 @@ def printed_objects() -> dict[str, str]:
         "status": jsonl.status_line(Counts(0, 0, 0), [Root(b"/a", 1, None)], None, 0, run),
         "failure": jsonl.known_failure_line(FAILURE),
         "model": jsonl.record_line(asdict(listing)),
+        "doctor": doctor_line(),
     }
+
+
+def doctor_line() -> str:
+    """Return what `doctor --json` prints of an index that lacks its FAISS file."""
+    states = (DerivedState.ABSENT, DerivedState.CURRENT, DerivedState.CURRENT)
+    catalog = CatalogHealth(3, Counts(24, 0, 0), 0, None, True, None, *states)
+    index = IndexHealth(Path("/index"), True, True, 1, 10**12, None, catalog, None)
+    packages: dict[str, str | None] = dict.fromkeys((*PACKAGES, "sqlite"), "1")
+    extras, environment = dict.fromkeys(EXTRAS, True), {"HF_HUB_OFFLINE": "1"}
+    machine = Machine("0", "3", "Linux", packages, extras, Devices(), 1, 1, environment)
+    report = Report(machine, ModelCache(Path("/cache")), index)
+    return report_line(report, Terminal(True, None, None, 80, False, "utf-8"))
 
 
 @pytest.mark.parametrize("kind", printed_objects())

@@ -257,7 +257,7 @@ def test_memory_does_not_grow_with_the_library(tmp_path: Path) -> None:
     alive: list[int] = []
     count = 0
 
-    class Chunk(np.ndarray):  # type: ignore[type-arg]
+    class Chunk(np.ndarray):
         """Vectors that tell when they are gone."""
 
     def pictures() -> Iterator[tuple[list[ImageFacts], Vectors]]:

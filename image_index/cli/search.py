@@ -12,7 +12,7 @@ import typer
 from image_index.cli.options import Common, DeviceOption, IndexOption, JsonOption, QuietOption, VerboseOption, common
 from image_index.cli.output import HtmlOption, OpenOption, Output
 from image_index.cli.selection import choosing_pictures
-from image_index.errors import UsageError
+from image_index.errors import DecodeError, QueryError, UsageError
 from image_index.selection import FilterArguments, make_filters
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def search(
     formats, template = _split(format or [])
     output = Output(json or (queries is not None and not template), paths, null, template, preview, html, open)
     output.check()
+    chosen["format"] = formats
+    make_filters(**chosen)
     arguments: SearchArguments = {
         **chosen,
         "limit": _limit(top),
@@ -146,8 +148,6 @@ def search(
         "after_id": None,
         "up_to_id": None,
     }
-    chosen["format"] = formats
-    make_filters(**chosen)
     if peek and since_last is None:
         raise UsageError("--peek goes with --since-last NAME")
     if since_last is not None and not since_last.strip():
@@ -225,9 +225,9 @@ class _Run:
 
         try:
             if isinstance(query, BadLine):
-                raise UsageError(query.problem)
+                raise QueryError(query.problem)
             return index.search(query, **self.arguments)
-        except UsageError as error:
+        except (QueryError, DecodeError) as error:
             if self.asked.file is None:
                 raise
             self.setup.console.print(f"imgidx: {printable(str(error))}", soft_wrap=True)

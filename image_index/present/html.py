@@ -66,7 +66,7 @@ def _figure(item: Item) -> str:
     return (
         f'<li><a href="file://{quote_from_bytes(image.path)}" title="{_text(image.path)}"><figure>'
         f'<div class="frame">{picture}</div><figcaption>'
-        f'<span class="name"><b>{_text(item.badge)}</b><bdi aria-hidden="true">{name}</bdi></span>'
+        f'<span class="name"><b>{_text(item.badge)}</b> <bdi aria-hidden="true">{name}</bdi></span>'
         f"<bdi>{_text(basename(dirname(image.path)))}</bdi><span>{_text(item.caption)}</span>"
         f"<span>{date} \u00b7 {image.width}\u00d7{image.height}</span></figcaption></figure></a></li>\n"
     )
@@ -94,7 +94,8 @@ body { margin: 0; padding: 0 clamp(.75rem, 3vw, 2.5rem) 2.5rem; background: var(
 header { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; align-items: baseline;
   gap: .25rem 1rem; margin: 0 calc(-1 * clamp(.75rem, 3vw, 2.5rem)) 1.25rem; background: var(--page);
   padding: .9rem clamp(.75rem, 3vw, 2.5rem); border-bottom: 1px solid var(--line) }
-h1 { font-size: 1.35rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere }
+h1 { font-size: 1.35rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden }
 h2 { font-size: 1.05rem; margin: 1.9rem 0 .7rem; overflow-wrap: anywhere }
 header p { margin: 0; color: var(--soft); flex: 1 0 auto }
 output { color: var(--soft); font-variant-numeric: tabular-nums }
@@ -118,13 +119,14 @@ img { display: block; width: 100%; height: 100%; object-fit: scale-down }
 figcaption { padding: .5rem .65rem .6rem; color: var(--soft); font-size: .8rem; font-variant-numeric: tabular-nums }
 figcaption > * { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis }
 .name { font-size: .9rem; color: var(--ink) }
-b { margin-right: .5em; color: var(--mark) }
+b { margin-right: .2em; color: var(--mark) }
 b:empty { display: none }
 dialog { color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 12px;
   padding: 1.2rem 1.6rem; max-width: min(30rem, 90vw) }
 dialog::backdrop { background: rgb(0 0 0 / .45) }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .5rem 1rem; margin: 0; align-items: baseline }
 dd { margin: 0 }
+@media (max-width: 32rem) { header { position: static } a { scroll-margin-top: 1rem } }
 @media print { header { position: static } li { content-visibility: visible; break-inside: avoid } }
 """
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from image_index.account import Account, FileState
+from image_index.account import Account, PictureState
 from image_index.paths import printable
 from image_index.present.jsonl import path_field, record_line, time_field
 from image_index.records import FIRST_DATE_S, LAST_DATE_S, KnownFailure
 
 _STATES = {
-    FileState.UNCHANGED: "there, unchanged since it was read",
-    FileState.CHANGED: "changed since it was read; imgidx train reads it again",
-    FileState.GONE: "gone",
-    FileState.UNREADABLE: "cannot be reached",
+    PictureState.UNCHANGED: "there, unchanged since it was read",
+    PictureState.CHANGED: "changed since it was read; imgidx train reads it again",
+    PictureState.GONE: "gone",
+    PictureState.UNREADABLE: "cannot be reached",
 }
 
 
