@@ -71,7 +71,7 @@ def search_cold(homes: list[Path], arguments: argparse.Namespace) -> list[Result
 
     def commands(number: int) -> list[list[str]]:
         searches = [
-            imgidx("search", *make_query(where, number), "--index", str(where / "index"))
+            imgidx("search", "--missing", *make_query(where, number), "--index", str(where / "index"))
             for make_query in queries.values()
             for where in homes
         ]

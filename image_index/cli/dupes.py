@@ -95,7 +95,13 @@ def _text(groups: list[Group], *, json: bool, null: bool, first: int) -> str:
 def _write_page(path: Path, groups: list[Group]) -> None:
     """Write a contact sheet with a section for each group."""
     from image_index.contact_sheet import write_groups
-    from image_index.present.duplicates import badge, caption
+    from image_index.present.duplicates import badges, kilobytes
 
-    sections = [(f"{len(group)} pictures", [(m.image, badge(m), caption(m)) for m in group]) for group in groups]
+    sections = [
+        (
+            f"{len(group)} pictures",
+            [(m.image, badge, kilobytes(m)) for m, badge in zip(group, badges(group), strict=True)],
+        )
+        for group in groups
+    ]
     write_groups(path, "Duplicates", f"{len(groups)} groups of the same picture, the best copy first", sections)

@@ -38,17 +38,20 @@ def groups_text(groups: Sequence[Group], *, width: int, colour: bool) -> str:
     tables = []
     for group in groups:
         table = plain_table()
-        for member in group:
-            table.add_row(badge(member), caption(member), path_text(member.image.path))
+        for badge, member in zip(badges(group), group, strict=True):
+            image = member.image
+            size = f"{image.width}x{image.height}, {kilobytes(member)}"
+            table.add_row(badge, size, path_text(image.path))
         tables.append(render(table, width=width, colour=colour))
     return "\n".join(tables)
 
 
-def badge(member: Duplicate) -> str:
-    """Return how near a member of a group is to the best."""
-    return "equal" if member.exact else f"{member.similarity:.3f}"
+def badges(group: Group) -> list[str]:
+    """Return how near each member of a group is to the best of it."""
+    best, *others = group
+    return ["best", *("equal" if member.exact else f"{member.similarity:.3f}" for member in others)]
 
 
-def caption(member: Duplicate) -> str:
-    """Return in a few words what a member of a group is."""
-    return f"{member.image.width}x{member.image.height}, {member.image.size / 1000:.0f} kB"
+def kilobytes(member: Duplicate) -> str:
+    """Return the size of a member's file."""
+    return f"{member.image.size / 1000:.0f} kB"
