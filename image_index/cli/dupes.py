@@ -88,7 +88,7 @@ def _text(groups: list[Group], *, json: bool, null: bool, first: int) -> str:
     on_terminal = sys.stdout.isatty()
     if on_terminal and not null:
         width = shutil.get_terminal_size().columns
-        return duplicates.groups_text([group[first:] for group in groups], width=width, colour=colour_wanted())
+        return duplicates.groups_text(groups, first, width=width, colour=colour_wanted())
     return duplicates.path_lines([group[first:] for group in groups], null=null, apart=not first)
 
 

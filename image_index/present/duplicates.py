@@ -33,12 +33,12 @@ def path_lines(groups: Sequence[Group], *, null: bool, apart: bool) -> str:
     )
 
 
-def groups_text(groups: Sequence[Group], *, width: int, colour: bool) -> str:
-    """Return a table of each group: how near a picture is to the best, its size in pixels and bytes, its path."""
+def groups_text(groups: Sequence[Group], first: int, *, width: int, colour: bool) -> str:
+    """Return a table of each group, from its member `first` on: how near the best, size in pixels and bytes, path."""
     tables = []
     for group in groups:
         table = plain_table()
-        for badge, member in zip(badges(group), group, strict=True):
+        for badge, member in list(zip(badges(group), group, strict=True))[first:]:
             image = member.image
             size = f"{image.width}x{image.height}, {kilobytes(member)}"
             table.add_row(badge, size, path_text(image.path))
@@ -48,8 +48,7 @@ def groups_text(groups: Sequence[Group], *, width: int, colour: bool) -> str:
 
 def badges(group: Group) -> list[str]:
     """Return how near each member of a group is to the best of it."""
-    best, *others = group
-    return ["best", *("equal" if member.exact else f"{member.similarity:.3f}" for member in others)]
+    return ["best", *("equal" if member.exact else f"{member.similarity:.3f}" for member in group[1:])]
 
 
 def kilobytes(member: Duplicate) -> str:
