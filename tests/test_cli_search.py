@@ -132,6 +132,24 @@ def test_many_queries_in_one_run(trained: Shell, photos: Path) -> None:
     assert len(err.splitlines()) == 1
 
 
+def test_a_contact_sheet_is_written_and_opened(trained: Shell) -> None:
+    """One page with a section for each query; nothing on stdout but what is asked for besides."""
+    browser = trained.directory / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {trained.directory}/opened\n')
+    browser.chmod(0o755)
+    shell = Shell(trained.directory, {"BROWSER": str(browser)})
+    assert shell.run("search", "a <photo>", "-n", "3", "--html", "page.html", "--open") == Done(0, b"", "")
+    page = trained.directory / "page.html"
+    text = page.read_text(encoding="utf-8")
+    assert (text.count("<img"), "a &lt;photo&gt;" in text, "a <photo>" in text) == (3, True, False)
+    assert (trained.directory / "opened").read_text() == page.resolve().as_uri()
+    (trained.directory / "two").write_text("a face\na leopard\n")
+    done = shell.run("search", "--queries", "two", "-n", "2", "--html", "page.html")
+    assert len(done.records) == 4
+    text = page.read_text(encoding="utf-8")
+    assert (text.count("<img"), text.count("<h2")) == (4, 2)
+
+
 def test_what_concerns_all_of_many_queries_ends_the_run_at_once(trained: Shell, photos: Path) -> None:
     """A device that is not there is said once, not for every line."""
     with Image.open(photos / "new" / "00.jpg") as image:

@@ -162,7 +162,8 @@ def test_an_empty_index_finds_nothing_and_loads_no_model(tmp_path: Path) -> None
     home = IndexHome(tmp_path / "index")
     Library(tmp_path, home).train(tmp_path)
     with Index.open(home.path) as index:
-        assert index.search("a dog") == index.search("a dog", missing=True) == index.duplicates() == []
+        assert index.search("a dog") == index.search("a dog", missing=True) == []
+        assert index.duplicates() == []
         assert len(index.vectors()[0]) == len(index) == 0
 
 

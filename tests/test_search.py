@@ -388,7 +388,7 @@ def test_sigma_is_numpys_over_all_pictures(library: Library, built: bool) -> Non
     scores = np.concatenate([vectors @ query for _, vectors in library.catalog.vectors_after(0)])
     sigmas = np.sort((scores - scores.mean()) / scores.std())[::-1]
     hits = search(library.catalog, library.home, query, SearchOptions(None))
-    np.testing.assert_allclose([hit.sigma for hit in hits], sigmas, atol=1e-2)
+    np.testing.assert_allclose(np.array([hit.sigma for hit in hits], float), sigmas, atol=1e-2)
     for least in (-0.5, 0.5, 1.5):
         kept = search(library.catalog, library.home, query, SearchOptions(None, min_sigma=least))
         assert abs(len(kept) - int((sigmas >= least).sum())) <= 1
