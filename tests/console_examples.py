@@ -39,7 +39,7 @@ class Examples:
         program = scratch / "bin/imgidx"
         program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m image_index "$@"\n', encoding="utf-8")
         program.chmod(0o755)
-        self.output(f"imgidx train {SHOWN} --model starter --device cpu -q")
+        self.output(f"imgidx train {SHOWN} --model starter --device cpu --precision fp32 -q")
 
     def output(self, command: str) -> str:
         """Return what a command prints, stderr too."""

@@ -84,6 +84,7 @@ CHANGES: dict[str, Change] = {
     "drop_failures": lambda c: c.drop_failures([b"/f", b"/d/f"]),
     "set_model": lambda c: c.set_model(facts(7)),
     "note_scan": lambda c: c.note_scan(b"/d", "gone"),
+    "move_mark": lambda c: c.move_mark("dogs", 3),
     "runs": lambda c: c.start_run(),
 }
 
