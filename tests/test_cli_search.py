@@ -205,8 +205,8 @@ def test_since_last_shows_each_picture_once(own: Shell, photos: Path) -> None:
     assert names(own.run(*search)) == ["05.jpg"]
 
 
-def test_a_mark_stays_where_the_output_was_lost(own: Shell) -> None:
-    """A reader that is gone has seen nothing, and sees it the next time."""
+def test_a_mark_stays_where_the_output_was_lost_or_a_query_failed(own: Shell) -> None:
+    """A reader that is gone has seen nothing, and sees it the next time; so does a query that could not be used."""
     ours, theirs = os.pipe()
     os.close(ours)
     own.run("search", "a photo", "--json", "--since-last", "dog", stdout=theirs)
@@ -214,6 +214,9 @@ def test_a_mark_stays_where_the_output_was_lost(own: Shell) -> None:
     assert mark_of(own, "dog") == 0
     with open("/dev/full", "wb") as full:
         assert own.run("search", "a photo", "--json", "--since-last", "dog", stdout=full).code == 9
+    assert mark_of(own, "dog") == 0
+    (own.directory / "queries").write_text('a photo\n{"image": "/nonexistent.jpg"}\n')
+    assert own.run("search", "--queries", "queries", "--since-last", "dog").code == 3
     assert mark_of(own, "dog") == 0
     assert own.run("search", "a photo", "--since-last", "dog").code == 0
     assert mark_of(own, "dog") > 0

@@ -212,7 +212,7 @@ class _Run:
                 if not delivered:
                     break
             self.output.finish(self.asked.title)
-            if since_last is not None and delivered and not peek:
+            if since_last is not None and delivered and INCOMPLETE not in outcomes and not peek:
                 index.move_mark(since_last, newest)
         if INCOMPLETE in outcomes:
             return INCOMPLETE
