@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from image_index import faiss_file
 from image_index.catalog import Catalog
 from image_index.errors import ImgidxError, IndexMismatch, StorageError
+from image_index.freshness import build_if_stale
 from image_index.maintenance import backup, forget, prune
 from image_index.pool import ChildPool
 from image_index.records import Vectors
@@ -38,6 +39,7 @@ class Specimen:
     def __init__(self, library: Library) -> None:  # no dataclass: Hypothesis would print every byte
         self.library = library
         self.faiss = library.home.faiss.read_bytes()
+        self.moments = library.home.moments.read_bytes()
         self.catalog = library.home.catalog.read_bytes()
         self.rows = contents(library.home)
 
@@ -95,6 +97,7 @@ def restore(specimen: Specimen) -> None:
             remove(path)
     specimen.home.catalog.write_bytes(specimen.catalog)
     specimen.home.faiss.write_bytes(specimen.faiss)
+    specimen.home.moments.write_bytes(specimen.moments)
 
 
 # The FAISS file
@@ -263,6 +266,23 @@ def test_flipped_bytes_of_a_catalog_never_end_in_a_traceback_or_a_loss(
         except ImgidxError as error:
             assert error.exit_code in {5, 9}  # noqa: PT017  # either is an answer
     assert sound.home.catalog.read_bytes() == content
+
+
+@pytest.mark.parametrize("position", [0, 30, -1])
+def test_damaged_moments_are_noticed_and_written_anew(sound: Specimen, no_children: None, position: int) -> None:
+    """A search has the same sigmas meanwhile, to rounding; verify says so, and the next run mends it."""
+    query = np.array([0.6, 0.8, 0.0], np.float32)
+    with Catalog(sound.home.catalog, write=True) as catalog:
+        before = [hit.sigma for hit in search(catalog, sound.home, query, SearchOptions())]
+        content = bytearray(sound.moments)
+        content[position] ^= 1
+        sound.home.moments.write_bytes(content)
+        meanwhile = [hit.sigma for hit in search(catalog, sound.home, query, SearchOptions())]
+        np.testing.assert_allclose(np.array(meanwhile, float), np.array(before, float), atol=1e-3)
+        assert [finding.subject for finding in verify(sound.home)] == ["moments.f32"]
+        build_if_stale(catalog, sound.home, lambda _: None)
+    assert sound.home.moments.read_bytes() == sound.moments
+    assert list(verify(sound.home)) == []
 
 
 def test_a_journal_of_garbage_costs_nothing_committed(sound: Specimen) -> None:
