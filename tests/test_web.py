@@ -240,7 +240,7 @@ def test_a_server_that_speaks_no_http_is_an_error(server: Server, answer: bytes)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        refusal(f"http://127.0.0.1:{listening.getsockname()[1]}/a")
+        assert refusal(f"http://127.0.0.1:{listening.getsockname()[1]}/a")
         thread.join()
 
 

@@ -26,7 +26,10 @@ OpenOption = Annotated[bool, typer.Option("--open", help="With --html: open the 
 
 @dataclass(slots=True)
 class Output:
-    """In which form hits are wanted; several forms at once cannot be, but a page may be written beside any."""
+    """In which form hits are wanted; a page may be written beside any.
+
+    Raises `UsageError` for forms that exclude each other.
+    """
 
     json: bool = False
     paths: bool = False
@@ -37,8 +40,7 @@ class Output:
     open_page: bool = False
     _pages: list[tuple[str, list[Hit]]] = field(default_factory=list)
 
-    def check(self) -> None:
-        """Raise `UsageError` for forms that exclude each other."""
+    def __post_init__(self) -> None:
         forms = {"--json": self.json, "--paths": self.paths, "--format": self.template, "--preview": self.preview}
         chosen = [name for name, wanted in forms.items() if wanted]
         if self.null and (self.json or self.preview):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -55,7 +55,7 @@ MinScoreOption = Annotated[
     float, typer.Option("--min-score", metavar="X", min=-1.0, max=1.0, help="Only hits of at least this cosine.")
 ]
 MinSigmaOption = Annotated[
-    float | None,
+    float,
     typer.Option(
         "--min-sigma",
         metavar="X",
@@ -100,7 +100,7 @@ def search(
     queries: QueriesOption = None,
     top: TopOption = "10",
     min_score: MinScoreOption = -1.0,
-    min_sigma: MinSigmaOption = None,
+    min_sigma: MinSigmaOption = -math.inf,
     since_last: SinceOption = None,
     peek: PeekOption = False,
     sort: SortOption = "score",
@@ -125,34 +125,38 @@ def search(
 
     Example: imgidx search "a dog on the beach" --newer 2024 --minus "people" -n 20
 
-    The index's model is fetched where it is not on this machine.
-
     Exit codes: 0 found, 1 nothing found, 2 wrong use, 3 some of --queries could not be used, 4 no index, 5 another
     model or a newer index, 6 no model, 8 children keep dying, 9 disk or catalog.
     """
-    setup = common(index, quiet=quiet, verbose=verbose)
     asked = _Asked(query, tuple(image or ()), tuple(add or ()), tuple(minus or ()), queries)
     formats, template = _split(format or [])
     output = Output(json or (queries is not None and not template), paths, null, template, preview, html, open)
-    output.check()
+    arguments = _arguments(chosen, formats, top)
+    arguments.update({"min_score": min_score, "min_sigma": min_sigma, "sort": sort, "exact": exact})
+    arguments["include_query"] = include_query
+    mark = _Mark(since_last, peek)
+    return _Run(common(index, quiet=quiet, verbose=verbose), device, asked, arguments, output).run(mark)
+
+
+def _arguments(chosen: FilterArguments, formats: list[str], top: str) -> SearchArguments:
+    """Return the arguments of a search for pictures that are `chosen`; raise `UsageError` for what cannot be meant."""
     chosen["format"] = formats
     make_filters(**chosen)
-    arguments: SearchArguments = {
-        **chosen,
-        "limit": _limit(top),
-        "min_score": min_score,
-        "min_sigma": -math.inf if min_sigma is None else min_sigma,
-        "sort": sort,
-        "exact": exact,
-        "include_query": include_query,
-        "after_id": None,
-        "up_to_id": None,
-    }
-    if peek and since_last is None:
-        raise UsageError("--peek goes with --since-last NAME")
-    if since_last is not None and not since_last.strip():
-        raise UsageError("--since-last takes a name, for example: --since-last dogs")
-    return _Run(setup, device, asked, arguments, output).run(since_last, peek=peek)
+    return cast("SearchArguments", {**chosen, "limit": _limit(top)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Which mark a search goes on from, if any, and whether it only peeks."""
+
+    name: str | None
+    peek: bool
+
+    def __post_init__(self) -> None:
+        if self.peek and self.name is None:
+            raise UsageError("--peek goes with --since-last NAME")
+        if self.name is not None and not self.name.strip():
+            raise UsageError("--since-last takes a name, for example: --since-last dogs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +199,15 @@ class _Run:
     arguments: SearchArguments
     output: Output
 
-    def run(self, since_last: str | None, *, peek: bool) -> int:
+    def run(self, mark: _Mark) -> int:
         """Search, print, then move the mark; return the exit code."""
         from image_index.index import Index
 
         queries = self.asked.queries()
         with Index.open(self.setup.home.path, device=self.device) as index:
             newest = index.last_id
-            if since_last is not None:
-                self.arguments["after_id"], self.arguments["up_to_id"] = index.mark(since_last), newest
+            if mark.name is not None:
+                self.arguments["after_id"], self.arguments["up_to_id"] = index.mark(mark.name), newest
             outcomes, delivered = set(), True
             for query in queries:
                 hits = self._search(index, query)
@@ -212,8 +216,8 @@ class _Run:
                 if not delivered:
                     break
             self.output.finish(self.asked.title)
-            if since_last is not None and delivered and INCOMPLETE not in outcomes and not peek:
-                index.move_mark(since_last, newest)
+            if mark.name is not None and delivered and INCOMPLETE not in outcomes and not mark.peek:
+                index.move_mark(mark.name, newest)
         if INCOMPLETE in outcomes:
             return INCOMPLETE
         return FOUND if FOUND in outcomes else NOTHING_FOUND
