@@ -99,8 +99,9 @@ def test_order_is_kept_and_the_look_ahead_is_bounded(tmp_path: Path) -> None:
     images = []
     for number in range(60):
         path = tmp_path / f"{number}.png"
-        Image.new("RGB", (number + 1, 1 + 2000 * (number % 10 == 0))).save(path)  # some take longer
-        images.append(facts_of(path, *Image.open(path).size))
+        size = number + 1, 1 + 2000 * (number % 10 == 0)  # some take longer
+        Image.new("RGB", size).save(path)
+        images.append(facts_of(path, *size))
     taken = 0
 
     def counted() -> Iterator[ImageFacts]:
