@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from image_index.cli.options import IndexOption, JsonOption, QuietOption, colour_wanted, common, write
-from image_index.cli.output import HtmlOption, OpenOption, open_page
+from image_index.cli.output import HtmlOption, NullOption, OpenOption, open_page
 from image_index.cli.selection import choosing_pictures
 from image_index.errors import UsageError
 from image_index.selection import FilterArguments
@@ -35,7 +35,6 @@ ExactOption = Annotated[bool, typer.Option("--exact", help="Only files of the sa
 OmitFirstOption = Annotated[
     bool, typer.Option("--omit-first", "-f", help="Print all of each group but the first, the best copy.")
 ]
-NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
 
 
 @choosing_pictures

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from image_index.present.template import Template
     from image_index.records import Hit
 
+NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
 HtmlOption = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write a contact sheet: one page, all inside.", show_default=False),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from image_index.cli.options import Common, DeviceOption, IndexOption, JsonOption, QuietOption, VerboseOption, common
-from image_index.cli.output import HtmlOption, OpenOption, Output
+from image_index.cli.output import HtmlOption, NullOption, OpenOption, Output
 from image_index.cli.selection import choosing_pictures
 from image_index.errors import DecodeError, QueryError, UsageError
 from image_index.selection import FilterArguments, make_filters
@@ -86,7 +86,6 @@ SinceOption = Annotated[
 ]
 PeekOption = Annotated[bool, typer.Option("--peek", help="With --since-last: show them again next time.")]
 PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")]
-NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
 PreviewOption = Annotated[bool, typer.Option("--preview", help="Show the pictures themselves in the terminal.")]
 
 
