@@ -11,7 +11,7 @@ MODEL ?= starter
 BENCH := $(BIN)/python benchmarks
 OF := --photos $(PHOTOS) --model $(MODEL)
 
-.PHONY: help demo test lint types unit format docs bench faults clean audit fuzz
+.PHONY: help demo test lint types unit examples format docs bench faults clean audit fuzz
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,9 @@ types: $(STAMP)  ## mypy --strict
 
 unit: $(STAMP) $(SAMPLES)  ## the tests
 	SAMPLE_PHOTOS=$(SAMPLES) $(BIN)/python -m pytest
+
+examples: $(STAMP)  ## the documents' examples and figures, over PHOTOS=DIR, a directory of Caltech-101
+	CALTECH="$(PHOTOS)" $(BIN)/python -m pytest -m examples
 
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff check --fix .

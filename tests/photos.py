@@ -1,19 +1,26 @@
-"""Real photos for the tests: the Caltech pictures beside the repository, else the sample photos."""
+"""Where the photos of the tests are, and those of them that every oracle reads as we do."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
-CALTECH = Path(__file__).parents[2] / "shared/photos/caltech101-mini"
+REPOSITORY = Path(__file__).parents[1]
+SAMPLE_PHOTOS = REPOSITORY / os.environ.get("SAMPLE_PHOTOS", ".demo/photos")
+"""Where `make` puts the sample photos."""
+
+CALTECH = Path(os.environ["CALTECH"]).resolve() if "CALTECH" in os.environ else None
+"""The 1010 photos that the documents speak of, for tests marked `examples`; `make examples PHOTOS=DIR` says where."""
+
+CATEGORIES = 101
+"""Caltech-101 has a directory for each."""
 
 
-def real_photos(request: pytest.FixtureRequest, count: int) -> list[Path]:
-    """Return up to `count` photos without transparency or colour profile, spread over what there is."""
-    directory = CALTECH if CALTECH.is_dir() else request.getfixturevalue("sample_photos")
-    photos = sorted(path for path in directory.rglob("*") if path.suffix in {".jpg", ".png"} and _is_plain(path))
+def real_photos(directory: Path, count: int) -> list[Path]:
+    """Return up to `count` photos without transparency or colour profile, spread over those of `directory`."""
+    photos = sorted(path for path in directory.iterdir() if path.suffix in {".jpg", ".png"} and _is_plain(path))
     return photos[:: max(1, len(photos) // count)][:count]
 
 

@@ -144,13 +144,13 @@ def awkward_names() -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
+def library(sample_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
     """Train the starter once, on a few photos."""
     shell = Shell(tmp_path_factory.mktemp("library"))
     photos = shell.directory / "photos"
     photos.mkdir()
     names = awkward_names()
-    for name, photo in zip(names, real_photos(request, len(names) + 3), strict=False):
+    for name, photo in zip(names, real_photos(sample_photos, len(names) + 3), strict=False):
         shutil.copy(photo, photos / os.fsdecode(name))
     broken = photos / "broken.jpg"
     broken.write_bytes((photos / "plain.jpg").read_bytes()[:2000])

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Shell:
+def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Shell:
     """Return a shell with an index of four photos, a copy of the first, and a smaller version of the second."""
     shell = Shell(tmp_path_factory.mktemp("shell"))
     photos = shell.directory / "photos"
     photos.mkdir()
-    for number, path in enumerate(real_photos(request, 4)[:4]):
+    for number, path in enumerate(real_photos(sample_photos, 4)):
         with Image.open(path) as picture:
             picture.convert("RGB").save(photos / f"{number}.png")
     shutil.copy(photos / "0.png", photos / "copy\n\xff.png")

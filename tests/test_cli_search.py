@@ -19,10 +19,10 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+def photos(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Path:
     """Return a directory of 16 photos in two places, two of which say when and with what they were taken."""
     directory = tmp_path_factory.mktemp("photos")
-    for number, path in enumerate(real_photos(request, 16)[:16]):
+    for number, path in enumerate(real_photos(sample_photos, 16)):
         place = directory / ("old" if number % 2 else "new")
         place.mkdir(exist_ok=True)
         exif = Image.Exif()

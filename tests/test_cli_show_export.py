@@ -25,12 +25,12 @@ NAMES = ("good.jpg", "gone.jpg", "changed.jpg", "broken.jpg")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Shell:
+def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Shell:
     """Return a shell with an index of a good picture, one changed since, one gone, and a broken one."""
     shell = Shell(tmp_path_factory.mktemp("shell"))
     photos = shell.directory / "photos"
     photos.mkdir()
-    for name, source in zip(NAMES, real_photos(request, 4), strict=False):
+    for name, source in zip(NAMES, real_photos(sample_photos, 4), strict=False):
         with Image.open(source) as picture:
             exif = Image.Exif()
             exif[0x0110] = "Camera 1"

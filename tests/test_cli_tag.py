@@ -21,12 +21,12 @@ LABELS = "dog,red car,something else"
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Shell:
+def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Shell:
     """Return a shell with an index of a few photos under awkward names."""
     shell = Shell(tmp_path_factory.mktemp("shell"))
     photos = shell.directory / "photos"
     photos.mkdir()
-    sources = real_photos(request, 7)
+    sources = real_photos(sample_photos, 7)
     for number, name in enumerate(awkward_names()):
         shutil.copy(os.fsencode(sources[number % len(sources)]), os.path.join(os.fsencode(photos), name))
     done = shell.run("train", photos, "--model", "starter", "--device", "cpu", "-j", "1", "-q")

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def hits(request: pytest.FixtureRequest) -> list[Hit]:
+def hits(sample_photos: Path) -> list[Hit]:
     """Return hits on ten real photos and on one that is gone."""
     found = []
-    for rank, path in enumerate(real_photos(request, 10)[:10], start=1):
+    for rank, path in enumerate(real_photos(sample_photos, 10), start=1):
         with Image.open(path) as image:
             facts = image_facts(os.fsencode(path), rank, width=image.width, height=image.height)
         found.append(replace(hit(rank, 0.5 - rank / 100, b""), image=facts))

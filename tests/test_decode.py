@@ -23,9 +23,9 @@ from image_index.errors import DecodeError
 from image_index.formats import PILLOW_FORMATS
 from image_index.read import FileContent
 from image_index.records import ImageFile, Preprocess
+from tests.photos import real_photos
 
 Array = NDArray[Any]
-PHOTOS = Path(__file__).parents[2] / "shared/photos/caltech101-mini"
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 HEIGHT, WIDTH = 44, 60
 
@@ -110,12 +110,12 @@ def distance(pixels: Array, expected: Array) -> int:
 
 
 @pytest.fixture(scope="module")
-def photos() -> list[bytes]:
-    """Return encoded photographs: real ones where the checkout has neighbours, else look-alikes."""
-    files = sorted(PHOTOS.rglob("*.jpg"))[::10] if PHOTOS.is_dir() else []
-    return [file.read_bytes() for file in files] or [
-        saved(photo_like(200 + 7 * n, 300 - 9 * n, n), "JPEG", quality=90) for n in range(20)
-    ]
+def photos(sample_photos: Path) -> list[bytes]:
+    """Return encoded photographs: the real ones as they are and as JPEG, and look-alikes of other shapes."""
+    files = real_photos(sample_photos, 100)
+    jpegs = [saved(Image.open(file).convert("RGB"), "JPEG", quality=90) for file in files]
+    others = [saved(photo_like(200 + 7 * n, 300 - 9 * n, n), "JPEG", quality=90) for n in range(20)]
+    return [*(file.read_bytes() for file in files), *jpegs, *others]
 
 
 WISHES = {

@@ -108,9 +108,9 @@ def encoder(vit: str) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def photos(request: pytest.FixtureRequest) -> list[Path]:
+def photos(sample_photos: Path) -> list[Path]:
     """Return some real photos."""
-    return real_photos(request, 24)
+    return real_photos(sample_photos, 24)
 
 
 def noise(encoder: Encoder, count: int) -> Pixels:

@@ -13,35 +13,31 @@ import pytest
 from tests.console_examples import BLOCK, DOCUMENT, Examples, alike, check
 
 REPOSITORY = Path(__file__).parents[1]
-CALTECH = REPOSITORY.parent / "shared/photos/caltech101-mini"
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
+def examples(caltech: Path, tmp_path_factory: pytest.TempPathFactory) -> Examples:
     """Give a shell with an index of the photos that the documents speak of."""
-    if not CALTECH.is_dir():
-        pytest.skip("Caltech-101's photos are not beside the repository; the examples are about them")
-    return Examples(CALTECH, tmp_path_factory.mktemp("examples"))
+    return Examples(caltech, tmp_path_factory.mktemp("examples"))
 
 
+@pytest.mark.examples
 def test_the_commands_print_what_the_document_shows(examples: Examples) -> None:
     """Every one of them; `python -m tests.console_examples PHOTOS` refreshes it."""
     assert BLOCK.findall(DOCUMENT.read_text(encoding="utf-8"))
     assert "\n".join(check(examples)) == ""
 
 
-def test_the_python_examples_run(examples: Examples) -> None:
-    """One after the other, in one process, as a reader would paste them."""
+@pytest.mark.examples
+def test_the_python_examples_run(examples: Examples, caltech: Path) -> None:
+    """One after the other, in one process, as a reader would paste them: no `if __name__ == "__main__"` is needed."""
     text = (REPOSITORY / "docs/python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks
     script = examples.scratch / "example.py"
-    body = "".join(f"    {line}".rstrip() + "\n" for block in blocks for line in block.splitlines())
-    script.write_text(
-        f'if __name__ == "__main__":\n{body}'.replace("/photos", str(CALTECH.resolve())), encoding="utf-8"
-    )
+    script.write_text("\n".join(blocks).replace("/photos", str(caltech)), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "IMGIDX_INDEX": str(examples.scratch / "index")}
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script)],

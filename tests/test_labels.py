@@ -46,12 +46,12 @@ LABELS = ("dog", "red car", "cup of coffee", "astronaut", "something else")
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Library:
+def library(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Library:
     """Return an index of a dozen real photos by the bundled model."""
     directory = tmp_path_factory.mktemp("tag")
     made = Library(directory / "photos", IndexHome(directory / "index"))
     made.photos.mkdir()
-    for number, path in enumerate(real_photos(request, 12)[:12]):
+    for number, path in enumerate(real_photos(sample_photos, 12)):
         (made.photos / f"{number:02}{path.suffix}").write_bytes(path.read_bytes())
     made.train(engine=Engine("cpu", workers=1, precision=Precision.FP32))
     return made

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import imagehash
 import numpy as np
-import pytest
 from PIL import Image
 
 from image_index.phash import SIDE, perceptual_hash
@@ -19,10 +19,10 @@ def expected(grey: Image.Image) -> bytes:
         return np.packbits(imagehash.phash(grey).hash).tobytes()
 
 
-def test_hashes_are_those_of_imagehash(request: pytest.FixtureRequest) -> None:
+def test_hashes_are_those_of_imagehash(sample_photos: Path) -> None:
     """Bit for bit, for photos and noise."""
     random = np.random.default_rng(1)
-    pictures = [Image.open(path).convert("L").resize((SIDE, SIDE)) for path in real_photos(request, 100)]
+    pictures = [Image.open(path).convert("L").resize((SIDE, SIDE)) for path in real_photos(sample_photos, 100)]
     pictures += [Image.fromarray(random.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)) for _ in range(100)]
     assert len(pictures) > 100
     for picture in pictures:

@@ -8,7 +8,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import ExifTags, Image
 
 from image_index.records import ImageFacts
@@ -31,9 +30,9 @@ def opened(image: ImageFacts, side: int = SIDE) -> Image.Image:
     return shown
 
 
-def test_a_thumbnail_looks_like_pillows_own(request: pytest.FixtureRequest) -> None:
+def test_a_thumbnail_looks_like_pillows_own(sample_photos: Path) -> None:
     """Shape and, up to what WebP loses, pixels are those of Pillow's `thumbnail`."""
-    for path in real_photos(request, 8)[:8]:
+    for path in real_photos(sample_photos, 8):
         with Image.open(path) as original:
             expected = original.convert("RGB")
         image = facts_of(path, *expected.size)

@@ -26,19 +26,16 @@ from image_index.search import SearchOptions, search
 from image_index.settings import IndexHome
 from tests.faults.driver import Orders
 from tests.faults.tally import Tally, verdict
+from tests.photos import REPOSITORY, SAMPLE_PHOTOS
 
-REPOSITORY = Path(__file__).parents[2]
-CALTECH = REPOSITORY.parent / "shared/photos/caltech101-mini"
 DEADLINE_S = 300.0
 SIDE = 96
 """The longer side of a picture, in pixels."""
 
 
 def source_photos(count: int) -> list[Path]:
-    """Return up to `count` real photos, spread over what there is."""
-    samples = REPOSITORY / os.environ.get("SAMPLE_PHOTOS", ".demo/photos")
-    directory = CALTECH if CALTECH.is_dir() else samples
-    photos = sorted(path for path in directory.rglob("*") if path.suffix in {".jpg", ".png"})
+    """Return up to `count` of the sample photos, spread over what there is."""
+    photos = sorted(path for path in SAMPLE_PHOTOS.iterdir() if path.suffix in {".jpg", ".png"})
     return photos[:: max(1, len(photos) // count)][:count]
 
 
