@@ -22,7 +22,7 @@ from large_library import FILES_PER_DIRECTORY, LONG_AGO_NS, random_batch
 from measure import machine, timed
 
 from image_index import __version__
-from image_index.catalog import Catalog
+from image_index.catalog.catalog import Catalog
 from image_index.records import ImageFile
 
 Result = dict[str, Any]

@@ -29,15 +29,15 @@ from photos import pictures_in
 from PIL import ExifTags, Image, ImageDraw, ImageFont
 
 from image_index import __version__
-from image_index.catalog import Catalog
-from image_index.duplicates import DISTANCE, SIMILARITY, DuplicateOptions, find_duplicates
-from image_index.engine import Engine
-from image_index.filters import Filters
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.filters import Filters
 from image_index.paths import resolve
-from image_index.pipeline import UpdateRequest, update_index
 from image_index.records import EmbeddedBatch, ImageFile, ModelFacts, Preprocess
+from image_index.search.duplicates import DISTANCE, SIMILARITY, DuplicateOptions, find_duplicates
 from image_index.settings import IndexHome
-from image_index.survey import SurveyOptions
+from image_index.training.pipeline import UpdateRequest, update_index
+from image_index.training.survey import SurveyOptions
+from image_index.workers.engine import Engine
 
 SIMILARITIES = (0.75, SIMILARITY, 0.85, 0.9, 0.95)
 DISTANCES = (6, 8, DISTANCE, 12, 14)

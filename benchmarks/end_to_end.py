@@ -20,7 +20,7 @@ from measure import REPOSITORY, machine, python, run
 from photos import copies
 
 from image_index import __version__
-from image_index.models import ModelSpec, ensure_model, parse_model
+from image_index.models.names import ModelSpec, ensure_model, parse_model
 
 HERE = REPOSITORY / "benchmarks"
 STAGES = ("read", "decode", "forward")

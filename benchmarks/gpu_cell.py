@@ -13,7 +13,7 @@ from typing import Any
 from measure import REPOSITORY, python, run
 from photos import generate, links
 
-from image_index.devices import default_batch_size, plan_slots
+from image_index.workers.devices import default_batch_size, plan_slots
 
 ARCHITECTURES = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "tiny")
 

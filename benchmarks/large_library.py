@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from image_index.catalog import Catalog
+from image_index.catalog.catalog import Catalog
 from image_index.paths import resolve
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, Preprocess
 from image_index.settings import IndexHome

@@ -25,12 +25,12 @@ from photos import pictures_in
 from PIL import Image
 
 from image_index import __version__
-from image_index.decode import decode
-from image_index.devices import Precision
-from image_index.encoder import Encoder, load_encoder
-from image_index.models import parse_model
-from image_index.read import FileContent, read_file
+from image_index.files.read import FileContent, read_file
+from image_index.models.names import parse_model
+from image_index.pictures.decode import decode
 from image_index.records import ImageFile, Pixels, Vectors
+from image_index.workers.devices import Precision
+from image_index.workers.encoder import Encoder, load_encoder
 
 BATCH_SIZE = 32
 ENLARGED = 4

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from image_index.files.scan import ScanOptions, scan
 from image_index.paths import resolve
 from image_index.records import ImageFile
-from image_index.scan import ScanOptions, scan
 
 MOSAIC = (4000, 3000)
 TILE = (400, 300)

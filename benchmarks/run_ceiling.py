@@ -23,11 +23,11 @@ import torch
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from image_index.devices import Precision
-from image_index.encoder import Encoder, choose_dtype, load_encoder
 from image_index.errors import ImgidxError
-from image_index.models import CONFIG, parse_model
+from image_index.models.names import CONFIG, parse_model
 from image_index.records import Pixels
+from image_index.workers.devices import Precision
+from image_index.workers.encoder import Encoder, choose_dtype, load_encoder
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)
 TINY = {"embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16}}

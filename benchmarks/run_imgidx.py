@@ -10,14 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from image_index.devices import Precision
-from image_index.engine import Engine
 from image_index.paths import resolve
-from image_index.pipeline import UpdateRequest, update_index
 from image_index.records import Progress
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
-from image_index.survey import SurveyOptions
+from image_index.training.pipeline import UpdateRequest, update_index
+from image_index.training.survey import SurveyOptions
+from image_index.workers.devices import Precision
+from image_index.workers.engine import Engine
 
 PRELOADED = "Embedding model preloaded successfully in worker process"
 

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from image_index.devices import Precision, core_count, plan_slots
-from image_index.models import parse_model
+from image_index.models.names import parse_model
+from image_index.workers.devices import Precision, core_count, plan_slots
 
 BATCH_SIZE = 32
 
 
 def work(photos: Path, model: str, seconds: float, start_together: Callable[[], object]) -> tuple[float, float]:
     """Return the forward passes and the decodings a second of this process, in pictures."""
-    from image_index.decode import decode
-    from image_index.encoder import load_encoder
-    from image_index.read import read_file
+    from image_index.files.read import read_file
+    from image_index.pictures.decode import decode
+    from image_index.workers.encoder import load_encoder
 
     encoder = load_encoder(parse_model(model), "0" * 64, "cpu", Precision.AUTO)
     paths = sorted(os.fsencode(path) for path in photos.iterdir())

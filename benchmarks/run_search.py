@@ -20,11 +20,11 @@ import numpy as np
 from measure import timed
 from vectors import KINDS, Array, near_queries, text_queries
 
-from image_index.catalog import Catalog
-from image_index.freshness import build_if_stale
+from image_index.catalog.catalog import Catalog
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, Preprocess
-from image_index.search import SearchOptions, open_files, search_in
+from image_index.search.ranking import SearchOptions, open_files, search_in
 from image_index.settings import IndexHome
+from image_index.training.freshness import build_if_stale
 
 TOP = 10
 QUERIES = 100

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from image_index.paths import resolve
-from image_index.pipeline import UpdateRequest, update_index
 from image_index.records import Progress
 from image_index.settings import IndexHome
-from image_index.survey import SurveyOptions
+from image_index.training.pipeline import UpdateRequest, update_index
+from image_index.training.survey import SurveyOptions
 
 SAID = {
     "Preloading embedding model in worker process": "first child up",

@@ -23,7 +23,7 @@ from measure import machine, median_seconds, python, run
 from photos import copies
 
 from image_index import __version__
-from image_index.models import ensure_model, parse_model
+from image_index.models.names import ensure_model, parse_model
 
 Result = dict[str, Any]
 HERE = Path(__file__).parent

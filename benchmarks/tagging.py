@@ -23,14 +23,14 @@ from measure import machine
 from photos import pictures_in
 
 from image_index import __version__
-from image_index.engine import Engine
 from image_index.index import Index
-from image_index.labels import TEMPLATES, TagOptions
-from image_index.models import parse_model
+from image_index.models.names import parse_model
 from image_index.paths import resolve
-from image_index.pipeline import UpdateRequest, update_index
+from image_index.search.labels import TEMPLATES, TagOptions
 from image_index.settings import IndexHome
-from image_index.survey import SurveyOptions
+from image_index.training.pipeline import UpdateRequest, update_index
+from image_index.training.survey import SurveyOptions
+from image_index.workers.engine import Engine
 
 KEPT = 0.5
 """The probability from which on a label is kept."""

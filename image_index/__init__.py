@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from image_index.index import Index
     from image_index.records import Hit, ImageFacts
-    from image_index.terms import Query, make_query
+    from image_index.search.query import Query, make_query
 
 __version__ = "0.1.0"
 

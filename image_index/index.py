@@ -22,22 +22,22 @@ from typing import TYPE_CHECKING, Self, Unpack, cast
 
 import numpy as np
 
-from image_index.catalog import Catalog
+from image_index.catalog.catalog import Catalog
 from image_index.errors import UsageError
 from image_index.paths import printable, resolve
-from image_index.query import QueryEncoder, QueryVector
 from image_index.records import Counts, Hit, ImageFacts, ModelFacts, Vectors
-from image_index.search import OpenFiles, SearchOptions, Sort, open_files, search_in
-from image_index.selection import AnyPath, FilterArguments, make_filters
+from image_index.search.encode import QueryEncoder, QueryVector
+from image_index.search.query import Query, make_query
+from image_index.search.ranking import OpenFiles, SearchOptions, Sort, open_files, search_in
+from image_index.search.selection import AnyPath, FilterArguments, make_filters
 from image_index.settings import IndexHome, index_home
-from image_index.terms import Query, make_query
 
 if TYPE_CHECKING:
-    from image_index.duplicates import Group
-    from image_index.engine import Engine
-    from image_index.export import Exported
-    from image_index.filters import Filters
-    from image_index.labels import TaggedImage, TagOptions
+    from image_index.catalog.filters import Filters
+    from image_index.search.duplicates import Group
+    from image_index.search.labels import TaggedImage, TagOptions
+    from image_index.upkeep.export import Exported
+    from image_index.workers.engine import Engine
 
 LENGTH_TOLERANCE = 0.01
 """How far from one the length of a query vector may be."""
@@ -199,7 +199,7 @@ class Index:
 
         `similarity` is the least cosine of near ones; with `exact` only files of equal content count.
         """
-        from image_index.duplicates import SIMILARITY, DuplicateOptions, find_duplicates
+        from image_index.search.duplicates import SIMILARITY, DuplicateOptions, find_duplicates
 
         options = DuplicateOptions(SIMILARITY if similarity is None else similarity, exact=exact)
         chosen = self._filters(filters)
@@ -215,7 +215,7 @@ class Index:
         Pictures for which no label is probable enough are left out. Raises `UsageError` at once for labels or options
         that cannot be meant.
         """
-        from image_index.labels import TagOptions, average, check_labels, prompts
+        from image_index.search.labels import TagOptions, average, check_labels, prompts
 
         options = options or TagOptions()
         check_labels(labels)
@@ -232,7 +232,7 @@ class Index:
         self, labels: tuple[str, ...], vectors: Vectors, options: TagOptions, chosen: Filters
     ) -> Iterator[TaggedImage]:
         """Yield the pictures that are `chosen` with the most probable of `labels`, whose `vectors` (L, D) these are."""
-        from image_index.labels import TaggedImage, best_labels
+        from image_index.search.labels import TaggedImage, best_labels
 
         scale = self._encoder.logit_scale
         for images, rows in self._catalog.pictures(chosen):
@@ -249,7 +249,7 @@ class Index:
 
         Returns None, having written nothing, where there are none.
         """
-        from image_index.export import export
+        from image_index.upkeep.export import export
 
         chosen, model = self._filters(filters), self.model
         if model is None:
@@ -284,6 +284,6 @@ def is_shown(image: ImageFacts, filters: Filters) -> bool:
 
 
 def _engine(device: str) -> Engine:
-    from image_index.engine import Engine
+    from image_index.workers.engine import Engine
 
     return Engine(device)

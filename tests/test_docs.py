@@ -16,25 +16,25 @@ import pytest
 import typer
 
 from image_index import errors
-from image_index.account import Account, PictureState
+from image_index.catalog.schema import open_database
 from image_index.cli.app import app
-from image_index.doctor import EXTRAS, PACKAGES, Devices, Machine, ModelCache, Report
-from image_index.duplicates import Duplicate
-from image_index.export import Exported, exported_record
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
-from image_index.index_health import CatalogHealth, DerivedState, IndexHealth
-from image_index.labels import Label, TaggedImage
-from image_index.models import ModelListing
-from image_index.pipeline import counts_record, plan_summary, summary_record
-from image_index.plan import Plan
+from image_index.models.names import ModelListing
 from image_index.present import jsonl
 from image_index.present.doctor import Terminal, report_line
-from image_index.present.duplicates import group_line
-from image_index.present.show import account_line
+from image_index.present.groups import group_line
+from image_index.present.known import account_line
 from image_index.present.tags import tagged_line
 from image_index.records import Counts, Failure, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
-from image_index.schema import open_database
-from tests.examples import hit, image_facts
+from image_index.search.duplicates import Duplicate
+from image_index.search.labels import Label, TaggedImage
+from image_index.training.pipeline import counts_record, plan_summary, summary_record
+from image_index.training.plan import Plan
+from image_index.upkeep.doctor import EXTRAS, PACKAGES, Devices, Machine, ModelCache, Report
+from image_index.upkeep.export import Exported, exported_record
+from image_index.upkeep.health import CatalogHealth, DerivedState, IndexHealth
+from image_index.upkeep.known import Account, PictureState
+from tests.support.records import hit, image_facts
 
 FAILURE = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
 ACCOUNT = Account(b"/a.png", PictureState.CHANGED, None, None, None, FAILURE, b"/", None)

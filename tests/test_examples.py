@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.console_examples import BLOCK, DOCUMENT, Examples, alike, check
+from tests.support.console_examples import BLOCK, DOCUMENT, Examples, alike, check
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -25,7 +25,7 @@ def examples(caltech: Path, tmp_path_factory: pytest.TempPathFactory) -> Example
 
 @pytest.mark.examples
 def test_the_commands_print_what_the_document_shows(examples: Examples) -> None:
-    """Every one of them; `python -m tests.console_examples PHOTOS` refreshes it."""
+    """Every one of them; `python -m tests.support.console_examples PHOTOS` refreshes it."""
     assert BLOCK.findall(DOCUMENT.read_text(encoding="utf-8"))
     assert "\n".join(check(examples)) == ""
 

@@ -14,12 +14,12 @@ import pytest
 
 import image_index
 from image_index import Hit, ImageFacts, Index, Query, make_query
-from image_index.engine import Engine
 from image_index.errors import IndexNotFound, UsageError
 from image_index.records import Vectors
 from image_index.settings import IndexHome
-from tests import fake_models
-from tests.photo_library import Library, nearest
+from image_index.workers.engine import Engine
+from tests.support import fake_models
+from tests.support.library import Library, nearest
 
 NAMES = tuple(f"{place}/{number}.png" for place in ("a", "b") for number in range(5))
 

@@ -1,4 +1,4 @@
-"""Write `image_index/registry.json` from the installed open_clip: `python tools/build_registry.py`."""
+"""Write `image_index/models/registry.json` from the installed open_clip: `python tools/build_registry.py`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 import open_clip
 import torch
 
-import image_index.registry
-from image_index.registry import RECOMMENDED, KnownModel
+import image_index.models.registry
+from image_index.models.registry import RECOMMENDED, KnownModel
 
-REGISTRY = Path(image_index.registry.__file__).with_name("registry.json")
+REGISTRY = Path(image_index.models.registry.__file__).with_name("registry.json")
 
 
 def known_models() -> Iterator[KnownModel]:

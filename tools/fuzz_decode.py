@@ -1,4 +1,4 @@
-"""Fuzz `image_index.decode.decode`, guided by coverage of our own code; needs the package atheris.
+"""Fuzz `image_index.pictures.decode.decode`, guided by coverage of our own code; needs the package atheris.
 
     python tools/fuzz_decode.py CORPUS_DIRECTORY [libFuzzer options, such as -max_total_time=600 -rss_limit_mb=2048]
 
@@ -19,8 +19,9 @@ import pillow_heif
 from PIL import Image
 
 with atheris.instrument_imports(include=["image_index"]):
-    from image_index import decode, read
     from image_index.errors import DecodeError
+    from image_index.files import read
+    from image_index.pictures import decode
     from image_index.records import ImageFile, Preprocess
 
 PREPROCESS = Preprocess((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -22,8 +22,8 @@ def doctor(index: IndexOption = None, json: JsonOption = False) -> int:
 
     Exit codes: 0 looked, whatever was found.
     """
-    from image_index.doctor import examine
     from image_index.present.doctor import report_line, report_text
+    from image_index.upkeep.doctor import examine
 
     setup = common(index)
     report, terminal = examine(setup.home), _terminal()

@@ -13,10 +13,10 @@ from image_index.cli.options import IndexOption, JsonOption, QuietOption, colour
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, open_page
 from image_index.cli.selection import choosing_pictures
 from image_index.errors import UsageError
-from image_index.selection import FilterArguments
+from image_index.search.selection import FilterArguments
 
 if TYPE_CHECKING:
-    from image_index.duplicates import Group
+    from image_index.search.duplicates import Group
 
 FOUND, NOTHING_FOUND = 0, 1
 
@@ -80,7 +80,7 @@ def dupes(
 
 def _text(groups: list[Group], *, json: bool, null: bool, first: int) -> str:
     """Return what is printed of the groups, each from its member `first` on."""
-    from image_index.present import duplicates
+    from image_index.present import groups as duplicates
 
     if json:
         return "".join(duplicates.group_line(group[first:]) + "\n" for group in groups)
@@ -93,8 +93,8 @@ def _text(groups: list[Group], *, json: bool, null: bool, first: int) -> str:
 
 def _write_page(path: Path, groups: list[Group]) -> None:
     """Write a contact sheet with a section for each group."""
-    from image_index.contact_sheet import write_groups
-    from image_index.present.duplicates import badges, kilobytes
+    from image_index.present.contact_sheet import write_groups
+    from image_index.present.groups import badges, kilobytes
 
     sections = [
         (

@@ -10,7 +10,7 @@ import typer
 
 from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, write
 from image_index.cli.selection import choosing_pictures
-from image_index.selection import FilterArguments
+from image_index.search.selection import FilterArguments
 
 DONE, NOTHING_TO_EXPORT = 0, 1
 
@@ -46,10 +46,10 @@ def export(
 
     Exit codes: 0 done, 1 nothing to export, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
     """
-    from image_index.export import exported_record
     from image_index.index import Index
     from image_index.paths import printable
     from image_index.present.jsonl import record_line
+    from image_index.upkeep.export import exported_record
 
     setup = common(index, quiet=quiet)
     with Index.open(setup.home.path) as opened:

@@ -24,8 +24,8 @@ def forget(
 
     Exit codes: 0 done, 2 nothing known of a PATH, 4 no index, 7 another run is writing, 9 disk or catalog.
     """
-    from image_index import maintenance
     from image_index.paths import resolve
+    from image_index.upkeep import maintenance
 
     setup = common(index, quiet=quiet)
     count = maintenance.forget(setup.home, tuple(resolve(path) for path in paths), dry_run=dry_run)
@@ -46,8 +46,8 @@ def prune(
 
     Exit codes: 0 done, 4 no index, 7 another run is writing, 9 disk or catalog.
     """
-    from image_index import maintenance
     from image_index.dates import duration_s
+    from image_index.upkeep import maintenance
 
     setup = common(index, quiet=quiet)
     count = maintenance.prune(setup.home, duration_s(older_than, "--older-than"), dry_run=dry_run)
@@ -65,7 +65,7 @@ def backup(
 
     Exit codes: 0 done, 2 DEST is not empty, 4 no index, 9 disk or catalog.
     """
-    from image_index import maintenance
+    from image_index.upkeep import maintenance
 
     setup = common(index, quiet=quiet)
     copy = maintenance.backup(setup.home, destination)
@@ -85,8 +85,8 @@ def verify(
     """
     from image_index.errors import StorageError
     from image_index.paths import printable
-    from image_index.verify import repair as rebuild
-    from image_index.verify import verify as check
+    from image_index.upkeep.verify import repair as rebuild
+    from image_index.upkeep.verify import verify as check
 
     setup = common(index, quiet=quiet)
     findings = list(check(setup.home))

@@ -25,7 +25,7 @@ def models(context: typer.Context, json: JsonOption = False) -> int:
 
     Exit codes: 0 listed.
     """
-    from image_index.models import list_models
+    from image_index.models.names import list_models
     from image_index.present import jsonl, text
 
     if context.invoked_subcommand is not None:
@@ -50,7 +50,7 @@ def fetch(
 
     Exit codes: 0 it is there, 2 no such model, 6 it cannot be had.
     """
-    from image_index.models import ensure_model, parse_model
+    from image_index.models.names import ensure_model, parse_model
 
     setup = common(None, quiet=quiet)
     spec = parse_model(name)

@@ -64,7 +64,7 @@ class Output:
         """Write the page, if one is wanted, and open it."""
         if self.html is None:
             return
-        from image_index.contact_sheet import write_sheet
+        from image_index.present.contact_sheet import write_sheet
 
         write_sheet(self.html, title, self._pages)
         if self.open_page:

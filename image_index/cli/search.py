@@ -13,14 +13,14 @@ from image_index.cli.options import Common, DeviceOption, IndexOption, JsonOptio
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, Output
 from image_index.cli.selection import choosing_pictures
 from image_index.errors import DecodeError, QueryError, UsageError
-from image_index.selection import FilterArguments, make_filters
+from image_index.search.selection import FilterArguments, make_filters
 
 if TYPE_CHECKING:
     from image_index.index import Index, SearchArguments
     from image_index.present.template import Template
-    from image_index.query_lines import BadLine
     from image_index.records import Hit
-    from image_index.terms import Query
+    from image_index.search.query import Query
+    from image_index.search.query_lines import BadLine
 
 FOUND, NOTHING_FOUND, INCOMPLETE = 0, 1, 3
 
@@ -170,8 +170,8 @@ class _Asked:
 
     def queries(self) -> Iterator[Query | BadLine]:
         """Return the queries; raise `UsageError` where there are none, or both kinds."""
-        from image_index.query_lines import read_queries
-        from image_index.terms import make_query
+        from image_index.search.query import make_query
+        from image_index.search.query_lines import read_queries
 
         given = self.text is not None or self.images or self.add or self.minus
         if self.file is not None:
@@ -224,7 +224,7 @@ class _Run:
     def _search(self, index: Index, query: Query | BadLine) -> list[Hit] | None:
         """Return the hits of one query; None, and a line on stderr, for one of many that cannot be used."""
         from image_index.paths import printable
-        from image_index.query_lines import BadLine
+        from image_index.search.query_lines import BadLine
 
         try:
             if isinstance(query, BadLine):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from image_index.selection import FilterArguments
+from image_index.search.selection import FilterArguments
 
 UnderOption = Annotated[
     list[Path] | None,

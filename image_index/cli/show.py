@@ -26,10 +26,10 @@ def show(
     Exit codes: 0 shown, 1 the index does not know some PATH, 2 wrong use, 4 no index, 5 a newer index, 9 disk or
     catalog.
     """
-    from image_index.account import account_of
-    from image_index.catalog import Catalog
+    from image_index.catalog.catalog import Catalog
     from image_index.paths import printable, resolve
-    from image_index.present.show import account_line, account_text
+    from image_index.present.known import account_line, account_text
+    from image_index.upkeep.known import account_of
 
     setup = common(index)
     with Catalog(setup.home.catalog) as catalog:

@@ -26,7 +26,7 @@ def status(index: IndexOption = None, json: JsonOption = False) -> int:
 
     Exit codes: 0 shown, 4 no index, 5 a newer index, 9 disk or catalog.
     """
-    from image_index.catalog import Catalog
+    from image_index.catalog.catalog import Catalog
     from image_index.present import jsonl, text
 
     setup = common(index)
@@ -50,7 +50,7 @@ def failures(
 
     Exit codes: 0 listed, or all well after a retry; 3 some failed again; 4 no index; 5 to 9 as for train.
     """
-    from image_index.catalog import Catalog
+    from image_index.catalog.catalog import Catalog
     from image_index.present import jsonl, text
 
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
@@ -65,11 +65,11 @@ def failures(
 
 def _retry(paths: list[bytes], setup: Common, *, as_json: bool) -> int:
     """Update the index with the failed files alone; those that are gone are forgotten."""
-    from image_index.catalog import Catalog
+    from image_index.catalog.catalog import Catalog
+    from image_index.catalog.lock import exclusive_lock
     from image_index.cli.train import run_update
-    from image_index.lock import exclusive_lock
-    from image_index.pipeline import UpdateRequest
-    from image_index.survey import SurveyOptions
+    from image_index.training.pipeline import UpdateRequest
+    from image_index.training.survey import SurveyOptions
 
     there = [path for path in paths if os.path.lexists(path)]
     gone = set(paths).difference(there)

@@ -22,10 +22,10 @@ from image_index.cli.options import (
 )
 from image_index.cli.selection import choosing_pictures
 from image_index.errors import UsageError
-from image_index.selection import FilterArguments
+from image_index.search.selection import FilterArguments
 
 if TYPE_CHECKING:
-    from image_index.labels import TaggedImage
+    from image_index.search.labels import TaggedImage
 
 FOUND, NOTHING_FOUND = 0, 1
 
@@ -79,7 +79,7 @@ def tag(
     8 children keep dying, 9 disk or catalog.
     """
     from image_index.index import Index
-    from image_index.labels import TEMPLATES, TagOptions, read_labels
+    from image_index.search.labels import TEMPLATES, TagOptions, read_labels
 
     if json and csv:
         raise UsageError("--json and --csv cannot be had at once; choose one")

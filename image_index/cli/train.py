@@ -20,12 +20,12 @@ from image_index.cli.options import (
     common,
     write,
 )
-from image_index.devices import Precision
 from image_index.errors import UsageError
+from image_index.workers.devices import Precision
 
 if TYPE_CHECKING:
-    from image_index.pipeline import UpdateRequest
     from image_index.records import Summary
+    from image_index.training.pipeline import UpdateRequest
 
 DONE, INCOMPLETE = 0, 3
 
@@ -154,10 +154,10 @@ def train(
     7 another run is writing, 8 children keep dying, 9 disk, 128+N stopped by signal N.
     """
     from image_index.dates import duration_s
-    from image_index.engine import Engine
-    from image_index.pipeline import UpdateRequest
-    from image_index.scan import ScanOptions
-    from image_index.survey import SurveyOptions
+    from image_index.files.scan import ScanOptions
+    from image_index.training.pipeline import UpdateRequest
+    from image_index.training.survey import SurveyOptions
+    from image_index.workers.engine import Engine
 
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
     scan = ScanOptions(hidden=hidden, follow_symlinks=follow_symlinks, excludes=tuple(exclude or ()))
@@ -175,7 +175,7 @@ def train(
 
 def _roots(named: list[Path], setup: Common) -> tuple[bytes, ...]:
     """Return the roots to train: those named, or those the index knows; one of them must be there or known."""
-    from image_index.catalog import Catalog
+    from image_index.catalog.catalog import Catalog
     from image_index.paths import printable, resolve
 
     asked, known = [resolve(root) for root in named], []
@@ -203,8 +203,8 @@ def _pixel_limit(text: str | None) -> tuple[int | None, bool]:
 
 
 def _preview(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
-    from image_index.pipeline import counts_record, plan_summary, preview_update
     from image_index.present import jsonl, text
+    from image_index.training.pipeline import counts_record, plan_summary, preview_update
 
     plan = preview_update(request)
     for problem in plan.problems:
@@ -218,9 +218,9 @@ def run_update(request: UpdateRequest, setup: Common, *, as_json: bool, time_lim
     """Update the index, show progress and the summary; return the exit code."""
     from image_index.cli.signals import stop_on_signals
     from image_index.errors import Interrupted
-    from image_index.pipeline import summary_record, update_index
     from image_index.present import jsonl, text
-    from image_index.progress import progress_reporter
+    from image_index.present.progress import progress_reporter
+    from image_index.training.pipeline import summary_record, update_index
 
     with stop_on_signals(time_limit_s) as stop, progress_reporter(setup.console, quiet=setup.quiet) as report:
         summary = update_index(request, report, stop)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from image_index.doctor import Devices, Report
-from image_index.index_health import CatalogHealth, IndexHealth
 from image_index.paths import printable
 from image_index.present.jsonl import record_line, time_field
+from image_index.upkeep.doctor import Devices, Report
+from image_index.upkeep.health import CatalogHealth, IndexHealth
 
 INDENT = 11
 """Where values begin."""

@@ -17,9 +17,9 @@ from typing import Any
 
 from image_index.errors import DecodeError, UsageError
 from image_index.paths import printable
+from image_index.pictures.thumbnails import small_pixels
 from image_index.present.text import fitted
 from image_index.records import Hit
-from image_index.thumbnails import small_pixels
 
 VARIABLE = "IMGIDX_PREVIEW"
 """Names the protocol of the terminal, where its environment does not tell."""

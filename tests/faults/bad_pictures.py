@@ -19,15 +19,15 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from image_index.child import Deadlines
-from image_index.devices import BYTES_PER_PIXEL, Slot
-from image_index.engine import make_batches
-from image_index.messages import ChildSetup
-from image_index.pool import ChildPool, PoolLimits
 from image_index.records import EmbeddedBatch, ImageFile, Stage
-from tests import fake_models
+from image_index.workers.child import Deadlines
+from image_index.workers.devices import BYTES_PER_PIXEL, Slot
+from image_index.workers.engine import make_batches
+from image_index.workers.messages import ChildSetup
+from image_index.workers.pool import ChildPool, PoolLimits
 from tests.faults.photo_library import source_photos
 from tests.faults.tally import Tally, verdict
+from tests.support import fake_models
 
 FULL_COUNT = 2400
 MAX_PIXELS = 20_000_000

@@ -22,22 +22,25 @@ from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
-from image_index import catalog as catalog_module
-from image_index import catalog_reader, faiss_build, faiss_file, text_update
-from image_index import engine as engine_module
-from image_index.catalog import Catalog
-from image_index.child import Child, Deadlines
-from image_index.engine import Engine
+from image_index.catalog import catalog as catalog_module
+from image_index.catalog import reader as catalog_reader
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.schema import open_database
 from image_index.errors import ImgidxError
-from image_index.models import ModelSpec
+from image_index.models.names import ModelSpec
 from image_index.paths import resolve
-from image_index.pipeline import UpdateRequest, update_index
-from image_index.pool import ChildPool, PoolLimits
-from image_index.schema import open_database
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
-from image_index.survey import SurveyOptions
-from tests import fake_models
+from image_index.training import tower_update as text_update
+from image_index.training.pipeline import UpdateRequest, update_index
+from image_index.training.survey import SurveyOptions
+from image_index.vectors import build as faiss_build
+from image_index.vectors import derived_file as faiss_file
+from image_index.workers import engine as engine_module
+from image_index.workers.child import Child, Deadlines
+from image_index.workers.engine import Engine
+from image_index.workers.pool import ChildPool, PoolLimits
+from tests.support import fake_models
 
 STRIKES: dict[str, tuple[Any, str, str]] = {
     "run begun": (Catalog, "start_run", "after"),

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from image_index import faiss_file
+from image_index.vectors import derived_file as faiss_file
 from tests.faults.photo_library import Library, Row, Run, compare, library, start
 from tests.faults.tally import Tally, total, verdict
-from tests.photos import REPOSITORY
+from tests.support.photos import REPOSITORY
 
 PICTURES, KILLS = 500, 20
 

@@ -6,7 +6,7 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping
 
-from image_index.catalog import Catalog
+from image_index.catalog.catalog import Catalog
 from tests.faults.driver import BATCH, SQL, STRIKES
 from tests.faults.photo_library import Library, Outcome, Row, agrees, answers, compare, library
 from tests.faults.tally import Tally, total, verdict

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from image_index.catalog import Catalog
-from image_index.search import SearchOptions, search
+from image_index.catalog.catalog import Catalog
+from image_index.search.ranking import SearchOptions, search
 from image_index.settings import IndexHome
 from tests.faults.photo_library import Library, Run, agrees, compare, library, make_photos, start
 from tests.faults.tally import Tally, total, verdict

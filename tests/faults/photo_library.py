@@ -19,11 +19,12 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from image_index import faiss_file, faiss_index
-from image_index.catalog import Catalog
+from image_index.catalog.catalog import Catalog
 from image_index.records import Ids, Vectors
-from image_index.search import SearchOptions, search
+from image_index.search.ranking import SearchOptions, search
 from image_index.settings import IndexHome
+from image_index.vectors import derived_file as faiss_file
+from image_index.vectors import open_index as faiss_index
 from tests.faults.driver import Orders
 from tests.faults.tally import Tally, verdict
 from tests.photos import REPOSITORY, SAMPLE_PHOTOS

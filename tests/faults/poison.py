@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from itertools import product
 
-from image_index.pool import FRUITLESS_DEATHS
-from image_index.work_queue import DEATHS_ALONE
+from image_index.workers.pool import FRUITLESS_DEATHS
+from image_index.workers.work_queue import DEATHS_ALONE
 from tests.faults.photo_library import Library, agrees, compare, library, make_photos
 from tests.faults.tally import Tally, total, verdict
 

@@ -1,0 +1,161 @@
+"""The catalog: every fact of an index, in SQLite. One transaction per batch; ids are never used twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from image_index.catalog.query_memory import QueryMemory
+from image_index.catalog.schema import atomic, storage_errors
+from image_index.paths import path_range
+from image_index.records import EmbeddedBatch, Failure, KnownImage, Match, ModelFacts
+
+_OF_CONTENT = "width, height, format, taken_at_s, camera, phash"
+"""The columns that follow from a picture's content."""
+
+
+class Catalog(QueryMemory):
+    """An open catalog that can be written to, if it was opened so. Each method is one transaction."""
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for one write transaction."""
+        with storage_errors(self._path), atomic(self._connection):
+            yield self._connection
+
+    def set_model(self, facts: ModelFacts) -> None:
+        """Store the model; for a model of the same fingerprint this only changes the name it is found by."""
+        preprocess = json.dumps(asdict(facts.preprocess))
+        row = (facts.name, facts.fingerprint, facts.weights_sha256, facts.config, preprocess, facts.dim)
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO model VALUES (1, ?, ?, ?, ?, ?, ?)", row)
+
+    def note_scan(self, root: bytes, problem: str | None) -> None:
+        """Record that `root` has been scanned, and what kept the scan from being complete."""
+        now = int(time.time())
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO roots VALUES (?1, ?2, ?2, ?3)"
+                " ON CONFLICT DO UPDATE SET scanned_at_s = ?2, problem = excluded.problem",
+                (root, now, problem),
+            )
+
+    def mark_missing(self, images: Iterable[KnownImage]) -> None:
+        """Note that the files of `images` are gone; their vectors stay."""
+        now = int(time.time())
+        with self._transaction() as connection:
+            sql = "UPDATE images SET missing_since_s = ? WHERE id = ?"
+            connection.executemany(sql, ((now, image.id) for image in images))
+
+    def move(self, matches: Iterable[Match]) -> None:
+        """Give each image the path, size and time of its file, which holds the same content; it is there (again)."""
+        now = time.time_ns()
+        sql = "UPDATE images SET path = ?, size = ?, mtime_ns = ?, read_at_ns = ?, missing_since_s = NULL WHERE id = ?"
+        with self._transaction() as connection:
+            for file, image in ((match.file, match.image) for match in matches):
+                _forget_file(connection, file.path, keep_id=image.id)
+                connection.execute(sql, (file.path, file.size, file.mtime_ns, now, image.id))
+
+    def copy(self, matches: Iterable[Match]) -> None:
+        """Add each file as a new image with the content facts and the vector of the image it equals."""
+        now = time.time_ns()
+        with self._transaction() as connection:
+            for file, image in ((match.file, match.image) for match in matches):
+                _forget_file(connection, file.path)
+                sql = f"SELECT {_OF_CONTENT}, vector FROM images JOIN vectors ON image_id = id WHERE id = ?"
+                *content, vector = connection.execute(sql, (image.id,)).fetchone()
+                _insert_image(connection, (file.path, file.size, file.mtime_ns, image.sha256, now, *content), vector)
+
+    def record(self, batch: EmbeddedBatch) -> None:
+        """Store an embedded batch in one transaction; each image replaces what was known of its path."""
+        now = int(time.time())
+        with self._transaction() as connection:
+            blobs = batch.vectors.astype("<f2")
+            for image, vector in zip(batch.images, blobs, strict=True):
+                _forget_file(connection, image.file.path)
+                content = (image.width, image.height, image.format, image.taken_at_s, image.camera, image.phash)
+                row = (*image.file, image.sha256, image.read_at_ns, *content)
+                _insert_image(connection, row, vector.tobytes())
+            for failure in batch.failures:
+                _insert_failure(connection, failure, now)
+
+    def drop_failures(self, paths: Iterable[bytes]) -> None:
+        """Forget the failures of files that are gone."""
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM failures WHERE path = ?", ((path,) for path in paths))
+
+    def forget(self, path: bytes) -> int:
+        """Drop every image, failure and root at or inside `path`; return how many images that were."""
+        where, parameters = "path = ? OR path >= ? AND path < ?", (path, *path_range(path))
+        with self._transaction() as connection:
+            count = connection.execute(f"DELETE FROM images WHERE {where}", parameters).rowcount
+            for table in ("failures", "roots"):
+                connection.execute(f"DELETE FROM {table} WHERE {where}", parameters)
+            _next_generation(connection, count)
+        return count
+
+    def prune(self, for_s: int) -> int:
+        """Drop the images that have been missing for at least `for_s` seconds; return how many."""
+        with self._transaction() as connection:
+            limit = int(time.time()) - for_s
+            count = connection.execute("DELETE FROM images WHERE missing_since_s <= ?", (limit,)).rowcount
+            _next_generation(connection, count)
+        return count
+
+    def move_mark(self, name: str, last_id: int) -> None:
+        """Remember that the searches of this name have shown the images up to `last_id`; a mark never moves back."""
+        sql = (
+            "INSERT INTO marks VALUES (?1, ?2, ?3)"
+            " ON CONFLICT DO UPDATE SET last_id = max(last_id, ?2), moved_at_s = ?3"
+        )
+        with self._transaction() as connection:
+            connection.execute(sql, (name, last_id, int(time.time())))
+
+    def start_run(self) -> int:
+        """Record that a run has begun; one that is killed stays `running`."""
+        with self._transaction() as connection:
+            sql = "INSERT INTO runs (started_at_s, outcome, summary) VALUES (?, 'running', '{}')"
+            return int(connection.execute(sql, (int(time.time()),)).lastrowid or 0)
+
+    def finish_run(self, run: int, outcome: str, summary: Mapping[str, Any]) -> None:
+        """Record how a run ended."""
+        with self._transaction() as connection:
+            sql = "UPDATE runs SET ended_at_s = ?, outcome = ?, summary = ? WHERE id = ?"
+            connection.execute(sql, (int(time.time()), outcome, json.dumps(summary), run))
+
+
+def _next_generation(connection: sqlite3.Connection, changes: int) -> None:
+    """Note that so many vectors came or went."""
+    connection.execute("UPDATE meta SET value = value + ? WHERE key = 'generation'", (changes,))
+
+
+def _forget_file(connection: sqlite3.Connection, path: bytes, keep_id: int = -1) -> None:
+    """Drop what is known of `path`, but not the row `keep_id`: something newer takes its place."""
+    gone = connection.execute("DELETE FROM images WHERE path = ? AND id != ?", (path, keep_id)).rowcount
+    _next_generation(connection, gone)
+    connection.execute("DELETE FROM failures WHERE path = ?", (path,))
+
+
+def _insert_image(connection: sqlite3.Connection, row: tuple[Any, ...], vector: bytes) -> None:
+    """Insert an image and its vector under a new id."""
+    columns = f"path, size, mtime_ns, sha256, read_at_ns, {_OF_CONTENT}"
+    cursor = connection.execute(f"INSERT INTO images ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.execute("INSERT INTO vectors VALUES (?, ?)", (cursor.lastrowid, vector))
+    _next_generation(connection, 1)
+
+
+def _insert_failure(connection: sqlite3.Connection, failure: Failure, now_s: int) -> None:
+    """Remember a failure, counting the attempts; a row of older content at that path is no longer true."""
+    file = failure.file
+    connection.execute(
+        "INSERT INTO failures VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?6) ON CONFLICT DO UPDATE SET size = ?2,"
+        " mtime_ns = ?3, stage = ?4, reason = ?5, attempts = attempts + 1, last_failed_at_s = ?6",
+        (file.path, file.size, file.mtime_ns, str(failure.stage), failure.reason, now_s),
+    )
+    missing = "UPDATE images SET missing_since_s = coalesce(missing_since_s, ?) WHERE path = ?"
+    connection.execute(missing, (now_s, file.path))

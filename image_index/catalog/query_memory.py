@@ -1,0 +1,69 @@
+"""Texts that were searched for before, and their vectors: a repeated search needs no model.
+
+It is a cache in the catalog. That it cannot be written, or that the catalog is of a schema without it, costs a search
+nothing, and no search waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from image_index.catalog.pictures import PictureReader
+from image_index.catalog.schema import QUERIES_VERSION, atomic, storage_errors, unless_refused, version_of
+from image_index.records import ModelFacts
+
+QUERIES_KEPT = 1000
+"""How many texts are remembered: 2 MB of 512 dimensions."""
+
+FRESH_S = 86_400
+"""A text that was used within this time is not marked as used again: a repeated search then writes nothing."""
+
+
+class QueryMemory(PictureReader):
+    """An open catalog that remembers the texts that were searched for."""
+
+    def remembered_query(self, text: str, model: ModelFacts) -> NDArray[np.float32] | None:
+        """Return the vector (D,) that `model` gave `text` in an earlier search, if that is remembered undamaged."""
+        key = text.encode("utf-8", "surrogatepass")
+        with storage_errors(self._path):
+            if version_of(self._connection) < QUERIES_VERSION:
+                return None
+        sql = "SELECT vector, used_at_s FROM queries WHERE text = ? AND fingerprint = ?"
+        row = self._one(sql, (key, model.fingerprint))
+        if row is None:
+            return None
+        with self._true_values():
+            vector, used_at_s = bytes(row[0]), int(row[1])
+        if len(vector) != 4 * model.dim + 4 or vector[-4:] != _crc(key, model, vector[:-4]):
+            return None
+        if used_at_s < time.time() - FRESH_S:
+            self._write(("UPDATE queries SET used_at_s = ? WHERE text = ?", (int(time.time()), key)))
+        return np.frombuffer(vector[:-4], "<f4").astype(np.float32)
+
+    def remember_query(self, text: str, model: ModelFacts, vector: NDArray[np.float32]) -> None:
+        """Remember the vector (D,) of `text`, and drop what was used longest ago; do nothing if that cannot be done."""
+        key, content = text.encode("utf-8", "surrogatepass"), vector.astype("<f4").tobytes()
+        row = (key, model.fingerprint, content + _crc(key, model, content), int(time.time()))
+        oldest = "SELECT text FROM queries ORDER BY used_at_s DESC, rowid DESC LIMIT -1 OFFSET ?"
+        self._write(
+            ("INSERT OR REPLACE INTO queries VALUES (?, ?, ?, ?)", row),
+            (f"DELETE FROM queries WHERE text IN ({oldest})", (QUERIES_KEPT,)),
+        )
+
+    def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
+        """Run statements in one transaction, if the catalog can be written to at once."""
+        connection = self._connection
+        with storage_errors(self._path), unless_refused(connection):
+            if version_of(connection) >= QUERIES_VERSION:
+                with atomic(connection):
+                    for sql, parameters in statements:
+                        connection.execute(sql, parameters)
+
+
+def _crc(key: bytes, model: ModelFacts, content: bytes) -> bytes:
+    """Return the CRC-32 of a row; SQLite has none, and a wrong vector would go unnoticed."""
+    return zlib.crc32(key + model.fingerprint.encode("ascii") + content).to_bytes(4, "little")

@@ -1,0 +1,4 @@
+"""From the bytes of a file to pixels and facts.
+
+`decode` uses `exif`, `phash` and `truncation`; `thumbnails` makes small pictures for pages. Start with `decode.decode`.
+"""

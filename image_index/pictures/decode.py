@@ -1,0 +1,266 @@
+"""Decode a file into the pixels a model wants, with Pillow, libheif and LibRaw.
+
+A file that is cut short is refused and never becomes a half-grey picture. Others are turned as EXIF says, flattened on
+white, scaled and cropped as open_clip's `image_transform_v2` does, and brought to sRGB; the first frame stands for all.
+
+Two shortcuts leave the vector as good as it is (docs/decisions/0012): libjpeg decodes a JPEG at 1/2, 1/4 or 1/8 of its
+size where that is still larger than what the model wants, and a large picture is averaged down before it is scaled.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, UnidentifiedImageError
+
+from image_index.errors import DecodeError
+from image_index.files.read import FileContent
+from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
+from image_index.pictures import phash
+from image_index.pictures.exif import Taken, read_taken
+from image_index.pictures.truncation import is_whole
+from image_index.records import Preprocess
+
+LEAST_MARGIN = 1.25
+"""How many times larger than wanted libjpeg's fraction of a JPEG must be: at 1.0 its coarse filter is all there is."""
+
+REDUCING_GAP = 2.0
+"""How many times larger than wanted a picture is left by averaging, for the bicubic filter to do the rest."""
+
+_OPENERS = tuple(name for name in PILLOW_FORMATS if name != "MPO")  # MPO is found by JPEG's opener, it has none
+_CUT_SHORT = "the file is cut short"
+_TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+_TRANSPOSE = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(_TURNS, start=2)}
+_LYING = (5, 6, 7, 8)  # the orientations that exchange width and height
+_FLIP_TO_ORIENTATION = {3: 3, 5: 8, 6: 6}  # LibRaw's `flip` in EXIF's numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels (H, W, 3) uint8 RGB of the model's size; `width` and `height` of the original as displayed, in pixels.
+
+    `phash` is the perceptual hash of the whole of it as displayed.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    format: str
+    taken: Taken
+    phash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What the caller wants of any picture."""
+
+    preprocess: Preprocess
+    max_pixels: int | None
+    exact: bool
+
+
+def decode(content: FileContent, preprocess: Preprocess, max_pixels: int | None, *, exact: bool = False) -> Picture:
+    """Decode a file's content and fit it to the model: `pixels` is `(*preprocess.size, 3)` uint8, C-contiguous.
+
+    Raises DecodeError, and nothing else, whatever the bytes are; `max_pixels` is compared with width x height before
+    any pixel is decoded, None for no limit. `exact` takes no shortcut: the pixels are those of open_clip's transform.
+    """
+    wish = _Wish(preprocess, max_pixels, exact)
+    try:
+        # Pillow warns of damaged metadata. Not thread-safe, but a race could only let a warning out, or swallow one.
+        with warnings.catch_warnings(action="ignore"):
+            prepare()
+            if os.path.splitext(content.file.path)[1].lower() in RAW_EXTENSIONS:
+                return _decode_raw(content.data, wish)
+            return _picture(_load(content.data, wish), wish)
+    except DecodeError:
+        raise
+    except Exception as error:  # Pillow's plugins raise a dozen unrelated types for damaged data
+        raise DecodeError(_reason(error)) from error
+
+
+@cache
+def prepare() -> None:
+    """Load what decoding needs; a child does so before its first picture."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    Image.MAX_IMAGE_PIXELS = None  # `_load` speaks for all formats, in our words
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its text holds a memory address
+        return "not a picture in a known format, or its header is damaged"
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return _CUT_SHORT if "truncated" in text.lower() else f"damaged picture data: {text}"
+
+
+def _decode_raw(data: bytes, wish: _Wish) -> Picture:
+    try:
+        import rawpy
+    except ImportError as error:
+        raise DecodeError("camera RAW files need: pip install 'imgidx[raw]'") from error
+    try:
+        with rawpy.imread(BytesIO(data)) as raw:
+            preview, sizes = raw.extract_thumb().data, raw.sizes
+    except rawpy.LibRawError as error:
+        raise DecodeError("a damaged RAW file, or one without a preview that can be read") from error
+    if isinstance(preview, bytes) and preview[-512:] not in data:  # LibRaw fills up a cut preview with stale memory
+        raise DecodeError(_CUT_SHORT)
+    orientation = _FLIP_TO_ORIENTATION.get(sizes.flip, 1)
+    if isinstance(preview, bytes):
+        loaded = _load(preview, wish, orientation)
+    else:
+        loaded = _Loaded(Image.fromarray(preview), preview.shape[1::-1], orientation)
+    picture = _picture(loaded, wish)
+    width, height = (sizes.height, sizes.width) if sizes.flip in (5, 6) else (sizes.width, sizes.height)
+    return replace(picture, width=width, height=height, format="raw", taken=read_taken(loaded.image, data))
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A decoded picture, its (width, height) before any scaling, and how it is to be turned, in EXIF's numbers."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    orientation: int
+
+
+def _load(data: bytes, wish: _Wish, default_orientation: int = 1) -> _Loaded:
+    stream = BytesIO(data)
+    image = Image.open(stream, formats=_OPENERS)
+    size, limit = image.size, wish.max_pixels
+    if limit is not None and (pixels := image.width * image.height) > limit:
+        raise DecodeError(f"{pixels / 1e6:.6g} megapixels, more than --max-megapixels {limit / 1e6:.6g} allows")
+    scan_start = stream.tell()  # what JPEG's header reader stops at
+    wanted = None
+    if not wish.exact and image.format in ("JPEG", "MPO"):  # of others, to ask for the orientation may load the pixels
+        wanted = _least_size(image, wish.preprocess, default_orientation)
+        image.draft(None, wanted)
+    image.load()
+    if not is_whole(image, data, scan_start, wanted):
+        raise DecodeError(_CUT_SHORT)
+    return _Loaded(image, size, _orientation(image) or default_orientation)
+
+
+def _least_size(image: Image.Image, preprocess: Preprocess, default_orientation: int) -> tuple[int, int]:
+    """Return the least (width, height) from which a picture may be scaled; it is turned only afterwards."""
+    lies = (_orientation(image) or default_orientation) in _LYING
+    width, height = _scaled_size(image.size[::-1] if lies else image.size, preprocess)
+    least = int(width * LEAST_MARGIN), int(height * LEAST_MARGIN)
+    return least[::-1] if lies else least
+
+
+def _picture(loaded: _Loaded, wish: _Wish) -> Picture:
+    image, (width, height) = loaded.image, loaded.size
+    profile = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
+    name = (image.format or "").lower()
+    image = _flattened(image)
+    if loaded.orientation in _TRANSPOSE:
+        image = image.transpose(_TRANSPOSE[loaded.orientation])
+    if loaded.orientation in _LYING:
+        width, height = height, width
+    pixels = np.array(_to_srgb(_fitted(image, (width, height), wish), profile))
+    small = image.resize((phash.SIDE, phash.SIDE), Image.Resampling.BOX, reducing_gap=REDUCING_GAP).convert("L")
+    return Picture(pixels, width, height, name, read_taken(loaded.image), phash.perceptual_hash(np.asarray(small)))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 0))
+    except Exception:  # damaged EXIF, in as many types as `decode` expects, costs the rotation and not the picture
+        return 0
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    """Return the picture in 8 bits, mode L or RGB, on white where it is transparent."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _stretched(image)
+    if image.mode == "CMYK":
+        return _to_srgb(image, image.info.get("icc_profile"))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image)
+        return canvas
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _stretched(image: Image.Image) -> Image.Image:
+    levels = np.nan_to_num(np.array(image, dtype=np.float32), copy=False, posinf=0, neginf=0)
+    # Pillow scales every deep PGM to 0..65535; other integers and floats have no stated range.
+    is_16_bit = image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I")
+    low, high = (0.0, 65535.0) if is_16_bit else (levels.min(), levels.max())
+    levels -= low
+    levels *= 255 / max(high - low, np.finfo(np.float32).tiny)
+    return Image.fromarray(levels.round().astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    transform = _srgb_transform(profile, image.mode) if profile else None
+    return transform.apply(image) if transform else image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return lcms's transform from `profile` to sRGB, or None where it is broken, of another mode, or sRGB itself."""
+    try:
+        transform = ImageCms.buildTransform(BytesIO(profile), ImageCms.createProfile("sRGB"), mode, "RGB")
+    except Exception:  # Pillow passes on what lcms says of a damaged profile in several types
+        return None
+    if mode == "CMYK":
+        return transform
+    # A profile's name proves nothing: it is sRGB if it leaves a grid of colours within two levels.
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    probe = Image.fromarray(grid) if mode == "RGB" else Image.fromarray(levels[None])
+    shift = np.abs(np.array(transform.apply(probe), dtype=int) - np.array(probe.convert("RGB"), dtype=int))
+    return transform if shift.max() > 2 else None
+
+
+def _fitted(image: Image.Image, size: tuple[int, int], wish: _Wish) -> Image.Image:
+    """Scale a picture that had `size`, then crop or pad, to the model's, as open_clip's inference transform does."""
+    preprocess, gap = wish.preprocess, None if wish.exact else REDUCING_GAP
+    height, width = preprocess.size
+    # open_clip 3 forgets the interpolation where it scales the shortest side to a target that is not square.
+    is_bicubic = preprocess.interpolation != "bilinear" or (preprocess.resize_mode == "shortest" and height != width)
+    resample = Image.Resampling.BICUBIC if is_bicubic else Image.Resampling.BILINEAR
+    scaled = _scaled_size(size, preprocess)
+    left, top = _offset(scaled[0], width), _offset(scaled[1], height)
+    crops = left <= 0 and top <= 0
+    if (crops and not wish.exact) or scaled[0] * scaled[1] > 32 * width * height:
+        # Scale the crop alone, within 2 levels as Pillow's box is float32: 65500x1 would become 14 million columns.
+        x, y = image.width / scaled[0], image.height / scaled[1]
+        box = (-left * x, -top * y, min((width - left) * x, image.width), min((height - top) * y, image.height))
+        return image.resize((width, height), resample, box=box, reducing_gap=gap)
+    fill = preprocess.fill_color if preprocess.resize_mode == "longest" else 0
+    canvas = Image.new(image.mode, (width, height), (fill,) * len(image.getbands()))
+    canvas.paste(image.resize(scaled, resample, reducing_gap=gap), (left, top))
+    return canvas
+
+
+def _scaled_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """Return (width, height) after scaling, rounded as torchvision (square) and open_clip (otherwise) round."""
+    (width, height), (target_height, target_width) = size, preprocess.size
+    if preprocess.resize_mode == "squash":
+        return target_width, target_height
+    if preprocess.resize_mode == "shortest" and target_height == target_width:
+        return int(target_width * width / min(size)), int(target_width * height / min(size))
+    extreme = max if preprocess.resize_mode == "longest" else min
+    ratio = extreme(height / target_height, width / target_width)
+    return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def _offset(scaled: int, target: int) -> int:
+    return (target - scaled) // 2 if scaled < target else -round((scaled - target) / 2)

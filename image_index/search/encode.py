@@ -1,0 +1,218 @@
+"""What is searched for, as a vector: texts and pictures, added up.
+
+A text that was asked before costs nothing, another one the exported text tower; a picture that is in the index costs no
+model. Whatever is left is encoded by a child, and only then anything of children and models is imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from image_index.catalog.catalog import Catalog
+from image_index.errors import DecodeError, ImgidxError, IndexMismatch, QueryError
+from image_index.paths import printable, resolve
+from image_index.records import Batch, ImageFile, Vectors
+from image_index.search.query import Kind, Query, Term
+from image_index.settings import IndexHome
+
+if TYPE_CHECKING:
+    from image_index.models.tower import TextTower
+    from image_index.workers.engine import Engine
+    from image_index.workers.pool import ChildPool
+
+TERMS_KEPT = 10_000
+"""How many vectors of terms are kept for the queries that follow: 20 MB of 512 dimensions."""
+
+LEAST_LENGTH = 1e-3
+"""A sum of vectors that is shorter has no direction to speak of."""
+
+TEXTS_AT_A_TIME = 64
+"""How many texts a child encodes together."""
+
+SURELY_SHORT_BYTES = 30
+"""A text of so few bytes fits into any model: each token takes one at least, and the bundled model reads 32, two of
+them start and end."""
+
+logger = logging.getLogger(__name__)
+
+QueryVector = NDArray[np.float32]
+"""A unit vector, shape (D,)."""
+
+
+class QueryEncoder:
+    """Encodes queries by an index's model; the child that some need is started once, and ended by `close`."""
+
+    def __init__(self, catalog: Catalog, home: IndexHome, engine: Engine | None = None) -> None:
+        """Encode for the index of `catalog` in `home`; `engine` is what starts the child."""
+        self._catalog = catalog
+        self._home = home
+        self._engine = engine
+        self._children = ExitStack()
+        self._known: dict[Term, QueryVector] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        self._children.close()
+        self.__dict__.pop("_pool", None)
+
+    def vector(self, query: Query) -> QueryVector:
+        """Return the sum of the unit vectors of the terms, each times its weight, at unit length (D,).
+
+        Raises `QueryError` where the terms cancel each other or a picture cannot be read, `DecodeError` where it is no
+        picture.
+        """
+        parts = [np.float32(term.weight) * self._term(replace(term, weight=1.0)) for term in query.terms]
+        total: QueryVector = np.sum(parts, axis=0, dtype=np.float32)
+        length = float(np.linalg.norm(total))
+        if length < LEAST_LENGTH:
+            raise QueryError("the parts of the query cancel each other; nothing is left to search for")
+        if len(parts) == 1 and query.terms[0].weight > 0:
+            return self._term(replace(query.terms[0], weight=1.0))
+        return total / np.float32(length)
+
+    def own_ids(self, query: Query) -> frozenset[int]:
+        """Return the ids of the images that lie where the query's own pictures do."""
+        files = (resolve(os.path.expanduser(term.value)) for term in query.terms if term.kind is Kind.FILE)
+        return frozenset(image.id for path in files if (image := self._catalog.image_at(path)))
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        """Return the unit vectors (N, D) of texts, none of which is remembered."""
+        encoded = self._tower.encode_all(texts) if self._tower else None
+        if encoded is None:
+            parts = (texts[start : start + TEXTS_AT_A_TIME] for start in range(0, len(texts), TEXTS_AT_A_TIME))
+            with self._child() as pool:
+                encoded = np.concatenate([pool.encode_texts(part) for part in parts])
+                _check(self._catalog, pool)
+        return encoded
+
+    @property
+    def logit_scale(self) -> float:
+        """What the model multiplies a cosine with to compare texts; what is usual where it has no exported tower."""
+        from image_index.models.tower_files import USUAL_LOGIT_SCALE
+
+        return (self._tower and self._tower.manifest.logit_scale) or USUAL_LOGIT_SCALE
+
+    def _term(self, term: Term) -> QueryVector:
+        """Return the unit vector of a term without its weight; the same one is encoded once."""
+        if term not in self._known:
+            if len(self._known) == TERMS_KEPT:  # the queries of an endless pipe
+                self._known.clear()
+            if term.kind is Kind.TEXT:
+                self._known[term] = self.text(term.value)
+            elif term.kind is Kind.FILE:
+                self._known[term] = self.picture(resolve(os.path.expanduser(term.value)))
+            else:
+                self._known[term] = self._remote(term.value)
+        return self._known[term]
+
+    def text(self, text: str) -> QueryVector:
+        """Return the vector (D,) of a text.
+
+        It is looked up among the texts that were searched for before, else encoded here by the exported text tower,
+        else by a child.
+        """
+        model = self._catalog.model
+        self.warn_of_cut(text)
+        vector = self._catalog.remembered_query(text, model) if model else None
+        if vector is None:
+            found: QueryVector = self.texts([text])[0]
+            if model:
+                self._catalog.remember_query(text, model, found)
+            return found
+        return vector
+
+    def picture(self, path: bytes, shown: str | None = None) -> QueryVector:
+        """Return the vector (D,) of the picture at `path`: the stored one if the index has it, else a child embeds it.
+
+        `shown` is what it is called in errors. Raises `QueryError` where there is no such file and `DecodeError` where
+        it is not a picture.
+        """
+        name = shown or printable(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise QueryError(f"cannot read {name}: {error.strerror}") from error
+        file = ImageFile(path, status.st_size, status.st_mtime_ns)
+        known = self._catalog.image_at(path)
+        if known and (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
+            _, vectors = self._catalog.vectors_of([known.id])
+            stored: QueryVector = vectors[0]
+            return stored
+        with self._child() as pool:
+            results = list(pool.embed([Batch(1, (file,))]))
+            _check(self._catalog, pool)
+        for result in results:
+            for failure in result.failures:
+                raise DecodeError(f"cannot use {name} as a query: {failure.reason}")
+            if len(result.vectors):
+                vector: QueryVector = result.vectors[0]
+                return vector
+        raise QueryError(f"cannot read {name}: it is gone")
+
+    def _remote(self, url: str) -> QueryVector:
+        """Return the vector of the picture at a URL."""
+        from image_index.search.web import fetched_picture, shown
+
+        with fetched_picture(url) as path:
+            return self.picture(os.fsencode(path), shown(url))
+
+    def warn_of_cut(self, text: str) -> None:
+        """Say what of a text is longer than the model reads."""
+        if len(text.encode("utf-8", "surrogatepass")) <= SURELY_SHORT_BYTES or self._tower is None:
+            return  # where a child encodes it, the child says so
+        cut = self._tower.tokenizer.cut(text)
+        if cut:
+            length = self._tower.manifest.context_length
+            logger.warning("The model reads %d tokens of a query; of this one it does not read: %s", length, cut)
+
+    @cached_property
+    def _tower(self) -> TextTower | None:
+        """The exported text tower, None where there is none that is whole."""
+        from image_index.models.tower import open_tower
+
+        model = self._catalog.model
+        return open_tower(self._home.text, model.fingerprint) if model else None
+
+    @contextmanager
+    def _child(self) -> Iterator[ChildPool]:
+        """Give the child for one errand; it is ended where that fails, for then it may owe an answer for ever."""
+        try:
+            yield self._pool
+        except ImgidxError:
+            self.close()
+            raise
+
+    @cached_property
+    def _pool(self) -> ChildPool:
+        """A pool of one child with the index's model, started by whoever asks first."""
+        from image_index.catalog.index_model import choose_model
+        from image_index.stop import StopRequest
+        from image_index.workers.engine import Engine
+
+        engine = (self._engine or Engine()).alone()
+        return self._children.enter_context(engine.pool(choose_model(self._home, None), StopRequest(), quiet=True))
+
+
+def _check(catalog: Catalog, pool: ChildPool) -> None:
+    """Raise `IndexMismatch` where the child's model is not the one that the vectors were made with."""
+    known, loaded = catalog.model, pool.facts
+    if known and loaded and known.fingerprint != loaded.fingerprint:
+        raise IndexMismatch(
+            f"the model {loaded.name} is no longer the one this index was made with; "
+            "restore its files, or train another index with --index DIR"
+        )

@@ -1,0 +1,89 @@
+"""Keeping the FAISS files in step with the catalog; this happens in a train, never in a search.
+
+    index.faiss   everything up to some id                           rebuilt when a twentieth of it is new or gone
+    moments.f32   mean and covariance of the same vectors            rebuilt with it
+    tail.faiss    the rows newer than that, beside a large index     rebuilt when a thousand are newer still
+    the catalog   those thousand; every search compares them one by one
+
+So a train that adds a hundred pictures to a million writes no FAISS file, or one of 50 MB.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from image_index.catalog.catalog import Catalog
+from image_index.records import Progress, Stamp
+from image_index.settings import IndexHome
+from image_index.training.survey import Report
+from image_index.vectors.derived_file import FLAT_LIMIT, Contents, is_whole, read_contents
+from image_index.vectors.moments import measure, write_moments
+
+SMALL_INDEX = 20_000
+"""Up to as many vectors index.faiss is rebuilt after every change: it takes 0.1 s."""
+
+STALE_FRACTION = 0.05
+"""A larger one is rebuilt once this share of it is new or gone, or once as many are new as a flat tail can hold."""
+
+SCAN_LIMIT = 1000
+"""How many rows a search reads from the catalog at most, beside a large index: it takes 3 ms."""
+
+
+def build_if_stale(catalog: Catalog, home: IndexHome, report: Report, *, thorough: bool = True) -> None:
+    """Rebuild what is missing or damaged of the FAISS files, or behind the catalog by too much.
+
+    Without `thorough` no more of a large file is read to find damage than before a search.
+    """
+    now = catalog.stamp()
+    built = _sound(home.faiss, now, thorough=thorough)
+    if built is None and not now.count:
+        return
+    if built is None or _is_stale(built.stamp, now):
+        rebuild(catalog, home, report)
+        return
+    if _sound(home.moments, now, thorough=thorough) is None:
+        build_moments(catalog, home, now)
+    tail = _sound(home.tail, now, thorough=thorough)
+    after = built.stamp.last_id
+    covered = tail.stamp.last_id if tail and tail.after == after else after
+    if now.last_id - covered > SCAN_LIMIT:
+        from image_index.vectors.build import build_tail
+
+        report(Progress("index", 0, now.last_id - after))
+        build_tail(home.tail, now, after, lambda: catalog.vectors_after(after))
+
+
+def rebuild(catalog: Catalog, home: IndexHome, report: Report = lambda _: None) -> None:
+    """Write index.faiss anew, of all that the catalog holds; then there is no tail."""
+    from image_index.training.sample_queries import sample_queries
+    from image_index.vectors.build import build_index
+
+    now = catalog.stamp()
+    report(Progress("index", 0, now.count))
+    build_index(home.faiss, now, lambda: catalog.vectors_after(0), lambda: sample_queries(catalog, home))
+    home.tail.unlink(missing_ok=True)
+    build_moments(catalog, home, now)
+
+
+def build_moments(catalog: Catalog, home: IndexHome, now: Stamp) -> None:
+    """Write the moments of all vectors that the catalog holds."""
+    write_moments(home.moments, now, measure(catalog.vectors_after(0), now.count, now.dim))
+
+
+def _sound(path: Path, now: Stamp, *, thorough: bool) -> Contents | None:
+    """Return what the file at `path` holds, if it is whole and of this catalog."""
+    contents = read_contents(path)
+    if contents is None or contents.stamp.catalog_id != now.catalog_id or not is_whole(path, thorough=thorough):
+        return None
+    return contents
+
+
+def _is_stale(built: Stamp, now: Stamp) -> bool:
+    """Tell whether index.faiss is behind by more than a search should make up for."""
+    new = now.last_id - built.last_id
+    gone = built.count + new - now.count
+    if new < 0 or now.generation < built.generation:  # the catalog is an older one, put back from a copy
+        return True
+    if now.count <= SMALL_INDEX:
+        return now.generation != built.generation
+    return max(new, gone) > min(STALE_FRACTION * now.count, FLAT_LIMIT)

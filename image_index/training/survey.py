@@ -1,0 +1,119 @@
+"""Scan the roots and plan what to do, reading the catalog but changing nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from image_index.catalog.catalog import Catalog
+from image_index.errors import Interrupted
+from image_index.files.read import hash_file
+from image_index.files.scan import ScanOptions, scan
+from image_index.paths import below
+from image_index.records import ImageFile, KnownImage, Progress, ScanProblem
+from image_index.stop import StopRequest
+from image_index.training.plan import Plan, keep_emptied_root, plan_update, settle_by_content, settle_moves
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyOptions:
+    """Which roots to look at, and how."""
+
+    roots: tuple[bytes, ...]
+    scan: ScanOptions = field(default_factory=ScanOptions)
+    retry_failed: bool = False
+
+
+def plan_roots(
+    catalog: Catalog | None,
+    options: SurveyOptions,
+    report: Report,
+    stop: StopRequest,
+    start: Callable[[], object] = lambda: None,
+) -> Plan:
+    """Scan every root and plan what to do; a root inside another is scanned on its own, once.
+
+    `start` is called as soon as it is certain that something has to be embedded, once or never; the scan goes on then.
+    """
+    plan = Plan()
+    on_new = _at_first_unlike(catalog, start)
+    roots = all_roots(catalog, options)
+    for root in roots:
+        inner = frozenset(other for other in roots if other.startswith(below(root)) and other != root)
+        scanned = _watched(scan(root, options.scan, inner), plan, report, stop)
+        known = catalog.known(root, inner) if catalog else ()
+        failed = _failed(catalog, root, inner) if catalog else {}
+        update = plan_update(scanned, known, failed, retry_failed=options.retry_failed, on_new=on_new)
+        plan.add(keep_emptied_root(update, root))
+    settle_by_content(plan, _digest)
+    if catalog and plan.embed_count:
+        settle_moves(plan, _gone(catalog, plan), _elsewhere(catalog, plan), _digest)
+    return plan
+
+
+def _at_first_unlike(catalog: Catalog | None, start: Callable[[], object]) -> Callable[[ImageFile], None]:
+    """Return what calls `start` at the first new file of a size that no row has: it cannot be one that was moved."""
+    sizes: set[int] = set()
+    waiting = True
+
+    def look(file: ImageFile) -> None:
+        nonlocal waiting
+        if waiting and file.size not in sizes:
+            sizes.add(file.size)
+            waiting = catalog is not None and any(catalog.images_of_size((file.size,)))
+            if not waiting:
+                start()
+
+    return look
+
+
+def _failed(catalog: Catalog, root: bytes, inner: frozenset[bytes]) -> dict[bytes, tuple[int, int]]:
+    """Return the known failures of `root`, less those of the roots inside it, which its scan does not see."""
+    apart = tuple(map(below, inner))
+    return {path: facts for path, facts in catalog.failed_below(root).items() if not below(path).startswith(apart)}
+
+
+def all_roots(catalog: Catalog | None, options: SurveyOptions) -> list[bytes]:
+    """Return the roots asked for and the known ones inside them that are still there, in path order."""
+    known = [root.path for root in catalog.roots()] if catalog else []
+    inside = {
+        path for path in known if any(path.startswith(below(root)) for root in options.roots) and os.path.lexists(path)
+    }
+    return sorted({*options.roots, *inside})
+
+
+def _watched(
+    scanned: Iterable[ImageFile | ScanProblem], plan: Plan, report: Report, stop: StopRequest
+) -> Iterator[ImageFile | ScanProblem]:
+    """Pass a scan through, reporting progress; end the whole run where a stop is asked for: nothing is lost by that."""
+    seen = plan.embed_count + plan.unchanged + plan.failed_before
+    for count, item in enumerate(scanned, seen):
+        if count % 1000 == 0:
+            report(Progress("scan", count))
+            if stop.signal_number:
+                raise Interrupted(stop.signal_number)
+        yield item
+
+
+def _digest(file: ImageFile) -> bytes | None:
+    return hash_file(file.path)
+
+
+def _gone(catalog: Catalog, plan: Plan) -> Iterator[KnownImage]:
+    """Yield the rows whose file is gone for good: missing by this plan, or before and still not there."""
+    yield from plan.missing
+    back = {match.image.id for match in plan.touched}
+    for image in catalog.missing_images():
+        if image.id not in back and not os.path.lexists(image.path):
+            yield image
+
+
+def _elsewhere(catalog: Catalog, plan: Plan) -> Iterator[KnownImage]:
+    """Yield rows of the sizes in question that nobody scanned, but whose file cannot be found."""
+    missing = {image.id for image in plan.missing}
+    for image in catalog.images_of_size({file.size for file in plan.files_to_embed}):
+        if not image.missing and image.id not in missing and not os.path.lexists(image.path):
+            yield image

@@ -1,0 +1,172 @@
+"""What this installation, this machine and this index look like, for a bug report; looking changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from image_index import __version__
+from image_index.catalog.schema import sqlite_version
+from image_index.errors import ImgidxError
+from image_index.models import hub
+from image_index.models.names import list_models
+from image_index.settings import IndexHome
+from image_index.upkeep.health import IndexHealth, Problem, examine_index, make_problem
+from image_index.workers.devices import core_count, memory_bytes
+
+PACKAGES = ("torch", "open-clip-torch", "faiss-cpu", "onnxruntime", "numpy", "pillow", "rich", "typer")
+"""Distributions whose version a bug report needs."""
+
+EXTRAS = {"preview": "chafa.py", "parquet": "pyarrow", "raw": "rawpy", "transformers": "transformers"}
+"""What each extra brings."""
+
+VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NO_COLOR")
+"""Names from the environment that change what imgidx does, beside its own; none that may hold a secret."""
+
+TORCH_SECONDS = 20.0
+"""How long torch may take to load and to name its devices (3 s, measured, from a warm disk)."""
+
+ASK_TORCH = """
+import json, torch
+cuda = torch.cuda.is_available()
+mps = getattr(torch.backends, "mps", None)
+names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())] if cuda else []
+print(json.dumps({"cuda": names, "mps": bool(mps and mps.is_available())}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What torch can compute on beside the CPU; with an `error` nobody knows."""
+
+    cuda: tuple[str, ...] = ()
+    mps: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCache:
+    """Where the models are, and which of them."""
+
+    directory: Path
+    bundled: tuple[str, ...] = ()
+    cached: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What imgidx runs on; None for a package that is not installed."""
+
+    imgidx: str
+    python: str
+    platform: str
+    packages: dict[str, str | None]
+    extras: dict[str, bool]
+    devices: Devices
+    cores: int
+    memory_bytes: int
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that was seen."""
+
+    machine: Machine
+    models: ModelCache
+    index: IndexHealth
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return what is wrong, each with the next step."""
+        found = [
+            Problem("packages", f"{name} is not installed", "pip install --force-reinstall imgidx")
+            for name, version in self.machine.packages.items()
+            if version is None
+        ]
+        if self.machine.devices.error:
+            found.append(Problem("devices", self.machine.devices.error, "run again, or reinstall torch"))
+        if self.models.error:
+            found.append(make_problem("models", self.models.error))
+        return (*found, *self.index.problems())
+
+
+def examine(home: IndexHome, torch_seconds: float = TORCH_SECONDS) -> Report:
+    """Return what this machine and the index at `home` look like; torch gets `torch_seconds` to answer."""
+    with _asking_torch() as child:  # it loads while the rest is looked at
+        models, index = _model_cache(), examine_index(home)
+        machine = _machine(_answer(child, torch_seconds))
+    return Report(machine, models, index)
+
+
+def _machine(devices: Devices) -> Machine:
+    """Return what imgidx runs on."""
+    return Machine(
+        imgidx=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages={name: _version(name) for name in PACKAGES} | {"sqlite": sqlite_version()},
+        extras={extra: _version(package) is not None for extra, package in EXTRAS.items()},
+        devices=devices,
+        cores=core_count(),
+        memory_bytes=memory_bytes(),
+        environment={
+            name: value for name, value in sorted(os.environ.items()) if name in VARIABLES or name.startswith("IMGIDX_")
+        },
+    )
+
+
+def _version(name: str) -> str | None:
+    """Return the version of an installed distribution, without importing it."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _model_cache() -> ModelCache:
+    """Return which models are at hand."""
+    directory = hub.cache_directory()
+    try:
+        listings = list_models()
+    except (ImgidxError, OSError) as error:
+        return ModelCache(directory, error=str(error))
+    bundled, cached = (
+        tuple(listing.name for listing in listings if listing.kind == kind) for kind in ("bundled", "cached")
+    )
+    return ModelCache(directory, bundled, cached)
+
+
+@contextmanager
+def _asking_torch() -> Iterator[subprocess.Popen[str]]:
+    """Give a process of its own that asks torch; -P, so that a file called torch.py lying around is not it."""
+    command = [sys.executable, "-P", "-c", ASK_TORCH]
+    nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=pipe, text=True, errors="replace") as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def _answer(child: subprocess.Popen[str], seconds: float) -> Devices:
+    """Return what torch answers within so many seconds."""
+    try:
+        out, err = child.communicate(timeout=seconds)
+        if child.returncode:
+            last = (err.strip().splitlines() or [f"exit {child.returncode}"])[-1]
+            return Devices(error=f"torch does not load: {last}")
+        answer = json.loads(out.splitlines()[-1])
+        return Devices(tuple(answer["cuda"]), answer["mps"])
+    except subprocess.TimeoutExpired:
+        return Devices(error=f"torch did not answer in {seconds:g} s")
+    except (ValueError, LookupError, TypeError):
+        return Devices(error="torch gave no answer that can be read")

@@ -1,0 +1,232 @@
+"""Pictures and their vectors as files for other tools, in the layout of clip-retrieval.
+
+    DIR/img_emb/img_emb_0.npy          (n, D) float16: the vectors as the catalog stores them
+    DIR/metadata/metadata_0.jsonl      or .parquet: what is known of the n pictures, in the same order
+    DIR/model.json                     which model made the vectors
+
+Each part is written as it is read, some thousand rows at a time, so that memory does not grow with the library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from image_index.errors import StorageError, UsageError
+from image_index.files.atomic import sync
+from image_index.paths import printable
+from image_index.present.jsonl import path_field, time_field
+from image_index.records import ImageFacts, ModelFacts, Vectors
+
+PART_ROWS = 100_000
+"""How many pictures a part has; only the last has fewer."""
+
+Pictures = Iterator[tuple[list[ImageFacts], Vectors]]
+"""Pictures with their unit vectors (n, D), some at a time."""
+
+WriteRows = Callable[[list[ImageFacts]], object]
+"""Appends a row for each picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: `images` vectors of `dim` dimensions, in `parts`, under the directory `path`."""
+
+    path: Path
+    format: str
+    images: int
+    parts: int
+    dim: int
+
+
+def export(pictures: Pictures, model: ModelFacts, destination: Path, *, parquet: bool = False) -> Exported | None:
+    """Write `pictures` to a new directory, metadata as JSON lines or as Parquet; return None where there are none.
+
+    The directory appears whole or not at all, and only its owner can enter it. Raises `UsageError` where `destination`
+    holds something or pyarrow is needed and not there, `StorageError`, leaving nothing, where the disk refuses.
+    """
+    open_table = _parquet if parquet else _json_lines
+    if parquet:
+        _check_pyarrow()
+    with _storage_errors(destination):
+        _check_free(destination)
+        first = next((chunk for chunk in pictures if chunk[0]), None)
+        if first is None:
+            return None
+        with _appearing(destination) as draft:
+            (draft / "img_emb").mkdir()
+            (draft / "metadata").mkdir()
+            counts = _write_parts(chain([first], pictures), model.dim, draft, open_table)
+            _pad_numbers(draft, len(str(len(counts))))
+            facts = {"name": model.name, "fingerprint": model.fingerprint, "weights_sha256": model.weights_sha256}
+            described = {**facts, "dim": model.dim, "preprocess": asdict(model.preprocess)}
+            (draft / "model.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    return Exported(destination, "parquet" if parquet else "npy", sum(counts), len(counts), model.dim)
+
+
+def exported_record(done: Exported) -> dict[str, Any]:
+    """Return what was exported, as `export --json` prints it."""
+    place = path_field(os.fsencode(done.path))
+    return {**place, "format": done.format, "images": done.images, "parts": done.parts, "dim": done.dim}
+
+
+# The directory
+
+
+@contextmanager
+def _storage_errors(destination: Path) -> Iterator[None]:
+    """Turn what a disk refuses into a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        cause = error.strerror or error
+        raise StorageError(f"cannot write the export {printable(os.fsencode(destination))}: {cause}") from error
+
+
+def _check_free(destination: Path) -> None:
+    """Raise `UsageError` unless `destination` is an empty directory, or a new one in a directory that is there."""
+    shown = printable(os.fsencode(destination))
+    if os.path.lexists(destination):
+        if not destination.is_dir() or any(destination.iterdir()):
+            raise UsageError(f"{shown} is not an empty directory; name a new directory for the export")
+    elif not destination.parent.is_dir():
+        raise UsageError(f"{shown}: there is no directory to make it in; make that first")
+
+
+@contextmanager
+def _appearing(destination: Path) -> Iterator[Path]:
+    """Yield a directory that is `destination` once all in it is on the disk; if anything goes wrong it is removed."""
+    draft = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".tmp", dir=destination.parent))
+    try:
+        yield draft
+        for path in [*draft.rglob("*"), draft]:
+            sync(path)
+        draft.rename(destination)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # there is none after the renaming
+    sync(destination.parent)
+
+
+def _pad_numbers(draft: Path, digits: int) -> None:
+    """Give the numbers of all parts as many digits, so that names sort as numbers do."""
+    for path in list(draft.glob("*/*_*")):
+        name, _, number = path.stem.rpartition("_")
+        path.rename(path.with_name(f"{name}_{number.zfill(digits)}{path.suffix}"))
+
+
+# Parts
+
+
+def _write_parts(
+    pictures: Pictures, dim: int, draft: Path, open_table: Callable[[Path, int], AbstractContextManager[WriteRows]]
+) -> list[int]:
+    """Write all parts; return how many pictures each holds."""
+    counts: list[int] = []
+    pieces = _pieces(pictures, PART_ROWS)
+    for piece in pieces:
+        number = len(counts)
+        with (
+            (draft / "img_emb" / f"img_emb_{number}.npy").open("wb") as file,
+            open_table(draft / "metadata", number) as write_rows,
+        ):
+            counts.append(_write_part(chain([piece], pieces), dim, file, write_rows))
+    return counts
+
+
+def _pieces(pictures: Pictures, rows: int) -> Pictures:
+    """Yield `pictures` in pieces of which none crosses the end of a part of `rows`."""
+    room = rows
+    for images, vectors in pictures:
+        start = 0
+        while start < len(images):
+            end = min(start + room, len(images))
+            yield images[start:end], vectors[start:end]
+            room = room - (end - start) or rows
+            start = end
+
+
+def _write_part(pieces: Pictures, dim: int, file: BinaryIO, write_rows: WriteRows) -> int:
+    """Write pieces until the part is full or they end; return how many pictures that were."""
+    _write_header(file, PART_ROWS, dim)
+    begin, count = file.tell(), 0
+    for images, vectors in pieces:
+        if vectors.shape != (len(images), dim):
+            raise StorageError(f"the catalog holds vectors that have not {dim} dimensions; run imgidx verify")
+        file.write(vectors.astype("<f2").tobytes())
+        write_rows(images)
+        count += len(images)
+        if count >= PART_ROWS:
+            break
+    file.seek(0)
+    _write_header(file, count, dim)  # numpy leaves room in it for the count to grow
+    if file.tell() != begin:
+        raise AssertionError("the header of a .npy file has changed its length")
+    return count
+
+
+def _write_header(file: BinaryIO, count: int, dim: int) -> None:
+    """Write the header of a .npy file of (count, dim) float16 numbers."""
+    header = {"descr": "<f2", "fortran_order": False, "shape": (count, dim)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+# Metadata
+
+
+def metadata(image: ImageFacts) -> dict[str, Any]:
+    """Return what is told of a picture; `image_path`, or base64 `image_path_bytes` where it is not valid UTF-8."""
+    return {
+        **{f"image_{key}": value for key, value in path_field(image.path).items()},
+        "sha256": image.sha256.hex(),
+        "width": image.width,
+        "height": image.height,
+        "format": image.format,
+        "date": time_field(image.date_s),
+        "camera": image.camera,
+        "id": image.id,
+    }
+
+
+@contextmanager
+def _json_lines(directory: Path, number: int) -> Iterator[WriteRows]:
+    """Write rows as lines of JSON."""
+    with (directory / f"metadata_{number}.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+        yield lambda images: file.writelines(json.dumps(metadata(image), ensure_ascii=False) + "\n" for image in images)
+
+
+@contextmanager
+def _parquet(directory: Path, number: int) -> Iterator[WriteRows]:
+    """Write rows as row groups of Parquet; `date` is a timestamp."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    integers, date = dict.fromkeys(("width", "height", "id"), pa.int64()), pa.timestamp("ms", tz="UTC")
+    names = ("image_path", "image_path_bytes", "sha256", "width", "height", "format", "date", "camera", "id")
+    types = {**dict.fromkeys(names, pa.string()), **integers, "date": date}
+    schema = pa.schema(list(types.items()))
+    with (directory / f"metadata_{number}.parquet").open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
+
+        def write_rows(images: list[ImageFacts]) -> None:
+            rows = [{**metadata(image), "date": datetime.fromtimestamp(image.date_s, UTC)} for image in images]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+        yield write_rows
+
+
+def _check_pyarrow() -> None:
+    """Raise `UsageError` where the library for Parquet is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401  # only whether it is there
+    except ImportError as error:
+        raise UsageError("Parquet needs pyarrow: pip install 'imgidx[parquet]', or export with --format npy") from error

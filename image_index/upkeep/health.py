@@ -1,0 +1,211 @@
+"""The state of one index, read without changing a byte of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from image_index.catalog.lock import find_holder
+from image_index.catalog.reader import CatalogReader
+from image_index.errors import ImgidxError, IndexNotFound
+from image_index.models import tower_files as text_files
+from image_index.models.names import locate_weights, parse_model
+from image_index.records import Counts, ModelFacts, Stamp
+from image_index.settings import IndexHome
+from image_index.vectors.derived_file import is_whole, read_contents
+
+LITTLE_SPACE_BYTES = 500_000_000
+"""With less than that free on its disk, an index is near to being stopped."""
+
+
+class DerivedState(StrEnum):
+    """What has become of a file that is derived from the catalog or from the model."""
+
+    CURRENT = "current"
+    BEHIND = "behind"
+    DAMAGED = "damaged"
+    ABSENT = "absent"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it should be, and what to do about it."""
+
+    subject: str
+    problem: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogHealth:
+    """What the catalog says of itself; `without_facts` images were embedded before schema 3."""
+
+    schema: int
+    counts: Counts
+    without_facts: int
+    model: ModelFacts | None
+    model_is_here: bool
+    last_run: dict[str, Any] | None
+    faiss: DerivedState
+    moments: DerivedState
+    text: DerivedState
+
+
+@dataclass(frozen=True, slots=True)
+class IndexHealth:
+    """The state of an index; `error` says why its catalog could not be read, None where there is none to read."""
+
+    home: Path
+    exists: bool
+    writable: bool
+    size_bytes: int
+    free_bytes: int | None
+    locked_by: str | None
+    catalog: CatalogHealth | None
+    error: str | None
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong, each with the next step."""
+        if self.error:
+            yield make_problem("index", self.error)
+        if self.exists and not self.writable:
+            yield Problem("index", "this user may not write to it", "train as its owner, or with another --index")
+        if self.free_bytes is not None and self.free_bytes < LITTLE_SPACE_BYTES:
+            yield Problem("disk", f"{self.free_bytes / 1e6:.0f} MB are free", "free some space, or use another --index")
+        if self.catalog:
+            yield from _catalog_problems(self.catalog, self.home, running=self.locked_by is not None)
+
+
+def make_problem(subject: str, message: str) -> Problem:
+    """Return a problem from an error's message, which has its next step behind the first semicolon."""
+    problem, _, next_step = message.partition("; ")
+    return Problem(subject, problem, next_step or "see docs/reliability.md")
+
+
+def examine_index(home: IndexHome) -> IndexHealth:
+    """Return the state of the index at `home`, whatever is there."""
+    exists, catalog, error = os.path.lexists(home.catalog), None, None
+    try:
+        with CatalogReader.untouched(home.catalog) as reader:
+            catalog = _examine_catalog(reader, home)
+    except IndexNotFound:
+        pass
+    except ImgidxError as refusal:
+        error = str(refusal)
+    except OSError as refusal:
+        error = f"cannot read {refusal.filename or home.path}: {refusal.strerror}; look at its owner and permissions"
+    writable = os.access(home.path, os.W_OK) and (not exists or os.access(home.catalog, os.W_OK))
+    return IndexHealth(
+        home.path,
+        exists or bool(error),
+        writable,
+        _size(home),
+        _free(home.path),
+        find_holder(home.lock),
+        catalog,
+        error,
+    )
+
+
+def _examine_catalog(reader: CatalogReader, home: IndexHome) -> CatalogHealth:
+    """Return what the catalog says, and how the derived files stand to it."""
+    model, stamp = reader.model, reader.stamp()
+    return CatalogHealth(
+        schema=reader.schema,
+        counts=reader.counts(),
+        without_facts=reader.count_without_facts(),
+        model=model,
+        model_is_here=model is None or _is_here(model),
+        last_run=reader.last_run(),
+        faiss=_derived(home.faiss, stamp),
+        moments=_derived(home.moments, stamp),
+        text=_text_tower(home.text, model),
+    )
+
+
+def _is_here(model: ModelFacts) -> bool:
+    """Tell whether the weights of the index's model are on this machine."""
+    try:
+        return locate_weights(parse_model(model.name)) is not None
+    except ImgidxError:
+        return False
+
+
+def _derived(path: Path, stamp: Stamp) -> DerivedState:
+    """Return how a file that is derived from the catalog stands to it."""
+    if not os.path.lexists(path):
+        return DerivedState.ABSENT
+    contents = read_contents(path)
+    try:
+        if contents is None or not is_whole(path, thorough=False):
+            return DerivedState.DAMAGED
+    except OSError:
+        return DerivedState.DAMAGED
+    return DerivedState.CURRENT if contents.stamp == stamp else DerivedState.BEHIND
+
+
+def _text_tower(directory: Path, model: ModelFacts | None) -> DerivedState:
+    """Return how the exported text tower stands to the index's model."""
+    if model is None or not os.path.lexists(directory):
+        return DerivedState.ABSENT
+    manifest = text_files.read_manifest(directory)
+    if manifest is None:
+        return DerivedState.DAMAGED
+    if manifest.fingerprint == model.fingerprint and manifest.refusal is not None:
+        return DerivedState.REFUSED
+    if text_files.is_settled(directory, model.fingerprint):
+        return DerivedState.CURRENT
+    whole = text_files.is_whole(directory, manifest)
+    return DerivedState.BEHIND if whole else DerivedState.DAMAGED
+
+
+def _size(home: IndexHome) -> int:
+    """Return how much disk the index takes, as far as this user can see it."""
+    try:
+        return home.size_bytes()
+    except OSError:
+        return 0
+
+
+def _free(path: Path) -> int | None:
+    """Return the free space where the index is, or would be made."""
+    for place in (path, *path.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return None
+
+
+def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> Iterator[Problem]:
+    """Yield what is wrong with a catalog that can be read, and with what is derived from it."""
+    if catalog.without_facts:
+        yield Problem(
+            "catalog",
+            f"pictures indexed before dates, cameras and perceptual hashes were stored: {catalog.without_facts}",
+            "imgidx forget DIR, then imgidx train DIR",
+        )
+    if catalog.counts.failures:
+        yield Problem("catalog", f"pictures that could not be read: {catalog.counts.failures}", "imgidx failures")
+    if not catalog.model_is_here and catalog.model:
+        yield Problem(
+            "model",
+            f"{catalog.model.name}, with which the index was made, is not on this machine",
+            f"imgidx models fetch {catalog.model.name}",
+        )
+    if running:  # what follows is then under way
+        return
+    if catalog.last_run and catalog.last_run["outcome"] == "running":
+        yield Problem("last run", "it was killed", "imgidx train goes on where it ended")
+    states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "text": catalog.text}
+    for name, state in states.items():
+        if state is DerivedState.DAMAGED:
+            yield Problem(name, f"{home / name} is damaged", "imgidx verify --repair, then imgidx train")
+        elif state is DerivedState.ABSENT and catalog.counts.images:
+            yield Problem(name, f"{home / name} is not there, so searches are slower", "imgidx train makes it")

@@ -1,0 +1,79 @@
+"""All that an index knows of one picture, and whether its file is still as it was."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from stat import S_ISREG
+
+from image_index.catalog.pictures import PictureReader
+from image_index.paths import below
+from image_index.records import ImageFacts, KnownFailure, ModelFacts
+
+
+class PictureState(StrEnum):
+    """What has become of a picture's file since it was read."""
+
+    UNCHANGED = "unchanged"
+    CHANGED = "changed"
+    GONE = "gone"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is known of the picture at `path`: its image, or its failure.
+
+    `read_at_ns` and `missing_since_s` belong to the image. `root` is the innermost root that it lies in, None where
+    that was never trained as one. `model` made the image's vector.
+    """
+
+    path: bytes
+    file: PictureState
+    image: ImageFacts | None
+    read_at_ns: int | None
+    missing_since_s: int | None
+    failure: KnownFailure | None
+    root: bytes | None
+    model: ModelFacts | None
+
+
+def account_of(catalog: PictureReader, path: bytes) -> Account | None:
+    """Return all that is known of the picture at `path`, None where that is nothing."""
+    image, failure = catalog.facts_at(path), catalog.failure_at(path)
+    if image is not None:
+        size, mtime_ns = image.size, image.mtime_ns
+    elif failure is not None:
+        size, mtime_ns = failure.failure.file.size, failure.failure.file.mtime_ns
+    else:
+        return None
+    read_at_ns, missing_since_s = (catalog.times_at(path) if image else None) or (None, None)
+    return Account(
+        path=path,
+        file=_state(path, size, mtime_ns),
+        image=image,
+        read_at_ns=read_at_ns,
+        missing_since_s=missing_since_s,
+        failure=failure,
+        root=_root(catalog, path),
+        model=catalog.model if image else None,
+    )
+
+
+def _state(path: bytes, size: int, mtime_ns: int) -> PictureState:
+    """Return what has become of a file of `size` bytes, modified at `mtime_ns`."""
+    try:
+        now = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return PictureState.GONE
+    except OSError:
+        return PictureState.UNREADABLE
+    same = S_ISREG(now.st_mode) and (now.st_size, now.st_mtime_ns) == (size, mtime_ns)
+    return PictureState.UNCHANGED if same else PictureState.CHANGED
+
+
+def _root(catalog: PictureReader, path: bytes) -> bytes | None:
+    """Return the innermost root that `path` lies in or is."""
+    roots = (root.path for root in catalog.roots())
+    return max((root for root in roots if path == root or path.startswith(below(root))), key=len, default=None)

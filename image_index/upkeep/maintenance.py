@@ -1,0 +1,87 @@
+"""What is done to an index on purpose: rows forgotten, rows long missing dropped, a copy made.
+
+Nothing else ever deletes what is known of a picture.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.lock import exclusive_lock
+from image_index.errors import StorageError, UsageError
+from image_index.models import tower_files as text_files
+from image_index.paths import printable
+from image_index.settings import IndexHome
+
+
+def forget(home: IndexHome, paths: tuple[bytes, ...], *, dry_run: bool = False) -> int:
+    """Drop everything known at or inside each of `paths`, as roots too; return how many pictures that were.
+
+    Raises `UsageError`, and drops nothing, where the index knows nothing of one of them.
+    """
+    with Catalog(home.catalog) as catalog:
+        unknown = [path for path in paths if not catalog.knows(path)]
+        count = len({image_id for path in paths for image_id in catalog.ids_under(path).tolist()})
+    if unknown:
+        raise UsageError(f"the index knows nothing of {printable(unknown[0])}; imgidx status lists its roots")
+    if not dry_run:
+        with exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
+            count = sum(catalog.forget(path) for path in paths)
+    return count
+
+
+def prune(home: IndexHome, missing_for_s: float, *, dry_run: bool = False) -> int:
+    """Drop the pictures whose file has been missing for at least `missing_for_s` seconds; return how many."""
+    if dry_run:
+        with Catalog(home.catalog) as catalog:
+            return catalog.count_missing(int(missing_for_s))
+    with Catalog(home.catalog), exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
+        return catalog.prune(int(missing_for_s))
+
+
+def backup(home: IndexHome, destination: Path) -> IndexHome:
+    """Copy the index to a new index home at `destination`; a train may run meanwhile. Return the copy's home.
+
+    The copy is consistent, of one moment, and can be used at once with --index. Raises `UsageError` where
+    `destination` already holds something, and `StorageError`, leaving no half copy, where the disk refuses.
+    """
+    copy = IndexHome(destination.absolute())
+    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
+        raise UsageError(f"{destination} is not an empty directory; name a new directory for the backup")
+    draft = copy.path / "catalog.tmp"
+    with Catalog(home.catalog) as catalog:
+        copy.create()
+        try:
+            _copy_file(home.faiss, copy.faiss)  # first: a FAISS file may be older than its catalog, never newer
+            _copy_file(home.moments, copy.moments)
+            _copy_text(home.text, copy.text)
+            catalog.copy_to(draft)
+            draft.rename(copy.catalog)
+        except (OSError, StorageError) as error:
+            for path in (draft, copy.faiss, copy.moments):
+                path.unlink(missing_ok=True)
+            text_files.remove(copy.text)
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise StorageError(f"cannot write the backup {destination}: {cause}") from error
+    return copy
+
+
+def _copy_text(source: Path, destination: Path) -> None:
+    """Copy an exported text tower, where there is one: the copy can be searched at once, also without the model."""
+    with suppress(FileNotFoundError):  # a train may just be replacing it; a copy of half of it is not believed
+        names = [path.name for path in source.iterdir()]
+        text_files.make_private(destination)
+        for name in names:
+            _copy_file(source / name, destination / name)
+
+
+def _copy_file(source: Path, destination: Path) -> None:
+    """Copy a file, where there is one, to a new file that only its owner can read."""
+    with suppress(FileNotFoundError), source.open("rb") as file:
+        descriptor = os.open(destination, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(descriptor, "wb") as copy:
+            shutil.copyfileobj(file, copy)

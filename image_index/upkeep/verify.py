@@ -1,0 +1,135 @@
+"""Check everything that an index holds, and rebuild what is derived."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.lock import exclusive_lock
+from image_index.errors import ModelUnavailable, UsageError
+from image_index.models import tower_files as text_files
+from image_index.models.names import digest_weights, locate_weights, parse_model
+from image_index.records import Stamp, Vectors
+from image_index.settings import IndexHome
+from image_index.training.freshness import rebuild
+from image_index.vectors.derived_file import is_whole
+from image_index.vectors.moments import read_moments
+from image_index.vectors.open_index import FaissIndex, open_index
+
+NORM_TOLERANCE = 0.01
+"""How far from one the length of a stored vector may be: float16 rounding makes it 0.0005 at most."""
+
+SAMPLE = 16
+"""How many stored vectors are searched for, in FAISS and exactly."""
+
+MISSES_OF_LISTS = 0.05
+"""What share of them inverted lists, tuned to find 0.99, may miss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be; what is `derived` a rebuild mends."""
+
+    subject: str
+    problem: str
+    derived: bool = False
+
+
+def verify(home: IndexHome) -> Iterator[Finding]:
+    """Yield what is wrong with the index: SQLite's own integrity, vectors, the model, and the FAISS file.
+
+    Raises `StorageError` where the catalog is too damaged to be read, `IndexNotFound` where there is none.
+    """
+    with Catalog(home.catalog) as catalog:
+        damage = [Finding("catalog", problem) for problem in catalog.integrity_problems()]
+        yield from damage
+        if damage:  # whatever else is asked of it may be answered wrongly
+            return
+        bad_vectors = list(_check_vectors(catalog))
+        yield from bad_vectors
+        yield from _check_model(catalog)
+        yield from _check_faiss(catalog, home, compare=not bad_vectors)
+        yield from _check_text(catalog, home)
+
+
+def repair(home: IndexHome) -> None:
+    """Rebuild the FAISS files from the catalog; a damaged text tower is removed, and the next train exports it."""
+    with Catalog(home.catalog), exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
+        rebuild(catalog, home)
+        if list(_check_text(catalog, home)):
+            text_files.remove(home.text)
+
+
+def _check_vectors(catalog: Catalog) -> Iterator[Finding]:
+    """Check the shape and the length of every vector."""
+    stamp = catalog.stamp()
+    wrong_size = catalog.count_odd_vectors(stamp.dim)
+    if wrong_size:
+        yield Finding("vectors", f"{wrong_size} do not have {stamp.dim} dimensions")
+        return
+    lengths = [np.linalg.norm(vectors, axis=1) for _, vectors in catalog.vectors_after(0)]
+    wrong = sum(int((~(np.abs(length - 1) < NORM_TOLERANCE)).sum()) for length in lengths)  # ~ also catches NaN
+    if wrong:
+        yield Finding("vectors", f"{wrong} are not of length one")
+
+
+def _check_model(catalog: Catalog) -> Iterator[Finding]:
+    """Check that the model's weights, where they are at hand, are still those of the index."""
+    model = catalog.model
+    if model is None:
+        return
+    try:
+        weights = locate_weights(parse_model(model.name))
+    except (ModelUnavailable, UsageError) as error:  # its directory is gone, or open_clip no longer has it
+        yield Finding("model", str(error))
+        return
+    if weights is not None and digest_weights(weights) != model.weights_sha256:
+        yield Finding("model", f"the weights of {model.name} at {weights} are no longer those of this index")
+
+
+def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterator[Finding]:
+    """Check the FAISS files byte by byte; `compare` what it finds with an exact search of the catalog."""
+    now = catalog.stamp()
+    if not home.faiss.exists():
+        if now.count:
+            yield Finding("index.faiss", "is missing", derived=True)
+        return
+    index = open_index(home.faiss, now.catalog_id)
+    if index is None or not is_whole(home.faiss):
+        yield Finding("index.faiss", "is damaged, or of another index", derived=True)
+        return
+    if home.tail.exists() and not is_whole(home.tail):
+        yield Finding("tail.faiss", "is damaged", derived=True)
+    if read_moments(home.moments, now.catalog_id, index.stamp.last_id) is None:
+        yield Finding("moments.f32", "is missing or damaged", derived=True)
+    missed = _missed(catalog, index, now) if compare else 0
+    if missed > (MISSES_OF_LISTS * SAMPLE * 10 if index.lists else 0):
+        yield Finding("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", derived=True)
+
+
+def _check_text(catalog: Catalog, home: IndexHome) -> Iterator[Finding]:
+    """Check the exported text tower byte by byte; that there is none is no fault, for a child can do its work."""
+    model = catalog.model
+    if model and home.text.exists() and not text_files.is_settled(home.text, model.fingerprint):
+        yield Finding("text", "is damaged, or of another model", derived=True)
+
+
+def _missed(catalog: Catalog, index: FaissIndex, now: Stamp) -> int:
+    """Return how many of the exact top scores of sampled vectors the FAISS file does not reach."""
+    step = max(1, now.last_id // SAMPLE)
+    _, queries = catalog.vectors_of(range(1, index.stamp.last_id + 1, step))
+    count, error = min(10, index.stamp.count), 1e-3 + index.contents.error
+    exact = [np.sort(scores)[::-1][:count] for scores in _exact_scores(catalog, queries, index.stamp.last_id)]
+    return sum(
+        int((best > index.search(query, count)[0][: len(best)] + error).sum())
+        for query, best in zip(queries, exact, strict=True)
+    )
+
+
+def _exact_scores(catalog: Catalog, queries: Vectors, last_id: int) -> Vectors:
+    """Return the scores (Q, N) of the catalog's vectors up to `last_id`."""
+    parts = [queries @ vectors[ids <= last_id].T for ids, vectors in catalog.vectors_after(0)]
+    return np.concatenate(parts, axis=1) if parts else np.zeros((len(queries), 0), np.float32)

@@ -1,0 +1,109 @@
+"""Opening and searching the files of FAISS; they are mapped into memory, so a search reads only what it needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from image_index.records import Ids, Stamp, Vectors
+from image_index.vectors.derived_file import Contents, is_whole, read_contents
+
+Scores = NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FaissIndex:
+    """An open index, flat or of inverted lists, and what it holds."""
+
+    contents: Contents
+    _index: Any  # FAISS's stubs do not know what its subclasses have
+
+    @property
+    def stamp(self) -> Stamp:
+        """The stamp of the catalog it was built from."""
+        return self.contents.stamp
+
+    @property
+    def lists(self) -> int:
+        """How many inverted lists there are; 0 for a flat index, which is searched whole."""
+        return int(self._index.nlist) if isinstance(self._index, faiss.IndexIVF) else 0
+
+    @property
+    def probes(self) -> int:
+        """How many inverted lists a search looks into; 0 for a flat index."""
+        return int(self._index.nprobe) if self.lists else 0
+
+    def search(self, query: Vectors, count: int, among: Ids | None = None) -> tuple[Scores, Ids]:
+        """Return the scores and ids, best first, of the `count` vectors nearest to `query` (D,) by inner product.
+
+        `among` limits the search to those ids; the fewer they are, the more lists are looked into. Fewer come back only
+        where there are fewer. The scores of inverted lists are wrong by up to `contents.error`.
+        """
+        with _one_thread():
+            return self._search(query, count, among)
+
+    def _search(self, query: Vectors, count: int, among: Ids | None) -> tuple[Scores, Ids]:
+        selector = _selector(among, self.contents.stamp.last_id) if among is not None else None
+        count = min(count, max(self.contents.count, 1))
+        if not self.lists:
+            return self._ask(query, count, faiss.SearchParameters(sel=selector))  # type: ignore[call-arg]
+        share = len(among) / self.contents.count if among is not None else 1.0
+        probes = min(self.lists, int(np.ceil(self.probes / max(share, 1 / self.contents.count))))
+        while True:
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)  # type: ignore[call-arg]
+            scores, ids = self._ask(query, count, parameters)
+            if len(ids) == count or probes == self.lists:
+                return scores, ids
+            probes = min(self.lists, 4 * probes)
+
+    def _ask(self, query: Vectors, count: int, parameters: faiss.SearchParameters) -> tuple[Scores, Ids]:
+        scores, ids = self._index.search(query[np.newaxis], count, params=parameters)
+        filled = ids[0] >= 0
+        return scores[0][filled], ids[0][filled]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep FAISS to this thread: to wake others takes longer than one query, 20 ms where the cores are busy."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def _selector(ids: Ids, last_id: int) -> faiss.IDSelector:
+    """Return what lets FAISS look at `ids` alone."""
+    allowed = np.zeros(last_id + 1, np.bool_)
+    allowed[ids[ids <= last_id]] = True
+    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))  # type: ignore[call-arg,arg-type]
+
+
+def open_index(path: Path, catalog_id: str) -> FaissIndex | None:
+    """Open the index at `path` if it is whole and belongs to the catalog `catalog_id`; None means: use the catalog."""
+    contents = read_contents(path)
+    if contents is None or contents.stamp.catalog_id != catalog_id:
+        return None
+    if not is_whole(path, thorough=False):
+        logger.warning("Ignoring the damaged index %s; the next train, or imgidx verify --repair, rebuilds it", path)
+        return None
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except (RuntimeError, MemoryError) as error:  # a damaged length is a request for terabytes
+        logger.warning("Ignoring the damaged index %s (%s)", path, str(error).partition("\n")[0])
+        return None
+    if (index.ntotal, index.d) != (contents.count, contents.stamp.dim):
+        logger.warning("Ignoring the damaged index %s (it does not hold what it says)", path)
+        return None
+    return FaissIndex(contents, index)

@@ -1,0 +1,184 @@
+"""The parent's handle on one child process: its pipe, what it holds, and when it is overdue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import types
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
+from time import monotonic
+
+from image_index.records import Batch
+from image_index.workers.channel import Channel, ChannelClosed, open_pair
+from image_index.workers.child_main import OUT_OF_MEMORY, run_child
+from image_index.workers.devices import Slot
+from image_index.workers.messages import ChildSetup, EncodeTexts, ExportText
+
+MOST_HELD = 3
+"""Batches a child holds: one at the model, one that its threads decode (if it has any), one in its pipe."""
+
+SEND_TIMEOUT_S = 10.0
+"""A live child takes a message at once; the socket's buffer takes it even from a busy one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a child may take without a sign of life, in seconds.
+
+    `file_s` is for reading and decoding one file; the forward pass of a batch has `file_s` once more for each picture
+    of the batch, over `PICTURES_PER_DEADLINE`.
+    """
+
+    load_s: float = 600.0
+    file_s: float = 120.0
+
+    PICTURES_PER_DEADLINE = 10
+
+    def forward_s(self, pictures: int) -> float:
+        """Return how long the forward pass of a batch may take."""
+        return self.file_s * (1 + pictures / self.PICTURES_PER_DEADLINE)
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """One spawned process and what the parent knows of it."""
+
+    slot: Slot
+    process: SpawnProcess
+    channel: Channel
+    deadlines: Deadlines
+    held: deque[Batch] = field(default_factory=deque)
+    awaited: bool = False
+    """Whether it owes an answer that is no batch: a loaded model or encoded texts."""
+    ready: bool = False
+    tried: bool = False
+    """Whether it has reported on its first try to load the model, well or badly."""
+    position: int | None = None
+    """The file of its first batch that it was last seen at; None before the first sign of life."""
+    due: float = 0.0
+    failed_starts: int = 0
+    """How many children in a row died in this place before they were ready."""
+    first_memory_bytes: int = 0
+
+    @classmethod
+    def start(cls, setup: ChildSetup, slot: Slot, deadlines: Deadlines) -> Child:
+        """Spawn a child in `slot`; it begins to load its model at once."""
+        ours, theirs = open_pair()
+        its_own = replace(setup, device=slot.device, decode_threads=slot.decode_threads)
+        process = get_context("spawn").Process(
+            target=run_child, args=(theirs, its_own), name="imgidx-child", daemon=True
+        )
+        with _environment(slot.environment()), _without_main_module():
+            process.start()
+        theirs.close()
+        return cls(slot, process, ours, deadlines, due=monotonic() + deadlines.load_s)
+
+    @property
+    def room(self) -> int:
+        """How many batches it may hold now."""
+        if not self.tried or any(batch.alone for batch in self.held):
+            return 0
+        if not self.ready:
+            return 1
+        return MOST_HELD if self.slot.decode_threads else MOST_HELD - 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Tell whether more than one file may be in work."""
+        return self.slot.decode_threads > 0 and not any(batch.alone for batch in self.held)
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether it owes an answer."""
+        return bool(self.held) or self.awaited or not self.tried
+
+    @property
+    def is_overdue(self) -> bool:
+        """Tell whether it owes an answer and has given no sign of life in time."""
+        return self.is_busy and monotonic() > self.due
+
+    def give(self, job: Batch | EncodeTexts | ExportText) -> bool:
+        """Send a job; False means that the child is gone, or takes nothing: it holds the job all the same."""
+        if isinstance(job, Batch):
+            self.held.append(job)
+        else:
+            self.awaited = True
+        if len(self.held) <= 1:
+            self.expect(None)
+        try:
+            self.channel.send(job, SEND_TIMEOUT_S)
+        except ChannelClosed:
+            return False
+        return True
+
+    def expect(self, position: int | None) -> None:
+        """Note a sign of life at file `position` of the first batch, and when the next one is due."""
+        self.position = position
+        if not self.ready and position is None:
+            wait = self.deadlines.load_s
+        elif self.held and position == len(self.held[0].files):
+            wait = self.deadlines.forward_s(position)
+        else:
+            wait = self.deadlines.file_s
+        self.due = monotonic() + wait
+
+    def answered(self) -> Batch:
+        """Note that the oldest job is answered; return it, or an empty batch where it was no batch."""
+        self.awaited = False
+        job = self.held.popleft() if self.held else Batch(0, ())
+        self.expect(None)
+        return job
+
+    def stop(self) -> None:
+        """Ask it to leave after what it holds."""
+        with suppress(ChannelClosed):
+            self.channel.send(None, SEND_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """End it now. A process that even SIGKILL does not end (stuck in the kernel) is left behind."""
+        self.process.kill()
+        self.process.join(5)
+        self.channel.close()
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes started in the block."""
+    saved = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Hide the main module from `multiprocessing`, which would import it again in the child.
+
+    Our children need nothing of it: the command line would cost them its imports, and a caller's script without an
+    `if __name__ == "__main__"` would run again.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def cause_of_death(exit_code: int | None) -> str:
+    """Say in words how a process ended."""
+    if exit_code == OUT_OF_MEMORY:
+        return "the child ran out of memory"
+    if exit_code is None or exit_code >= 0:
+        return f"the child left with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    return f"the child was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

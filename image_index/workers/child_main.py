@@ -1,0 +1,198 @@
+"""What runs in a child: load the model once, before the first job, then turn batches of files into unit vectors.
+
+Nothing heavy is imported before the child needs it, so
+that the thread counts in its environment hold and that the parent, which imports this module, never loads torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import parent_process
+
+from image_index.errors import ModelUnavailable, UsageError
+from image_index.records import Batch, StageSeconds
+from image_index.workers.channel import Channel, ChannelClosed
+from image_index.workers.embed import BegunBatch, Embedder, describe, insist_on_memory
+from image_index.workers.messages import (
+    NO_TOWER,
+    BatchFailed,
+    ChildSetup,
+    Embedded,
+    Encoded,
+    EncodeTexts,
+    Exported,
+    ExportText,
+    LoadedEncoder,
+    Loader,
+    LogLine,
+    NotReady,
+    Ready,
+    Working,
+)
+
+OUT_OF_MEMORY = 12
+"""The exit code of a child that is short of memory: ENOMEM."""
+
+Job = Batch | BegunBatch | EncodeTexts | ExportText
+"""What a child is asked to do."""
+
+logger = logging.getLogger(__name__)
+
+
+class _ChannelHandler(logging.Handler):
+    """Sends log records to the parent, which alone writes to the terminal."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; a parent that is gone hears nothing."""
+        with suppress(ChannelClosed):
+            self._channel.send(LogLine(record.name, record.levelno, record.getMessage()))
+
+
+def run_child(channel: Channel, setup: ChildSetup) -> None:
+    """Serve the parent on `channel` until it says stop or is gone; the entry point of every child."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides: a batch in flight is finished and stored
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _log_to(channel, setup.log_level)
+    try:
+        _Child(channel, setup).serve()
+    except ChannelClosed:
+        pass
+    except MemoryError:  # another child tries what this one held
+        os._exit(OUT_OF_MEMORY)
+    # Leave without tearing torch down: on Metal that aborts (pytorch #82702), and it takes half a second everywhere.
+    os._exit(0)
+
+
+def _die_with_parent() -> None:
+    """End this process as soon as its parent is gone, whatever it is doing."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _log_to(channel: Channel, level: int) -> None:
+    """Send what this process logs to the parent, and nothing to stderr."""
+    warnings.simplefilter("ignore")  # Pillow warns of damaged metadata; what matters comes as a failure
+    root = logging.getLogger()
+    root.handlers = [_ChannelHandler(channel)]
+    root.setLevel(max(level, logging.WARNING))  # other people's libraries: warnings only
+    logging.getLogger("image_index").setLevel(level)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # results alone go there; torch's exporter prints what it cannot do
+    if level > logging.INFO:  # libtiff and libjpeg print to stderr by themselves
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+class _Child:
+    """The state of a child process: its channel, its one model, and the jobs it has taken in."""
+
+    def __init__(self, channel: Channel, setup: ChildSetup) -> None:
+        self._channel = channel
+        self._setup = setup
+        self._embedder: Embedder | None = None
+        self._jobs: deque[Job | None] = deque()
+        self._seconds = StageSeconds()
+        """What was spent beside batches, to be told with the next one."""
+
+    def serve(self) -> None:
+        """Preload the model, then answer one message after the other."""
+        logger.info("Preloading embedding model in worker process")
+        self._initialise(final=False)
+        while (job := self._next_job()) is not None:
+            embedder = self._embedder or self._initialise(final=True)
+            if embedder:
+                self._answer(job, embedder)
+
+    def _next_job(self) -> Job | None:
+        """Return the oldest job; those that have come in behind it are begun, as far as there are threads for that."""
+        start = time.perf_counter()
+        if not self._jobs:
+            self._jobs.append(self._begun(self._channel.receive()))
+        self._seconds += StageSeconds(idle=time.perf_counter() - start)
+        while self._setup.decode_threads and self._channel.is_readable():
+            self._jobs.append(self._begun(self._channel.receive()))
+        return self._jobs.popleft()
+
+    def _begun(self, job: Job | None) -> Job | None:
+        return self._embedder.begin(job) if self._embedder and isinstance(job, Batch) else job
+
+    def _initialise(self, *, final: bool) -> Embedder | None:
+        """Load the model and report; nothing is raised across the process border."""
+        from image_index.pictures import decode
+
+        setup, start = self._setup, time.perf_counter()
+        try:
+            decode.prepare()
+            load = setup.loader or _real_loader()
+            encoder = load(setup.spec, setup.weights_sha256, setup.device, setup.precision)
+        except Exception as error:
+            if not final and not isinstance(error, UsageError):  # a device that is not there does not appear
+                logger.warning("Preloading failed (%s); trying once more with the first batch", error)
+            reason = str(error) if isinstance(error, ModelUnavailable | UsageError) else describe(error)
+            self._channel.send(NotReady(reason, final, usage=isinstance(error, UsageError)))
+            return None
+        logger.info("Model loaded. Embedding dim: %d", encoder.facts.dim)
+        logger.info("Embedding model preloaded successfully in worker process")
+        load_s = time.perf_counter() - start
+        self._seconds += StageSeconds(load=load_s)
+        self._channel.send(Ready(encoder.facts, str(encoder.device), load_s))
+        self._embedder = Embedder(encoder, setup, self._report)
+        return self._embedder
+
+    def _answer(self, job: Job, embedder: Embedder) -> None:
+        """Do one job and send what came of it."""
+        try:
+            if isinstance(job, EncodeTexts):
+                self._channel.send(Encoded(embedder.encoder.encode_texts(job.texts)))
+            elif isinstance(job, ExportText):
+                self._channel.send(export_text(embedder.encoder, job))
+            else:
+                result = embedder.embed(embedder.begin(job) if isinstance(job, Batch) else job)
+                result = replace(result, seconds=result.seconds + self._seconds)
+                self._seconds = StageSeconds()
+                self._channel.send(Embedded(result, embedder.encoder.memory_bytes()))
+        except (ChannelClosed, MemoryError):
+            raise
+        except Exception as error:
+            failed = BatchFailed(describe(error))
+        else:
+            return
+        insist_on_memory()
+        self._channel.send(failed)
+
+    def _report(self, position: int) -> None:
+        self._channel.send(Working(position))
+
+
+def export_text(encoder: LoadedEncoder, job: ExportText) -> Exported:
+    """Write the text tower of a model, if it is of a kind that can be exported; nothing is raised but for memory."""
+    export = getattr(encoder, "export_text", None)
+    if export is None:
+        return Exported(NO_TOWER)
+    try:
+        export(job.directory)
+    except MemoryError:
+        raise
+    except Exception as error:
+        return Exported(describe(error))
+    return Exported(None)
+
+
+def _real_loader() -> Loader:
+    """Import torch, in this process, now."""
+    from image_index.workers.encoder import load_encoder
+
+    return load_encoder

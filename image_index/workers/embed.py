@@ -1,0 +1,160 @@
+"""Batch to `EmbeddedBatch`: read, hash, decode, forward; a file that fails is a `Failure`, never an exception."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from image_index.errors import DecodeError
+from image_index.files import read
+from image_index.records import (
+    Batch,
+    EmbeddedBatch,
+    EmbeddedImage,
+    Failure,
+    ImageFile,
+    Pixels,
+    Stage,
+    StageSeconds,
+)
+from image_index.workers.messages import ChildSetup, LoadedEncoder
+
+SPARE_BYTES = 64 << 20
+"""A child that cannot get as much is short of memory itself: what fails in it is no picture's fault."""
+
+
+class Prepared(NamedTuple):
+    """What a file has come to before the forward pass: an image and its pixels (H, W, 3), a failure, or neither."""
+
+    seconds: StageSeconds
+    image: EmbeddedImage | None = None
+    pixels: Pixels | None = None
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class BegunBatch:
+    """A batch whose files are being prepared; each of `results` waits for one of them, in their order."""
+
+    batch: Batch
+    results: tuple[Callable[[], Prepared], ...]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the files of a batch have come to."""
+
+    images: list[EmbeddedImage] = field(default_factory=list)
+    pixels: list[Pixels] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    vanished: list[ImageFile] = field(default_factory=list)
+    seconds: StageSeconds = field(default_factory=StageSeconds)
+
+
+class Embedder:
+    """A loaded model, and the threads in which pictures are decoded while it is at those before."""
+
+    def __init__(self, encoder: LoadedEncoder, setup: ChildSetup, report: Callable[[int], None]) -> None:
+        """`report` is told the position of each file before it is waited for, and once more before the forward pass.
+
+        Without threads, and for a batch that is to be `alone`, a file is opened only then.
+        """
+        self.encoder = encoder
+        self._setup = setup
+        self._report = report
+        self._threads = ThreadPoolExecutor(setup.decode_threads) if setup.decode_threads else None
+
+    def begin(self, batch: Batch) -> BegunBatch:
+        """Begin to read and decode the files of `batch`, where there are threads for that."""
+        if self._threads is None or batch.alone:
+            return BegunBatch(batch, tuple(partial(self._prepare, file) for file in batch.files))
+        return BegunBatch(batch, tuple(self._threads.submit(self._prepare, file).result for file in batch.files))
+
+    def embed(self, begun: BegunBatch) -> EmbeddedBatch:
+        """Return what became of a batch; raise `MemoryError` where this process is short of memory itself."""
+        gathered, waited_s = self._gather(begun)
+        self._report(len(begun.batch.files))
+        start = time.perf_counter()
+        if gathered.pixels:
+            vectors = self.encoder.encode_images(np.stack(gathered.pixels), pad_to=self._setup.batch_size)
+        else:
+            vectors = np.zeros((0, self.encoder.facts.dim), np.float32)
+        forward_s = time.perf_counter() - start
+        finite = np.asarray(np.isfinite(vectors).all(axis=1))
+        for image in (image for image, good in zip(gathered.images, finite, strict=True) if not good):
+            gathered.failures.append(Failure(image.file, Stage.EMBED, "the model gave no finite vector"))
+        return EmbeddedBatch(
+            images=tuple(image for image, good in zip(gathered.images, finite, strict=True) if good),
+            vectors=vectors[finite],
+            failures=tuple(gathered.failures),
+            vanished=tuple(gathered.vanished),
+            seconds=gathered.seconds + StageSeconds(forward=forward_s, idle=waited_s),
+        )
+
+    def _gather(self, begun: BegunBatch) -> tuple[_Gathered, float]:
+        """Return what the files have come to, and how many seconds were spent waiting for threads."""
+        gathered, start = _Gathered(), time.perf_counter()
+        for position, (file, result) in enumerate(zip(begun.batch.files, begun.results, strict=True)):
+            self._report(position)
+            prepared = result()
+            gathered.seconds += prepared.seconds
+            if prepared.failure:
+                gathered.failures.append(prepared.failure)
+                insist_on_memory()  # only now: what an exception holds on to is free again
+            elif prepared.image is None or prepared.pixels is None:
+                gathered.vanished.append(file)
+            else:
+                gathered.images.append(prepared.image)
+                gathered.pixels.append(prepared.pixels)
+        in_threads = self._threads is not None and not begun.batch.alone
+        return gathered, time.perf_counter() - start if in_threads else 0.0
+
+    def _prepare(self, file: ImageFile) -> Prepared:
+        """Read and decode one file."""
+        from image_index.pictures import decode
+
+        start = time.perf_counter()
+        content = image = pixels = failure = None
+        try:
+            content = read.read_file(file.path)
+            has_read = time.perf_counter()
+            picture = decode.decode(
+                content, self.encoder.facts.preprocess, self._setup.max_pixels, exact=self._setup.exact_decode
+            )
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            failure = Failure(file, Stage.READ, error.strerror or describe(error))
+        except Exception as error:  # a decoder's bug must cost this file, not its batch
+            reason = str(error) if isinstance(error, DecodeError) else describe(error)
+            failure = Failure(file, Stage.DECODE, reason)
+        else:
+            seen = (
+                picture.width,
+                picture.height,
+                picture.format,
+                picture.taken.at_s,
+                picture.taken.camera,
+                picture.phash,
+            )
+            image = EmbeddedImage(content.file, content.sha256, content.read_at_ns, *seen)
+            pixels = picture.pixels
+        end = time.perf_counter()
+        read_until = has_read if content else end
+        return Prepared(StageSeconds(read=read_until - start, decode=end - read_until), image, pixels, failure)
+
+
+def describe(error: BaseException) -> str:
+    """Return one line about an unexpected error: its type and its text."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def insist_on_memory() -> None:
+    """Raise `MemoryError` where this process is short of memory itself."""
+    bytes(SPARE_BYTES)  # zeros that are never touched take address space, and no time

@@ -1,0 +1,82 @@
+"""What embeds: the pool of children that suits a machine, and the batches it is fed with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from image_index.errors import UsageError
+from image_index.models.names import ModelSpec, digest_weights, ensure_model
+from image_index.records import Batch, ImageFile
+from image_index.stop import StopRequest
+from image_index.workers.devices import Precision, default_batch_size, default_max_pixels, plan_slots
+from image_index.workers.messages import ChildSetup, Loader
+from image_index.workers.pool import ChildPool, PoolLimits
+
+MAX_BATCH_BYTES = 64_000
+"""What the message of a batch may come to: it must fit into the socket's buffer beside another."""
+
+_FILE_BYTES = 32
+"""What a file adds to the message of its batch beside its path (measured: 28)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What embeds: the device, how many children, how much each takes at a time, and how; None means what suits."""
+
+    device: str = "auto"
+    workers: int | None = None
+    batch_size: int | None = None
+    max_pixels: int | None = None
+    unlimited_pixels: bool = False
+    precision: Precision = Precision.AUTO
+    exact_decode: bool = False
+    decode_threads: int | None = None
+    limits: PoolLimits = field(default_factory=PoolLimits)
+    loader: Loader | None = None
+
+    def pool(self, spec: ModelSpec, stop: StopRequest, *, quiet: bool) -> ChildPool:
+        """Return the pool of children for `spec`, fetching the model first where it is not there."""
+        weights = ensure_model(spec, quiet=quiet)
+        slots = plan_slots(self.device, self.workers, weights.stat().st_size)
+        if self.decode_threads is not None:
+            slots = tuple(replace(slot, decode_threads=self.decode_threads) for slot in slots)
+        limit = None if self.unlimited_pixels else self.max_pixels or default_max_pixels(slots)
+        setup = ChildSetup(
+            spec=spec,
+            weights_sha256=digest_weights(weights),
+            batch_size=self.size_of_batch,
+            max_pixels=limit,
+            exact_decode=self.exact_decode,
+            precision=self.precision,
+            log_level=logging.getLogger("image_index").getEffectiveLevel(),
+            loader=self.loader,
+        )
+        return ChildPool(setup, slots, self.limits, stop)
+
+    def alone(self) -> Engine:
+        """Return this engine with one child."""
+        return replace(self, workers=1)
+
+    @property
+    def size_of_batch(self) -> int:
+        """How many pictures travel together."""
+        return self.batch_size or default_batch_size(self.device)
+
+
+def make_batches(files: Iterable[ImageFile], size: int) -> Iterator[Batch]:
+    """Yield `files` in batches of at most `size` pictures and about `MAX_BATCH_BYTES` of message."""
+    if size < 1:
+        raise UsageError("--batch-size must be at least 1")
+    held: list[ImageFile] = []
+    held_bytes = number = 0
+    for file in files:
+        file_bytes = len(file.path) + _FILE_BYTES
+        if held and (len(held) == size or held_bytes + file_bytes > MAX_BATCH_BYTES):
+            yield Batch(number := number + 1, tuple(held))
+            held, held_bytes = [], 0
+        held.append(file)
+        held_bytes += file_bytes
+    if held:
+        yield Batch(number + 1, tuple(held))

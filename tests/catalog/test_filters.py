@@ -1,0 +1,149 @@
+"""Filters in SQL, against the same said in Python about every row."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.filters import Filters, Orientation, glob_matcher
+from image_index.paths import below
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, ImageFile
+from tests.support.records import LONG_AGO_NS
+
+PLACES = (b"/", b"/p", b"/p/in", b"/p/inn", b"/q", b"/p/in/3.jpg", b"/none")
+CAMERAS = (None, "Canon EOS 5D", "NIKON D750", "Apple iPhone 12", "50% O'Brien_")
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Iterator[Catalog]:
+    """Give a catalog of pictures that differ in everything a filter can ask for; every seventh is missing."""
+    random = np.random.default_rng(4)
+    with tempfile.TemporaryDirectory() as directory, Catalog(Path(directory) / "c", write=True) as made:
+        images = [picture(number, random) for number in range(200)]
+        made.record(EmbeddedBatch(tuple(images), np.zeros((len(images), 4), np.float32)))
+        made.mark_missing(row for row in made.known(b"/") if row.id % 7 == 0)
+        yield made
+
+
+def picture(number: int, random: np.random.Generator) -> EmbeddedImage:
+    """Return a picture with facts of its own."""
+    place = (b"/p", b"/p/in", b"/p/inn", b"/q")[number % 4]
+    file = ImageFile(
+        place + b"/%d.%s" % (number, (b"jpg", b"PNG")[number % 2]), 1, int(random.integers(100)) * 10**9 + 7
+    )
+    taken = int(random.integers(100)) if number % 3 else None
+    size = [int(value) for value in random.integers(1, 5, size=2)]
+    shape = (size[0], size[1], ("jpeg", "png", "heif")[number % 3])
+    return EmbeddedImage(file, bytes(32), LONG_AGO_NS, *shape, taken, CAMERAS[number % 5], bytes(8))
+
+
+def fits(image: ImageFacts, filters: Filters) -> bool:
+    """Tell in Python whether `filters` mean a picture."""
+    inside = [image.path == place or image.path.startswith(below(place)) for place in filters.under]
+    outside = [image.path != place and not image.path.startswith(below(place)) for place in filters.exclude_under]
+    width, height = filters.min_size or (0, 0)
+    shapes = {
+        Orientation.LANDSCAPE: image.width > image.height,
+        Orientation.PORTRAIT: image.width < image.height,
+        Orientation.SQUARE: image.width == image.height,
+    }
+    name = image.path.rpartition(b"/")[2].decode()
+    return all(
+        (
+            filters.missing or not image.missing,
+            not inside or any(inside),
+            all(outside),
+            filters.newer_s is None or image.date_s >= filters.newer_s,
+            filters.older_s is None or image.date_s < filters.older_s,
+            filters.camera is None or filters.camera.lower() in (image.camera or "").lower(),
+            not filters.formats or image.format in filters.formats,
+            image.width >= width and image.height >= height,
+            filters.orientation is None or shapes[filters.orientation],
+            filters.after_id is None or image.id > filters.after_id,
+            filters.up_to_id is None or image.id <= filters.up_to_id,
+            not filters.globs or any(fnmatchcase(name, glob) for glob in filters.globs),
+        )
+    )
+
+
+dates = st.none() | st.integers(-1, 101) | st.floats(0, 100)
+all_filters = st.builds(
+    Filters,
+    under=st.lists(st.sampled_from(PLACES), max_size=2).map(tuple),
+    exclude_under=st.lists(st.sampled_from(PLACES[2:]), max_size=2).map(tuple),
+    globs=st.lists(st.sampled_from(["*.jpg", "1*", "*.PNG", "?.jpg", "none"]), max_size=2).map(tuple),
+    newer_s=dates,
+    older_s=dates,
+    camera=st.sampled_from([None, None, "canon", "EOS", "nikon d", "%", "_", "o'b", "x"]),
+    formats=st.lists(st.sampled_from(["jpeg", "png", "webp"]), max_size=2).map(tuple),
+    min_size=st.none() | st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    orientation=st.none() | st.sampled_from(Orientation),
+    after_id=st.none() | st.integers(0, 201),
+    up_to_id=st.none() | st.integers(0, 201),
+    missing=st.booleans(),
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(all_filters)
+def test_filters_choose_what_python_chooses(catalog: Catalog, filters: Filters) -> None:
+    """Every filter and any mix of them, over every row."""
+    every = catalog.facts_of(range(1, 201)).values()
+    expected = [image.id for image in every if fits(image, filters)]
+    assert catalog.ids_matching(filters).tolist() == expected
+    found = [image.id for images, vectors in catalog.pictures(filters, chunk=64) for image in images if len(vectors)]
+    assert found == expected
+
+
+def test_each_filter_alone_leaves_some_out_and_some_in(catalog: Catalog) -> None:
+    """The test above would prove nothing of a filter that never decides."""
+    for filters in (
+        Filters(under=(b"/p",)),
+        Filters(exclude_under=(b"/p/in",)),
+        Filters(globs=("*.jpg",)),
+        Filters(newer_s=50),
+        Filters(older_s=50),
+        Filters(camera="canon"),
+        Filters(formats=("png",)),
+        Filters(min_size=(3, 2)),
+        Filters(orientation=Orientation.PORTRAIT),
+        Filters(after_id=50),
+        Filters(up_to_id=50),
+        Filters(),
+    ):
+        assert 0 < len(catalog.ids_matching(filters)) < 200
+        assert filters.chooses == (filters != Filters())
+        assert len(catalog.ids_matching(replace(filters, missing=True))) > len(catalog.ids_matching(filters))
+
+
+@pytest.mark.parametrize(
+    ("globs", "fitting", "not_fitting"),
+    [
+        (("*.jpg",), [b"/a.jpg", b"/x/y/a.jpg"], [b"/a.jpeg", b"/a.jpg.png", b"/a.JPG"]),
+        (("2024/*",), [b"/p/2024/a.jpg", b"/2024/a.jpg"], [b"/p/a.jpg", b"/p/x2024/a.jpg"]),
+        (("2024/*.jpg",), [b"/p/2024/a.jpg"], [b"/p/2024/in/a.jpg", b"/p/2024/a.png"]),
+        (("2024/**/*.jpg",), [b"/p/2024/in/deep/a.jpg", b"/p/2024/a.jpg"], [b"/p/2023/in/a.jpg"]),
+        (("/p/*.jpg",), [b"/p/a.jpg"], [b"/q/p/a.jpg", b"/p/in/a.jpg"]),
+        (("*.jpg", "*.png"), [b"/a.jpg", b"/a.png"], [b"/a.gif"]),
+        (("!*.png",), [b"/a.jpg"], [b"/a.png"]),
+        (("*.jpg", "!IMG_*"), [b"/a.jpg"], [b"/IMG_1.jpg", b"/a.png"]),
+        (("IMG_[0-9]?.*",), [b"/IMG_12.jpg"], [b"/IMG_1.jpg", b"/IMG_a2.jpg"]),
+        (("caf\u00e9*",), ["/caf\u00e9.jpg".encode()], [b"/cafe.jpg"]),
+        (("*.jpg",), [b"/\xff\xfe.jpg", b"/new\nline.jpg"], []),
+    ],
+)
+def test_globs_mean_what_gitignore_means(
+    globs: tuple[str, ...], fitting: list[bytes], not_fitting: list[bytes]
+) -> None:
+    """A name anywhere, the end of a path with a slash, the whole path with one in front; `!` leaves out."""
+    matches = glob_matcher(globs)
+    assert [path for path in fitting + not_fitting if matches(path)] == fitting

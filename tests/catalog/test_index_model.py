@@ -1,0 +1,150 @@
+"""An index and its one model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.index_model import check_model, choose_model
+from image_index.errors import IndexMismatch, ModelUnavailable
+from image_index.models.names import DEFAULT_MODEL, digest_weights, parse_model
+from image_index.records import ModelFacts
+from image_index.settings import IndexHome
+from tests.support.fake_models import FACTS
+
+WEIGHTS = "open_clip_model.safetensors"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> IndexHome:
+    """Return an index home that is not there yet."""
+    return IndexHome(tmp_path / "index")
+
+
+@pytest.fixture(autouse=True)
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the hub's cache be empty, and the hub itself out of reach."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[..., str]:
+    """Return a function that writes a model's directory and returns its name."""
+
+    def make(name: str, weights: bytes = b"weights") -> str:
+        directory = tmp_path / name
+        directory.mkdir()
+        (directory / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
+        (directory / WEIGHTS).write_bytes(weights)
+        return f"local-dir:{directory}"
+
+    return make
+
+
+def facts_of(name: str) -> ModelFacts:
+    """Return the facts of a model in a directory, as its encoder would."""
+    return replace(FACTS, name=name, weights_sha256=digest_weights(Path(name.removeprefix("local-dir:")) / WEIGHTS))
+
+
+def bind(home: IndexHome, facts: ModelFacts) -> None:
+    """Make an index of a model."""
+    home.create()
+    with Catalog(home.catalog, write=True) as catalog:
+        check_model(catalog, home, facts)
+
+
+def stored(home: IndexHome) -> ModelFacts | None:
+    """Return the model that the catalog knows."""
+    with Catalog(home.catalog) as catalog:
+        return catalog.model
+
+
+def test_new_index_takes_the_model_asked_for(home: IndexHome, model: Callable[..., str]) -> None:
+    """The first training chooses."""
+    name = model("mine")
+    assert choose_model(home, name) == parse_model(name)
+
+
+def test_new_index_without_a_wish_takes_the_default(home: IndexHome) -> None:
+    """Where the default model is not to be had, the error is about that model, and the index is not begun."""
+    with pytest.raises(ModelUnavailable, match=DEFAULT_MODEL):
+        choose_model(home, None)
+    assert not home.path.exists()
+
+
+def test_an_index_that_holds_no_model_yet_can_still_choose(home: IndexHome, model: Callable[..., str]) -> None:
+    """A run that ended before its first batch has bound nothing."""
+    home.create()
+    with Catalog(home.catalog, write=True):
+        pass
+    assert choose_model(home, model("mine")).name.endswith("mine")
+
+
+def test_index_remembers_its_model(home: IndexHome, model: Callable[..., str]) -> None:
+    """No wish, or the same one again, is the index's own model."""
+    name = model("mine")
+    bind(home, facts_of(name))
+    assert choose_model(home, None) == choose_model(home, name) == parse_model(name)
+
+
+def test_another_model_is_refused_and_both_are_named(home: IndexHome, model: Callable[..., str]) -> None:
+    """Vectors of two models are never mixed; the message says what to do."""
+    mine, other = model("mine"), model("other", b"other weights")
+    bind(home, facts_of(mine))
+    with pytest.raises(IndexMismatch, match="leave --model out, or train another index with --index DIR") as caught:
+        choose_model(home, other)
+    assert mine in str(caught.value)
+    assert other in str(caught.value)
+    assert stored(home) == facts_of(mine)
+
+
+def test_another_model_that_is_not_even_there_is_refused_without_a_download(
+    home: IndexHome, model: Callable[..., str]
+) -> None:
+    """An index of another model is no reason to fetch one."""
+    bind(home, facts_of(model("mine")))
+    with pytest.raises(IndexMismatch):
+        choose_model(home, "ViT-B-32/openai")
+
+
+def test_the_same_weights_under_another_name_are_the_same_model(home: IndexHome, model: Callable[..., str]) -> None:
+    """A model's directory may move; the index then remembers where it went."""
+    mine, moved = model("mine"), model("moved")
+    bind(home, facts_of(mine))
+    assert choose_model(home, moved) == parse_model(moved)
+    bind(home, facts_of(moved))
+    assert stored(home) == facts_of(moved)
+
+
+def test_a_model_that_changed_under_its_name_is_refused(home: IndexHome, model: Callable[..., str]) -> None:
+    """The name alone proves nothing: what the child has loaded is compared before its first batch is stored."""
+    name = model("mine")
+    bind(home, facts_of(name))
+    before = facts_of(name)
+    (Path(name.removeprefix("local-dir:")) / WEIGHTS).write_bytes(b"trained further")
+    with pytest.raises(IndexMismatch, match="is another one"):
+        bind(home, facts_of(name))
+    assert stored(home) == before
+
+
+@pytest.mark.parametrize("changes", [{"dim": 4}, {"config": '{"a": 1}'}, {"weights_sha256": "f" * 64}], ids=str)
+def test_every_part_of_the_fingerprint_is_compared(home: IndexHome, changes: dict[str, object]) -> None:
+    """Facts that give other vectors are another model, whatever it is called."""
+    bind(home, FACTS)
+    with pytest.raises(IndexMismatch):
+        bind(home, replace(FACTS, **changes))  # type: ignore[arg-type]
+
+
+def test_binding_the_same_model_again_writes_nothing(home: IndexHome) -> None:
+    """A second training leaves the catalog's model as it is."""
+    bind(home, FACTS)
+    with Catalog(home.catalog, write=True) as catalog:
+        before = catalog._connection.total_changes
+        check_model(catalog, home, FACTS)
+        assert catalog._connection.total_changes == before

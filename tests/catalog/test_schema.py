@@ -1,0 +1,216 @@
+"""Opening a catalog: what is created, migrated, refused, and left untouched."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from image_index.catalog import schema
+from image_index.catalog.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, atomic, open_database
+from image_index.errors import IndexMismatch, IndexNotFound, StorageError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the path of a catalog that is not there yet."""
+    return tmp_path / "catalog.sqlite3"
+
+
+def create(path: Path) -> None:
+    """Make a catalog."""
+    open_database(path, write=True).close()
+
+
+def execute(path: Path, *statements: str) -> None:
+    """Run statements on a database as another program would."""
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def ask(path: Path, sql: str) -> object:
+    """Return the first value of a query, asked as another program would."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchone()[0]
+
+
+def test_new_catalog_has_the_newest_schema_and_an_id_of_its_own(tmp_path: Path) -> None:
+    """Two catalogs are never taken for one another, and each says whose it is."""
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        create(path)
+        assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION
+        assert ask(path, "PRAGMA application_id") == APPLICATION_ID
+    sql = "SELECT value FROM meta WHERE key = 'catalog_id'"
+    assert ask(paths[0], sql) != ask(paths[1], sql)
+
+
+def test_opening_again_changes_nothing(path: Path) -> None:
+    """A catalog that is current is not written to, not even by a writer that has nothing to say."""
+    create(path)
+    content = path.read_bytes()
+    for write in (False, True):
+        open_database(path, write=write).close()
+        assert path.read_bytes() == content
+
+
+def test_missing_catalog_is_not_created_by_a_reader(path: Path) -> None:
+    """A search in the wrong place says how to make an index, and leaves nothing there."""
+    with pytest.raises(IndexNotFound, match="imgidx train"):
+        open_database(path, write=False)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_catalog_that_cannot_be_created_is_a_storage_error(tmp_path: Path) -> None:
+    """The path is named."""
+    with pytest.raises(StorageError, match=r"gone/catalog\.sqlite3"):
+        open_database(tmp_path / "gone" / "catalog.sqlite3", write=True)
+
+
+@pytest.mark.parametrize("name", ["with space?#%41.db", "ünïcode", "new\nline", "-dash"])
+def test_catalog_may_lie_anywhere(tmp_path: Path, name: str) -> None:
+    """What means something in a URI means nothing in a path."""
+    create(tmp_path / name)
+    assert (tmp_path / name).stat().st_size > 0
+
+
+def test_newer_schema_is_refused_untouched(path: Path) -> None:
+    """An index of a later imgidx is not written to."""
+    create(path)
+    execute(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    content = path.read_bytes()
+    for write in (False, True):
+        with pytest.raises(IndexMismatch, match="upgrade imgidx"):
+            open_database(path, write=write)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION, SCHEMA_VERSION + 1])
+def test_database_of_another_program_is_refused_untouched(path: Path, version: int) -> None:
+    """Whatever its user_version says, it is not ours, and stays in its journal mode."""
+    execute(
+        path, "CREATE TABLE photos (name TEXT)", "INSERT INTO photos VALUES ('a')", f"PRAGMA user_version = {version}"
+    )
+    content = path.read_bytes()
+    for write in (False, True):
+        with pytest.raises(IndexMismatch, match="not an imgidx catalog"):
+            open_database(path, write=write)
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"SQLite format 3\0" + bytes(50), b"\xff" * 5000])
+def test_garbage_is_a_storage_error_and_stays_as_it_is(path: Path, content: bytes) -> None:
+    """What it is can still be found out; the message names the file and the next step."""
+    path.write_bytes(content)
+    for write in (False, True):
+        with pytest.raises(StorageError, match=rf"{path}.*(move it away and train again|check the disk)"):
+            open_database(path, write=write)
+    assert path.read_bytes() == content
+
+
+def test_damage_found_later_is_a_storage_error_too(path: Path) -> None:
+    """A page that went bad under a valid header is named as damage."""
+    create(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with (
+        pytest.raises(StorageError, match="move it away"),
+        closing(open_database(path, write=False)) as connection,
+        schema.storage_errors(path),
+    ):
+        connection.execute("SELECT * FROM meta").fetchall()
+
+
+def test_empty_file_is_a_catalog_not_begun(path: Path) -> None:
+    """A run killed between creating the file and its tables leaves nothing to repair by hand."""
+    path.touch()
+    create(path)
+    assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION
+
+
+def test_older_schema_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stood in it stays, and the new migration is applied once."""
+    create(path)
+    execute(path, "INSERT INTO roots VALUES (x'2f', 1, NULL, NULL)")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, ("ALTER TABLE roots ADD COLUMN note DEFAULT 'new'",)))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    create(path)
+    create(path)
+    assert ask(path, "SELECT note FROM roots") == "new"
+    assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION + 1
+
+
+def test_failing_migration_leaves_the_old_version_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a migration is none; the one before it stays."""
+    create(path)
+    broken = (*MIGRATIONS, ("CREATE TABLE first (a)",), ("CREATE TABLE second (a)", "CREATE NONSENSE"))
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", broken)
+        patch.setattr(schema, "SCHEMA_VERSION", len(broken))
+        with pytest.raises(StorageError):
+            create(path)
+    assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION + 1
+    assert ask(path, "SELECT count(*) FROM sqlite_master WHERE name = 'first'") == 1
+    assert ask(path, "SELECT count(*) FROM sqlite_master WHERE name = 'second'") == 0
+
+
+def test_transaction_is_all_or_nothing(path: Path) -> None:
+    """An error, even one that SQLite knows nothing of, takes everything back."""
+    with closing(open_database(path, write=True)) as connection:
+        with suppress(KeyboardInterrupt), atomic(connection):
+            connection.execute("INSERT INTO roots VALUES (x'2f', 1, NULL, NULL)")
+            raise KeyboardInterrupt
+        assert connection.execute("SELECT count(*) FROM roots").fetchone() == (0,)
+        with atomic(connection):
+            connection.execute("INSERT INTO roots VALUES (x'2f', 1, NULL, NULL)")
+    assert ask(path, "SELECT count(*) FROM roots") == 1
+
+
+def test_every_file_of_a_catalog_is_private(path: Path) -> None:
+    """The journal holds paths too."""
+    with closing(open_database(path, write=True)) as connection, atomic(connection):
+        connection.execute("INSERT INTO roots VALUES (x'2f', 1, NULL, NULL)")
+        files = list(path.parent.iterdir())
+        assert len(files) == 3
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+OPENER = """
+import sys
+from pathlib import Path
+from image_index.catalog.schema import open_database
+for directory in sys.argv[1:]:
+    input()
+    open_database(Path(directory), write=True).close()
+    print("opened", flush=True)
+"""
+
+
+def test_processes_that_open_a_new_catalog_at_once_all_succeed(tmp_path: Path) -> None:
+    """Whoever comes second finds either nothing or a whole schema, never a half."""
+    paths = [tmp_path / str(number) for number in range(15)]
+    openers = [
+        subprocess.Popen([sys.executable, "-c", OPENER, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    try:
+        for _ in paths:
+            for opener in openers:
+                assert opener.stdin is not None
+                opener.stdin.write(b"\n")
+                opener.stdin.flush()
+            for opener in openers:
+                assert opener.stdout is not None
+                assert opener.stdout.readline() == b"opened\n"
+    finally:
+        for opener in openers:
+            opener.communicate()
+    assert {ask(path, "SELECT count(*) FROM meta") for path in paths} == {2}

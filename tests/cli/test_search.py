@@ -1,0 +1,249 @@
+"""`imgidx search` as users and scripts run it: filters, sums, many queries, marks, forms of output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import ExifTags, Image
+
+from image_index.catalog.catalog import Catalog
+from image_index.settings import IndexHome
+from tests.cli.test_cli import Done, Shell
+from tests.support.photos import real_photos
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Path:
+    """Return a directory of 16 photos in two places, two of which say when and with what they were taken."""
+    directory = tmp_path_factory.mktemp("photos")
+    for number, path in enumerate(real_photos(sample_photos, 16)):
+        place = directory / ("old" if number % 2 else "new")
+        place.mkdir(exist_ok=True)
+        exif = Image.Exif()
+        if number < 2:
+            exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Canon", f"EOS {number}"
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"199{number}:05:31 12:00:00"
+        with Image.open(path) as image:
+            image.convert("RGB").save(place / f"{number:02}.jpg", exif=exif, quality=90)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Shell:
+    """Return a shell with an index of the photos."""
+    shell = Shell(tmp_path_factory.mktemp("shell"))
+    done = shell.run("train", photos, "--model", "starter", "--device", "cpu", "-j", "1", "-q")
+    assert done.code == 0, done.err
+    return shell
+
+
+def names(done: Done) -> list[str]:
+    """Return the names of the files found, in order."""
+    return [Path(hit["path"]).name for hit in done.records]
+
+
+def every(shell: Shell, *options: str | Path) -> list[str]:
+    """Return the names of all pictures that options leave of a search for a text."""
+    return sorted(names(shell.run("search", "a photo", "--top", "all", "--json", *options)))
+
+
+def test_filters_leave_what_they_say(trained: Shell, photos: Path) -> None:
+    """Directories, globs, dates, cameras, formats, sizes and shapes, by themselves and together."""
+    everything = [f"{number:02}.jpg" for number in range(16)]
+    old, new = everything[1::2], everything[::2]
+    assert every(trained) == everything
+    assert every(trained, "--under", photos / "old") == every(trained, "--exclude-under", photos / "new") == old
+    assert every(trained, "--under", photos / "old", "--under", photos / "new") == everything
+    assert every(trained, "-g", "new/*") == new
+    assert every(trained, "-g", "0[0-3].*", "-g", "!01*") == ["00.jpg", "02.jpg", "03.jpg"]
+    assert every(trained, "--camera", "canon") == every(trained, "--older", "1999") == ["00.jpg", "01.jpg"]
+    assert every(trained, "--camera", "eos 1") == every(trained, "--newer", "1991", "--older", "1992") == ["01.jpg"]
+    assert every(trained, "--newer", "1d") == everything[2:]
+    assert every(trained, "--format", "jpg") == everything
+    assert every(trained, "--format", "png") == []
+    assert every(trained, "--min-size", "99999x1") == []
+    shapes = [every(trained, "--orientation", shape) for shape in ("landscape", "portrait", "square")]
+    assert sorted(name for shape in shapes for name in shape) == everything
+
+
+def test_a_hit_has_the_facts_that_exif_gave(trained: Shell) -> None:
+    """Date, camera and size, and how far it stands out."""
+    (hit,) = trained.run("search", "a photo", "--json", "--camera", "EOS 0").records
+    assert (hit["camera"], hit["date"][:10], hit["format"]) == ("Canon EOS 0", "1990-05-31", "jpeg")
+    assert hit["width"] > 0
+    assert isinstance(hit["sigma"], float)
+
+
+def test_min_sigma_keeps_what_stands_out(trained: Shell) -> None:
+    """The same hits as without, up to where they get too bad."""
+    hits = trained.run("search", "a photo", "--top", "all", "--json").records
+    kept = trained.run("search", "a photo", "--top", "all", "--json", "--min-sigma", "0.5").records
+    assert kept == [hit for hit in hits if hit["sigma"] >= 0.5]
+    assert 0 < len(kept) < len(hits)
+    assert trained.run("search", "a photo", "--min-sigma", "50") == Done(1, b"", "")
+
+
+def test_hits_come_in_the_order_asked_for(trained: Shell) -> None:
+    """The best ones, sorted; their ranks say how good they are."""
+    hits = trained.run("search", "a photo", "--json", "-n", "5").records
+    by_path = trained.run("search", "a photo", "--json", "-n", "5", "--sort", "path").records
+    assert by_path == sorted(hits, key=lambda hit: hit["path"])
+    dates = [
+        hit["date"] for hit in trained.run("search", "a photo", "--json", "--top", "all", "--sort", "date").records
+    ]
+    assert dates == sorted(dates, reverse=True)
+    assert dates[-1] < "1991"
+
+
+def test_the_query_is_not_among_its_hits_unless_asked_for(trained: Shell, photos: Path) -> None:
+    """A picture is nearest to itself, which nobody wants to know."""
+    own = photos / "new" / "00.jpg"
+    assert "00.jpg" not in names(trained.run("search", "--image", own, "--top", "all", "--json"))
+    first = trained.run("search", "--image", own, "--json", "--include-query").records[0]
+    assert (Path(first["path"]).name, round(first["score"], 2)) == ("00.jpg", 1.0)
+
+
+def test_sums_of_texts_and_pictures(trained: Shell, photos: Path) -> None:
+    """A picture with much of another's weight comes near that other; one taken away falls to the end."""
+    first, second = photos / "new" / "00.jpg", photos / "old" / "03.jpg"
+    near = names(trained.run("search", "--image", first, "--add", f"9:{second}", "--json", "--include-query"))
+    assert near[0] == "03.jpg"
+    far = names(trained.run("search", "a photo", "--minus", f"9:{second}", "--json", "--include-query", "-n", "all"))
+    assert far[-1] == "03.jpg"
+    assert trained.run("search", "--image", first, "--minus", str(first)).complaint.startswith("imgidx: the parts")
+
+
+def test_many_queries_in_one_run(trained: Shell, photos: Path) -> None:
+    """JSON lines with the query's name; a bad one is named, the rest goes on, and the exit code says so."""
+    lines = ["a face", '{"name": "first", "image": "%s"}' % (photos / "new" / "00.jpg"), '{"x": 1}', "a leopard"]
+    process = trained.start("search", "--queries", "-", "-n", "2", stdin=subprocess.PIPE)
+    out, err = process.communicate("\n".join(lines).encode())
+    assert process.returncode == 3
+    assert [json.loads(line)["query"] for line in out.splitlines()] == ["a face"] * 2 + ["first"] * 2 + [
+        "a leopard"
+    ] * 2
+    assert err.decode().startswith("imgidx: line 3 of standard input: no key is called 'x'")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_contact_sheet_is_written_and_opened(trained: Shell) -> None:
+    """One page with a section for each query; nothing on stdout but what is asked for besides."""
+    browser = trained.directory / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {trained.directory}/opened\n')
+    browser.chmod(0o755)
+    shell = Shell(trained.directory, {"BROWSER": str(browser)})
+    assert shell.run("search", "a <photo>", "-n", "3", "--html", "page.html", "--open") == Done(0, b"", "")
+    page = trained.directory / "page.html"
+    text = page.read_text(encoding="utf-8")
+    assert (text.count("<img"), "a &lt;photo&gt;" in text, "a <photo>" in text) == (3, True, False)
+    assert (trained.directory / "opened").read_text() == page.resolve().as_uri()
+    (trained.directory / "two").write_text("a face\na leopard\n")
+    done = shell.run("search", "--queries", "two", "-n", "2", "--html", "page.html")
+    assert len(done.records) == 4
+    text = page.read_text(encoding="utf-8")
+    assert (text.count("<img"), text.count("<h2")) == (4, 2)
+
+
+def test_what_concerns_all_of_many_queries_ends_the_run_at_once(trained: Shell, photos: Path) -> None:
+    """A device that is not there is said once, not for every line."""
+    with Image.open(photos / "new" / "00.jpg") as image:
+        image.resize((50, 50)).save(trained.directory / "foreign.png")
+    (trained.directory / "queries").write_text(3 * '{"image": "foreign.png"}\n')
+    done = trained.run("search", "--queries", "queries", "--device", "warp")
+    assert (done.code, done.out) == (2, b"")
+    assert "no device warp" in done.complaint
+
+
+def test_a_template_prints_what_it_says(trained: Shell) -> None:
+    """Also beside a filter of the same name, and with zero bytes between the hits."""
+    done = trained.run("search", "a photo", "-n", "2", "--format", r"{rank}\t{name}", "--format", "jpeg")
+    ranks = [line.split(b"\t") for line in done.out.splitlines()]
+    assert [rank for rank, _ in ranks] == [b"1", b"2"]
+    assert trained.run("search", "a photo", "-n", "2", "--format", "{rank}", "-0").out == b"1\x002\x00"
+
+
+@pytest.fixture
+def own(tmp_path: Path, photos: Path) -> Shell:
+    """Return a shell with an index of its own, of two copies of photos."""
+    shell = Shell(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for name in ("00.jpg", "02.jpg"):
+        add(shell, photos / "new" / name)
+    return shell
+
+
+def add(shell: Shell, photo: Path) -> None:
+    """Add a copy of a photo to a shell's own, and train."""
+    copy = shell.directory / "photos" / photo.name
+    copy.write_bytes(photo.read_bytes())
+    assert shell.run("train", copy.parent, "--model", "starter", "--device", "cpu", "-j", "1", "-q").code == 0
+
+
+def mark_of(shell: Shell, name: str) -> int:
+    """Return a mark as the catalog has it."""
+    with Catalog(IndexHome(shell.index).catalog) as catalog:
+        return catalog.mark(name)
+
+
+def test_since_last_shows_each_picture_once(own: Shell, photos: Path) -> None:
+    """By name; a peek does not count; what is changed is new again."""
+    search = ("search", "a photo", "--json", "--since-last", "dog")
+    assert sorted(names(own.run(*search, "--peek"))) == ["00.jpg", "02.jpg"]
+    assert sorted(names(own.run(*search))) == ["00.jpg", "02.jpg"]
+    assert own.run(*search) == Done(1, b"", "")
+    assert len(own.run("search", "a photo", "--json", "--since-last", "cat").records) == 2
+    add(own, photos / "new" / "04.jpg")
+    assert names(own.run(*search, "--min-sigma", "90")) == []
+    assert own.run(*search) == Done(1, b"", "")
+    add(own, photos / "old" / "05.jpg")
+    assert names(own.run(*search)) == ["05.jpg"]
+
+
+def test_a_mark_stays_where_the_output_was_lost_or_a_query_failed(own: Shell) -> None:
+    """A reader that is gone has seen nothing, and sees it the next time; so does a query that could not be used."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    own.run("search", "a photo", "--json", "--since-last", "dog", stdout=theirs)
+    os.close(theirs)
+    assert mark_of(own, "dog") == 0
+    with open("/dev/full", "wb") as full:
+        assert own.run("search", "a photo", "--json", "--since-last", "dog", stdout=full).code == 9
+    assert mark_of(own, "dog") == 0
+    (own.directory / "queries").write_text('a photo\n{"image": "/nonexistent.jpg"}\n')
+    assert own.run("search", "--queries", "queries", "--since-last", "dog").code == 3
+    assert mark_of(own, "dog") == 0
+    assert own.run("search", "a photo", "--since-last", "dog").code == 0
+    assert mark_of(own, "dog") > 0
+
+
+def test_files_that_are_gone_are_left_out_unless_asked_for(own: Shell) -> None:
+    """Before any training has noticed, and after."""
+    gone = own.directory / "photos" / "00.jpg"
+    gone.unlink()
+    for _ in range(2):
+        assert names(own.run("search", "a photo", "--json")) == ["02.jpg"]
+        assert sorted(names(own.run("search", "a photo", "--json", "--missing"))) == ["00.jpg", "02.jpg"]
+        assert own.run("train", "-q").code == 0
+
+
+def test_a_directory_that_nobody_knows_is_wrong_use(trained: Shell) -> None:
+    """A slip of the pen is not `nothing found`."""
+    done = trained.run("search", "a photo", "--under", "/nonexistent")
+    assert (done.code, done.out) == (2, b"")
+    assert "/nonexistent: no such directory" in done.complaint
+
+
+def test_a_text_that_is_too_long_says_what_was_cut(trained: Shell) -> None:
+    """On stderr, and the search goes on; the next time too."""
+    text = "a dog and " * 30 + "the very last word"
+    for _ in range(2):
+        done = trained.run("search", text, "-n", "1")
+        assert done.code == 0
+        assert done.complaint.endswith("the very last word\n")
+    assert trained.run("search", "a dog " * 15, "-n", "1").err == ""

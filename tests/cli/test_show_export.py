@@ -1,0 +1,189 @@
+"""`imgidx show` and `imgidx export` as users and scripts run them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.test_cli import Done, Shell
+from tests.support.photos import real_photos
+
+pytestmark = pytest.mark.timeout(120)
+
+SHOW_KEYS = [
+    *("path", "file", "bytes", "modified", "taken", "camera", "format", "width", "height", "megapixels", "sha256"),
+    *("phash", "id", "read_at", "missing_since", "root", "failure", "model", "dim"),
+]
+NAMES = ("good.jpg", "gone.jpg", "changed.jpg", "broken.jpg")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Shell:
+    """Return a shell with an index of a good picture, one changed since, one gone, and a broken one."""
+    shell = Shell(tmp_path_factory.mktemp("shell"))
+    photos = shell.directory / "photos"
+    photos.mkdir()
+    for name, source in zip(NAMES, real_photos(sample_photos, 4), strict=False):
+        with Image.open(source) as picture:
+            exif = Image.Exif()
+            exif[0x0110] = "Camera 1"
+            exif.get_ifd(0x8769)[0x9003] = "2024:05:31 16:30:00"
+            picture.convert("RGB").save(photos / name, exif=exif)
+    (photos / "broken.jpg").write_bytes((photos / "broken.jpg").read_bytes()[:1500])
+    os.utime(photos / "good.jpg", ns=(1, 1_700_000_000 * 10**9 + 5))
+    assert shell.run("train", photos, "--model", "starter", "--device", "cpu", "-j", "1", "-q").code == 3
+    (photos / "gone.jpg").unlink()
+    (photos / "changed.jpg").write_bytes(b"other")
+    return shell
+
+
+def place(shell: Shell, name: str) -> str:
+    """Return the path by which the index knows a picture."""
+    return os.path.realpath(shell.directory / "photos" / name)
+
+
+# Show
+
+
+def test_all_facts_of_a_picture_are_true(trained: Shell) -> None:
+    """Each compared with the file itself; the keys are pinned."""
+    path = place(trained, "good.jpg")
+    done = trained.run("show", "--json", path)
+    (shown,) = done.records
+    assert (done.code, done.err, list(shown)) == (0, "", SHOW_KEYS)
+    content = Path(path).read_bytes()
+    with Image.open(path) as picture:
+        width, height = picture.size
+    assert (shown["path"], shown["file"], shown["bytes"]) == (path, "unchanged", len(content))
+    assert (shown["modified"], shown["camera"]) == ("2023-11-14T22:13:20Z", "Camera 1")
+    taken = datetime(2024, 5, 31, 16, 30).astimezone(UTC)  # EXIF tells local time
+    assert datetime.fromisoformat(shown["taken"]) == taken
+    assert (shown["format"], shown["width"], shown["height"]) == ("jpeg", width, height)
+    assert shown["megapixels"] == pytest.approx(width * height / 1e6, abs=0.005)
+    assert shown["sha256"] == hashlib.sha256(content).hexdigest()
+    assert len(bytes.fromhex(shown["phash"])) == 8
+    assert 0 <= (datetime.now(UTC) - datetime.fromisoformat(shown["read_at"])).total_seconds() < 3600
+    assert (shown["missing_since"], shown["failure"]) == (None, None)
+    assert (shown["root"], shown["model"], shown["dim"]) == (os.path.dirname(path), "starter", 512)
+
+
+@pytest.mark.parametrize(
+    ("name", "state"), [("good.jpg", "unchanged"), ("gone.jpg", "gone"), ("changed.jpg", "changed")]
+)
+def test_what_has_become_of_the_file_is_said(trained: Shell, name: str, state: str) -> None:
+    """By its size and time, as training goes by them."""
+    (shown,) = trained.run("show", "--json", place(trained, name)).records
+    assert shown["file"] == state
+    assert shown["width"] > 0
+
+
+def test_a_failure_is_told_with_its_reason(trained: Shell) -> None:
+    """There is no picture to tell of; what is not known is null."""
+    (shown,) = trained.run("show", "--json", place(trained, "broken.jpg")).records
+    assert list(shown) == SHOW_KEYS
+    failure = shown["failure"]
+    assert list(failure) == ["stage", "reason", "attempts", "first_failed_at", "last_failed_at"]
+    assert (failure["stage"], failure["attempts"]) == ("decode", 1)
+    assert (shown["file"], shown["bytes"]) == ("unchanged", 1500)
+    assert all(shown[key] is None for key in ("width", "sha256", "id", "read_at", "model", "dim"))
+    text = trained.run("show", place(trained, "broken.jpg")).out.decode()
+    assert f"{failure['reason']} (decode, since " in text
+    assert "None" not in text
+
+
+def test_text_tells_the_same_line_by_line(trained: Shell) -> None:
+    """Several pictures are a blank line apart; relative paths are understood."""
+    done = trained.run("show", "photos/good.jpg", place(trained, "gone.jpg"))
+    assert (done.code, done.err) == (0, "")
+    good, gone = done.out.decode().split("\n\n")
+    lines = dict(line.split(None, 1) for line in good.splitlines())
+    assert lines["path"] == place(trained, "good.jpg")
+    assert lines["file"] == "there, unchanged since it was read"
+    assert lines["model"] == "starter, 512 dimensions"
+    assert lines["pixels"].endswith(" megapixels")
+    assert "missing" not in lines
+    assert "file           gone\n" in gone
+
+
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("photos/none.jpg", "no such file, and the index does not know it; imgidx status"),
+        ("photos", "a directory; imgidx show takes pictures"),
+        ("config.toml", "the index does not know it; to index it: imgidx train config.toml"),
+    ],
+)
+def test_an_unknown_path_is_exit_1_beside_the_known(trained: Shell, path: str, step: str) -> None:
+    """One line with the next step; the others are shown all the same."""
+    done = trained.run("show", "--json", path, place(trained, "good.jpg"))
+    assert (done.code, len(done.records)) == (1, 1)
+    assert done.complaint.startswith(f"imgidx: {path}: {step}")
+
+
+def test_a_missing_picture_tells_since_when(trained: Shell, tmp_path: Path) -> None:
+    """Once a training has noticed; its root may be the file itself, and its name any bytes."""
+    shell = Shell(tmp_path)
+    name = tmp_path / os.fsdecode(b"a\n\xff.jpg")
+    shutil.copy(place(trained, "good.jpg"), name)
+    options = ("--model", "starter", "--device", "cpu", "-j", "1", "-q")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(name, photos / "kept.jpg")
+    shutil.move(name, photos / name.name)
+    assert shell.run("train", photos, *options).code == 0
+    (photos / name.name).unlink()
+    assert shell.run("train", photos, *options).code == 0
+    (shown,) = shell.run("show", "--json", photos / name.name).records
+    assert "path_bytes" in shown
+    assert shown["file"] == "gone"
+    assert 0 <= (datetime.now(UTC) - datetime.fromisoformat(shown["missing_since"])).total_seconds() < 600
+    text = shell.run("show", photos / name.name).out.decode()
+    assert "a\\n\\xff.jpg\n" in text
+    assert "missing since  20" in text
+
+
+# Export
+
+
+def test_export_says_how_many_and_where(trained: Shell, tmp_path: Path) -> None:
+    """Without --missing only pictures whose file is there; the directory can be read by numpy."""
+    done = trained.run("export", tmp_path / "out")
+    assert done == Done(0, f"exported 2 pictures in 1 part to {tmp_path / 'out'}\n".encode(), "")
+    assert np.load(tmp_path / "out/img_emb/img_emb_0.npy").shape == (2, 512)
+    assert trained.run("export", tmp_path / "quiet", "-q") == Done(0, b"", "")
+    assert len(trained.run("export", tmp_path / "json", "--json", "--missing").records) == 1
+
+
+def test_export_as_json_has_pinned_keys(trained: Shell, tmp_path: Path) -> None:
+    """A relative DIR is told in full."""
+    done = trained.run("export", "here", "--format", "parquet", "--json", "--glob", "good.jpg")
+    target = os.path.realpath(trained.directory / "here")
+    assert done.records == [{"path": target, "format": "parquet", "images": 1, "parts": 1, "dim": 512}]
+    assert list(done.records[0]) == ["path", "format", "images", "parts", "dim"]
+
+
+def test_nothing_to_export_is_exit_1(trained: Shell, tmp_path: Path) -> None:
+    """No directory is made."""
+    done = trained.run("export", tmp_path / "out", "--glob", "none.*", "--json")
+    assert (done.code, done.out) == (1, b"")
+    assert "nothing to export" in done.complaint
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_use_and_no_index(trained: Shell, tmp_path: Path) -> None:
+    """A directory that holds something is 2, no index 4; nothing is made."""
+    full = trained.run("export", trained.directory / "photos")
+    assert (full.code, full.out) == (2, b"")
+    assert "is not an empty directory" in full.complaint
+    assert trained.run("export", tmp_path / "out", "--format", "csv").code == 2
+    shell = Shell(tmp_path)
+    assert shell.run("export", tmp_path / "out").code == 4
+    assert shell.run("show", "x.jpg").code == 4
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,203 @@
+"""The hub's cache is found where the hub's own client looks; files get there, or a reason comes in time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from image_index.errors import ModelUnavailable
+from image_index.models import hub
+from tests.support.fake_hub import FakeHub, put, serve
+
+REPO = "org/model"
+VARIABLES = (
+    *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"),
+    *("HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty HF_HOME that the environment names."""
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return tmp_path
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """Give an empty hub on localhost that the environment names."""
+    fake = FakeHub()
+    with serve(fake) as endpoint:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        yield fake
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/elsewhere"},
+        {"HF_HOME": "~/models", "XDG_CACHE_HOME": "/elsewhere"},
+        {"HF_HOME": "/a", "HUGGINGFACE_HUB_CACHE": "/b"},
+        {"HF_HUB_CACHE": "$HOME/c", "HUGGINGFACE_HUB_CACHE": "/b"},
+        {"HF_HUB_OFFLINE": "1"},
+        {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "yes"},
+        {"TRANSFORMERS_OFFLINE": "true"},
+    ],
+)
+def test_environment_is_read_as_the_hub_reads_it(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache and the offline switch are those that huggingface_hub, asked in a fresh process, chooses."""
+    monkeypatch.delenv("HF_HOME")
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    ask = "from huggingface_hub.constants import *; print(HF_HUB_CACHE, HF_HUB_OFFLINE)"
+    theirs = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, timeout=60)
+    assert f"{hub.cache_directory()} {hub.is_offline()}\n" == theirs.stdout
+
+
+def test_cached_file_is_found_in_the_order_asked(home: Path) -> None:
+    """The first name that the cache holds wins."""
+    put(home, REPO, "second")
+    third = put(home, REPO, "third")
+    assert hub.find_cached(REPO, ("first", "third", "second")) == third
+
+
+def test_file_whose_content_is_gone_is_not_cached(home: Path) -> None:
+    """A link without its blob, as an interrupted clean-up leaves it, counts as missing."""
+    put(home, REPO, "file").resolve().unlink()
+    assert hub.find_cached(REPO, ("file",)) is None
+
+
+def test_download_puts_the_file_where_the_hub_would(home: Path, fake: FakeHub) -> None:
+    """What was downloaded is found again, byte for byte, and its blob bears its digest."""
+    fake.files[REPO, "file"] = b"content"
+    assert hub.download(REPO, "file")
+    found = hub.find_cached(REPO, ("file",))
+    assert found is not None
+    assert found.read_bytes() == b"content"
+    twin = put(home / "twin", REPO, "file", b"content")
+    assert found.resolve().relative_to(home / "hub") == twin.resolve().relative_to(home / "twin" / "hub")
+
+
+def test_file_that_the_repository_lacks_is_no_error(fake: FakeHub) -> None:
+    """A name that the hub does not have can be followed by another."""
+    assert not hub.download(REPO, "file")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ((401, "RepoNotFound"), f"has no repository {REPO}"),
+        ((404, "RepoNotFound"), f"has no repository {REPO}"),
+        ((403, "GatedRepo"), f"terms must be accepted at http.*/{REPO}"),
+        ((500, ""), "answered HTTP 500"),
+        ((503, ""), "answered HTTP 503"),
+        ((429, ""), "answered HTTP 429"),
+    ],
+)
+def test_refusal_of_the_hub_is_said_at_once(fake: FakeHub, refusal: tuple[int, str], reason: str) -> None:
+    """Whatever the hub answers instead of a file is the reason, without a second try."""
+    fake.refusal = refusal
+    with pytest.raises(ModelUnavailable, match=reason):
+        hub.download(REPO, "file")
+    assert len(fake.requests) == 1
+
+
+def test_closed_port_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that nothing can connect to is told from one that refuses, and in no time."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+    start = monotonic()
+    with pytest.raises(ModelUnavailable, match=r"no connection to http://127\.0\.0\.1:\d+ \("):
+        hub.download(REPO, "file")
+    assert monotonic() - start < 5
+
+
+def test_unknown_host_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose name server knows no hub, the usual case of no network, says so."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(
+        ModelUnavailable, match=r"no connection to https://huggingface\.co \(Name or service not known\)"
+    ):
+        hub.download(REPO, "file")
+
+
+def test_silent_hub_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that takes the connection and says nothing costs the deadline and no more."""
+    monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        start = monotonic()
+        with pytest.raises(ModelUnavailable, match="no answer from"):
+            hub.download(REPO, "file")
+        assert monotonic() - start < 5
+
+
+def test_offline_switch_is_obeyed_without_a_request(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HUB_OFFLINE set after huggingface_hub was imported counts too."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelUnavailable, match="HF_HUB_OFFLINE is set"):
+        hub.download(REPO, "file")
+    assert fake.requests == []
+
+
+def test_full_disk_is_named(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that the disk has no room for says which disk."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("write failed") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fake.files[REPO, "file"] = b"content"
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(ModelUnavailable, match=f"the disk of {hub.cache_directory()} is full"):
+        hub.download(REPO, "file")
+
+
+def test_cache_that_cannot_be_written_is_named(fake: FakeHub, home: Path) -> None:
+    """A cache that is no directory is a reason like any other."""
+    fake.files[REPO, "file"] = b"content"
+    (home / "hub").write_text("in the way")
+    with pytest.raises(ModelUnavailable, match=str(home / "hub")):
+        hub.download(REPO, "file")
+
+
+def test_connection_lost_after_the_first_answer_is_no_missing_file(
+    fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that the hub has but cannot be brought is an error, not a reason to try the next name."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise LocalEntryNotFoundError("not on disk") from ConnectionResetError(errno.ECONNRESET, "reset by peer")
+
+    fake.files[REPO, "file"] = b"content"
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(ModelUnavailable, match=r"no connection to .* \(reset by peer\)"):
+        hub.download(REPO, "file")
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_bars_are_left_as_they_were(*, shown: bool) -> None:
+    """Bars are drawn or not for one download; another user of the library in this process sees no change."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+
+    assert not are_progress_bars_disabled()
+    with hub.progress_bars(shown=shown):
+        assert are_progress_bars_disabled() is not shown
+    assert not are_progress_bars_disabled()

@@ -1,0 +1,830 @@
+"""Decoding agrees with open_clip, numpy, lcms and whole files, and refuses everything else in one way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
+
+from image_index.errors import DecodeError
+from image_index.files.read import FileContent
+from image_index.formats import PILLOW_FORMATS
+from image_index.pictures.decode import Picture, decode, prepare
+from image_index.records import ImageFile, Preprocess
+from tests.photos import real_photos
+
+Array = NDArray[Any]
+ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+HEIGHT, WIDTH = 44, 60
+
+
+def preprocess(*size: int, **options: Any) -> Preprocess:
+    """Return a model's wish; without a second number the target is square."""
+    return Preprocess((size[0], size[-1]), ZERO, ONE, **options)
+
+
+AS_IT_IS = preprocess(HEIGHT, WIDTH, resize_mode="squash")
+SQUARE = preprocess(32)
+
+
+def content(data: bytes, name: bytes = b"picture") -> FileContent:
+    """Return bytes as if they had just been read."""
+    return FileContent(data, ImageFile(name, len(data), 0), hashlib.sha256(data).digest(), 0)
+
+
+def outcome(data: bytes, wish: Preprocess, name: bytes, *, exact: bool) -> Picture | DecodeError:
+    """Decode bytes without a pixel limit; return what comes of it."""
+    try:
+        return decode(content(data, name), wish, None, exact=exact)
+    except DecodeError as error:
+        return error
+
+
+def decoded(data: bytes, wish: Preprocess = AS_IT_IS, name: bytes = b"picture", *, exact: bool = True) -> Picture:
+    """Decode bytes; with shortcuts and without, all that comes of it but the pixels must be the same."""
+    result, other = (outcome(data, wish, name, exact=way) for way in (exact, not exact))
+    if isinstance(result, DecodeError):
+        assert isinstance(other, DecodeError)
+        assert str(result) == str(other) or name.endswith(b".dng")  # what LibRaw's stale memory looks like is chance
+        raise result
+    assert isinstance(other, Picture)
+    assert (result.width, result.height, result.format) == (other.width, other.height, other.format)
+    assert result.pixels.shape == other.pixels.shape
+    return result
+
+
+def full_size(data: bytes) -> Array:
+    """Decode bytes of a picture of any size without scaling it."""
+    size = Image.open(io.BytesIO(data)).size
+    return decoded(data, preprocess(size[1], size[0], resize_mode="squash")).pixels
+
+
+def saved(image: Image.Image, format_name: str, **options: Any) -> bytes:
+    """Encode with Pillow (or, for HEIF, pillow_heif through Pillow)."""
+    prepare()
+    stream = io.BytesIO()
+    image.save(stream, format_name, **options)
+    return stream.getvalue()
+
+
+def photo_like(height: int, width: int, seed: int = 0) -> Image.Image:
+    """Return smooth noise with grain, as RGB."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (height // 12 + 2, width // 12 + 2, 3), dtype=np.uint8))
+    smooth = np.array(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=int)
+    return Image.fromarray((smooth + rng.integers(-8, 9, smooth.shape)).clip(0, 255).astype(np.uint8))
+
+
+def by_open_clip(image: Image.Image, wish: Preprocess) -> Array:
+    """Run open_clip's own inference transform, as integer levels (H, W, 3)."""
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    config = PreprocessCfg(
+        size=wish.size,
+        mean=wish.mean,
+        std=wish.std,
+        interpolation=wish.interpolation,
+        resize_mode=wish.resize_mode,
+        fill_color=wish.fill_color,
+    )
+    tensor = image_transform_v2(config, is_train=False)(image)
+    levels: Array = (tensor.permute(1, 2, 0).numpy() * 255).round().astype(int)
+    return levels
+
+
+def distance(pixels: Array, expected: Array) -> int:
+    """Return the largest difference in levels."""
+    return int(np.abs(pixels.astype(int) - np.asarray(expected, dtype=int)).max())
+
+
+@pytest.fixture(scope="module")
+def photos(sample_photos: Path) -> list[bytes]:
+    """Return encoded photographs: the real ones as they are and as JPEG, and look-alikes of other shapes."""
+    files = real_photos(sample_photos, 100)
+    jpegs = [saved(Image.open(file).convert("RGB"), "JPEG", quality=90) for file in files]
+    others = [saved(photo_like(200 + 7 * n, 300 - 9 * n, n), "JPEG", quality=90) for n in range(20)]
+    return [*(file.read_bytes() for file in files), *jpegs, *others]
+
+
+WISHES = {
+    "shortest": preprocess(224),
+    "shortest bilinear": preprocess(224, interpolation="bilinear"),
+    "shortest wide": preprocess(160, 256),
+    "shortest tall bilinear": preprocess(256, 160, interpolation="bilinear"),
+    "squash": preprocess(224, resize_mode="squash"),
+    "squash tall": preprocess(256, 128, interpolation="bilinear", resize_mode="squash"),
+    "longest": preprocess(224, resize_mode="longest"),
+    "longest wide": preprocess(160, 256, interpolation="bilinear", resize_mode="longest", fill_color=127),
+}
+
+
+SQUARE_224 = WISHES["shortest"]
+
+
+def test_photos_agree_with_open_clip(photos: list[bytes]) -> None:
+    """Every photograph gets the pixels of open_clip's own transform."""
+    for data in photos:
+        assert distance(decoded(data, SQUARE_224).pixels, by_open_clip(Image.open(io.BytesIO(data)), SQUARE_224)) == 0
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(1800, 2400), (2000, 1100), (300, 280)], ids=str)
+def test_the_shortcuts_change_a_picture_by_little(size: tuple[int, int], orientation: int, wish: Preprocess) -> None:
+    """A picture decoded at a fraction of its size and averaged down is nearly the picture, of the same framing."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(photo_like(*size), "JPEG", quality=92, exif=exif)
+    fast, exact = decoded(data, wish, exact=False), decoded(data, wish)
+    assert (fast.width, fast.height, fast.format) == (exact.width, exact.height, exact.format)
+    assert fast.pixels.shape == exact.pixels.shape
+    difference = np.abs(fast.pixels.astype(int) - exact.pixels)
+    assert difference.mean() < 3
+
+
+def test_a_large_jpeg_is_decoded_at_the_least_size_that_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libjpeg's fractions are used as far as no pixel that the model wants has to be made up."""
+    sizes: list[tuple[int, int]] = []
+    load = JpegImagePlugin.JpegImageFile.load
+
+    def noting(self: JpegImagePlugin.JpegImageFile) -> object:
+        sizes.append(self.size)
+        return load(self)
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", noting)
+    for size, exact in [((560, 800), False), ((559, 800), False), ((2240, 3000), False), ((2240, 3000), True)]:
+        decode(content(saved(photo_like(*size), "JPEG")), SQUARE_224, None, exact=exact)
+    assert list(dict.fromkeys(sizes)) == [(400, 280), (800, 559), (375, 280), (3000, 2240)]
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
+@pytest.mark.parametrize(
+    "size", [(33, 47), (224, 224), (500, 375), (375, 500), (225, 640), (161, 1200), (7, 5)], ids=str
+)
+def test_every_resize_mode_agrees_with_open_clip(wish: Preprocess, size: tuple[int, int]) -> None:
+    """Scaling, rounding, cropping and padding are open_clip's, to the pixel."""
+    image = photo_like(*size)
+    assert distance(decoded(saved(image, "BMP"), wish).pixels, by_open_clip(image, wish)) == 0
+
+
+def test_grey_pictures_agree_with_open_clip() -> None:
+    """A grey picture is scaled as grey, as open_clip does."""
+    image = photo_like(111, 160).convert("L")
+    assert distance(decoded(saved(image, "PNG"), SQUARE_224).pixels, by_open_clip(image, SQUARE_224)) == 0
+
+
+@pytest.mark.parametrize("size", [(100, 4000), (4000, 100), (3, 400)], ids=str)
+def test_long_strips_agree_with_open_clip_within_two_levels(size: tuple[int, int]) -> None:
+    """Where only the crop is scaled the result stays within two levels."""
+    image = photo_like(*size)
+    assert distance(decoded(saved(image, "BMP"), SQUARE_224).pixels, by_open_clip(image, SQUARE_224)) <= 2
+
+
+@pytest.mark.parametrize("is_wide", [True, False])
+def test_the_longest_jpeg_is_scaled_without_a_giant_in_between(is_wide: bool) -> None:
+    """A strip of 65500x1 gives what its middle alone gives open_clip."""
+    strip = photo_like(1, 65500) if is_wide else photo_like(65500, 1)
+    middle = (32550, 0, 32950, 1) if is_wide else (0, 32550, 1, 32950)
+    picture = decoded(saved(strip, "PNG"), SQUARE_224)
+    assert distance(picture.pixels, by_open_clip(strip.crop(middle), SQUARE_224)) <= 2
+    assert (picture.width, picture.height) == strip.size
+
+
+@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
+@pytest.mark.parametrize("size", [(1, 1), (1, 65500), (65500, 1)], ids=str)
+def test_extreme_sizes_keep_their_colour(wish: Preprocess, size: tuple[int, int]) -> None:
+    """One colour stays one colour, next to nothing but the padding."""
+    pixels = decoded(saved(Image.new("RGB", size[::-1], (200, 100, 50)), "PNG"), wish).pixels
+    assert pixels.shape == (*wish.size, 3)
+    colours = {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
+    padding = {(wish.fill_color,) * 3} if wish.resize_mode == "longest" else set()
+    assert {(200, 100, 50)} <= colours <= {(200, 100, 50)} | padding
+
+
+def test_pixels_are_contiguous_bytes() -> None:
+    """The pixels can be stacked and sent as they are."""
+    pixels = decoded(saved(photo_like(50, 70), "JPEG"), SQUARE).pixels
+    assert (str(pixels.dtype), pixels.flags.c_contiguous, pixels.shape) == ("uint8", True, (32, 32, 3))
+
+
+RGB = photo_like(HEIGHT, WIDTH)
+GREY = RGB.convert("L")
+RGBA = RGB.copy()
+RGBA.putalpha(Image.fromarray(np.linspace(0, 255, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint8)))
+PALETTE = RGB.quantize(40)
+DEEP = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
+FRAMES = {"save_all": True, "append_images": [RGB.rotate(20), RGB.rotate(40)]}
+PAGES = {"save_all": True, "append_images": [photo_like(30, 90, 1), photo_like(90, 30, 2)]}
+
+
+def plain(magic: bytes, levels: Array, largest: int | None) -> bytes:
+    """Write plain PNM as text, one row a line."""
+    head = b"%s\n# made by hand\n%d %d\n" % (magic, WIDTH, HEIGHT) + (b"%d\n" % largest if largest else b"")
+    return head + b"".join(b" ".join(b"%d" % n for n in row.ravel()) + b"\n" for row in levels)
+
+
+def directory_first(data: bytes) -> bytes:
+    """Rewrite a TIFF as cameras do, its directory before its strips (Pillow puts it last)."""
+    tags = Image.open(io.BytesIO(data)).tag_v2  # type: ignore[attr-defined]
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        directory.tagtype[tag] = tags.tagtype[tag]
+        directory[tag] = value
+    strips = [data[start : start + size] for start, size in zip(tags[273], tags[279], strict=True)]
+    # `tobytes` moves the offsets, which count from the end of the directory here.
+    directory[273] = tuple(np.cumsum([0, *map(len, strips[:-1])]).tolist())
+    return b"II*\0\x08\0\0\0" + directory.tobytes(8) + b"".join(strips)
+
+
+def many_pages() -> bytes:
+    """Write a TIFF of three pages."""
+    stream = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(stream, new=True) as writer:
+        for page in (RGB, *PAGES["append_images"]):  # type: ignore[misc]
+            page.save(writer, "TIFF")
+            writer.newFrame()
+    return stream.getvalue()
+
+
+@cache
+def samples() -> dict[str, bytes]:
+    """Return the same small picture in every format and many of their variants."""
+    made = {
+        "jpeg": saved(RGB, "JPEG"),
+        "jpeg progressive": saved(RGB, "JPEG", progressive=True, quality=92),
+        "jpeg restarts": saved(RGB, "JPEG", restart_marker_rows=1),
+        "jpeg grey": saved(GREY, "JPEG"),
+        "jpeg cmyk": saved(RGB.convert("CMYK"), "JPEG"),
+        "mpo": saved(RGB, "MPO", **PAGES),
+        "png": saved(RGB, "PNG"),
+        "png interlaced": interlaced_png(),
+        "png palette": saved(PALETTE, "PNG"),
+        "png 16 bit": saved(DEEP, "PNG"),
+        "png alpha": saved(RGBA, "PNG"),
+        "png late exif": late_exif(saved(RGB, "PNG", exif=exif(6))),
+        "apng": saved(RGB, "PNG", **FRAMES),
+        "webp": saved(RGB, "WEBP"),
+        "webp lossless": saved(RGB, "WEBP", lossless=True),
+        "webp alpha": saved(RGBA, "WEBP", lossless=True, exact=True),
+        "webp animated": saved(RGB, "WEBP", lossless=True, **FRAMES),
+        "gif": saved(PALETTE, "GIF"),
+        "gif interlaced": saved(PALETTE, "GIF", interlace=1),
+        "gif animated": saved(PALETTE, "GIF", save_all=True, append_images=[PALETTE.rotate(90)]),
+        "bmp": saved(RGB, "BMP"),
+        "bmp palette": saved(PALETTE, "BMP"),
+        "dib": saved(RGB, "DIB"),
+        "jp2": saved(RGB, "JPEG2000"),
+        "jp2 tiles": saved(RGB, "JPEG2000", tile_size=(32, 32)),
+        "j2k": saved(RGB, "JPEG2000", no_jp2=True),
+        "j2k tiles": saved(RGB, "JPEG2000", no_jp2=True, tile_size=(32, 32)),
+        "jp2 16 bit": saved(DEEP, "JPEG2000"),
+        "ppm": saved(RGB, "PPM"),
+        "pgm": saved(GREY, "PPM"),
+        "pgm 16 bit": saved(DEEP, "PPM"),
+        "pbm": saved(GREY.convert("1"), "PPM"),
+        "pfm": saved(GREY.convert("F"), "PPM"),
+        "plain ppm": plain(b"P3", np.asarray(RGB), 255),
+        "plain pgm": plain(b"P2", np.asarray(GREY), 255),
+        "plain pbm": plain(b"P1", np.asarray(GREY) < 128, None),
+        "avif": saved(RGB, "AVIF"),
+        "avif alpha": saved(RGBA, "AVIF"),
+        "avif animated": saved(RGB, "AVIF", **FRAMES),
+        "heif": saved(RGB, "HEIF"),
+        "heif alpha": saved(RGBA, "HEIF"),
+        "heif several": saved(RGB, "HEIF", **PAGES),
+        "heif grid": saved(photo_like(150, 200), "HEIF", tile_size=64),
+        "tiff": saved(RGB, "TIFF"),
+        "tiff pages": many_pages(),
+        "tiff fax": saved(GREY.convert("1"), "TIFF", compression="group4"),
+    }
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        made[compression] = saved(RGB, "TIFF", compression=compression)
+        made[f"{compression} first"] = directory_first(made[compression])
+    return made
+
+
+def exif(orientation: int) -> Image.Exif:
+    """Return EXIF that says how the picture is to be turned."""
+    facts = Image.Exif()
+    facts[0x0112] = orientation
+    return facts
+
+
+def chunks(data: bytes) -> list[bytes]:
+    """Split a PNG behind its signature into whole chunks."""
+    found, start = [], 8
+    while start < len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        found.append(data[start:end])
+        start = end
+    return found
+
+
+def late_exif(data: bytes) -> bytes:
+    """Move a PNG's EXIF behind its pixels, where the standard allows it."""
+    parts = chunks(data)
+    parts.sort(key=lambda part: (part[4:8] == b"IEND", part[4:8] == b"eXIf"))
+    return data[:8] + b"".join(parts)
+
+
+def interlaced_png() -> bytes:
+    """Write an Adam7 PNG, which Pillow only reads."""
+    import zlib
+
+    levels = np.asarray(RGB)
+    starts = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    passes = [levels[top::down, left::right] for top, left, down, right in starts]
+    rows = b"".join(b"\0" + row.tobytes() for part in passes for row in part)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+SAMPLE_NAMES = sorted(samples())
+EXACT = {
+    **dict.fromkeys(
+        ["apng", "bmp", "dib", "png", "png interlaced", "ppm", "plain ppm", "tiff", "tiff pages", "webp lossless"], RGB
+    ),
+    **dict.fromkeys(["tiff_lzw", "tiff_adobe_deflate", "packbits", "tiff_lzw first", "webp animated"], RGB),
+    **dict.fromkeys(["j2k", "j2k tiles", "jp2", "jp2 tiles"], RGB),
+    **dict.fromkeys(["pgm", "plain pgm", "png 16 bit", "pgm 16 bit", "jp2 16 bit"], GREY),
+    **dict.fromkeys(["gif", "gif interlaced", "gif animated", "png palette", "bmp palette"], PALETTE),
+    **dict.fromkeys(["plain pbm", "tiff fax", "pbm"], None),
+}
+
+
+def test_the_samples_cover_every_format() -> None:
+    """No format that may be opened goes untested."""
+    found = {decoded(data).format.upper() for data in samples().values()}
+    assert found == set(PILLOW_FORMATS)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, source in EXACT.items() if source is not None))
+def test_lossless_formats_return_what_was_saved(name: str) -> None:
+    """The pixels that went in come out, the first frame's where there are many."""
+    source = EXACT[name]
+    assert source is not None
+    assert distance(decoded(samples()[name]).pixels, np.asarray(source.convert("RGB"))) == 0
+
+
+@pytest.mark.parametrize("name", ["pbm", "plain pbm", "tiff fax"])
+def test_black_and_white_comes_back(name: str) -> None:
+    """Bits are black and white, not the other way round."""
+    source = GREY.convert("1") if name != "plain pbm" else GREY.point(lambda level: 255 * (level >= 128))
+    assert distance(decoded(samples()[name]).pixels, np.asarray(source.convert("RGB"))) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["jpeg", "jpeg progressive", "jpeg restarts", "mpo", "webp", "avif", "heif", "jpeg cmyk"]
+)
+def test_lossy_formats_return_what_pillow_decodes(name: str) -> None:
+    """Nothing but Pillow's decoder stands between a lossy file and its pixels, and they look like the source."""
+    pixels = decoded(samples()[name]).pixels
+    assert distance(pixels, np.asarray(Image.open(io.BytesIO(samples()[name])).convert("RGB"))) == 0
+    assert np.abs(pixels.astype(int) - np.asarray(RGB)).mean() < 12
+
+
+@pytest.mark.parametrize("name", ["png alpha", "webp alpha", "la", "palette", "rgb key", "grey key"])
+def test_transparency_becomes_white(name: str) -> None:
+    """A see-through pixel is mixed with white in proportion."""
+    colours = np.asarray(RGB)
+    key = tuple(colours[5, 5].tolist())
+    images: dict[str, Callable[[], tuple[bytes, Array, Array]]] = {
+        "png alpha": lambda: (samples()[name], colours, np.asarray(RGBA)[..., 3]),
+        "webp alpha": lambda: (samples()[name], colours, np.asarray(RGBA)[..., 3]),
+        "la": lambda: (saved(RGBA.convert("LA"), "PNG"), np.asarray(GREY.convert("RGB")), np.asarray(RGBA)[..., 3]),
+        "palette": lambda: (
+            saved(PALETTE, "PNG", transparency=3),
+            np.asarray(PALETTE.convert("RGB")),
+            255 * (np.asarray(PALETTE) != 3),
+        ),
+        "rgb key": lambda: (
+            saved(RGB, "PNG", transparency=key),
+            colours,
+            255 * (colours != key).any(axis=2),
+        ),
+        "grey key": lambda: (
+            saved(GREY, "PNG", transparency=77),
+            np.asarray(GREY.convert("RGB")),
+            255 * (np.asarray(GREY) != 77),
+        ),
+    }
+    data, opaque, alpha = images[name]()
+    share = alpha[..., None] / 255
+    assert (alpha < 255).any()
+    assert distance(decoded(data).pixels, opaque * share + 255 * (1 - share) + 0.5) <= 1
+
+
+def test_deep_grey_is_scaled_and_not_clipped() -> None:
+    """Sixteen bits are divided by 257, and PGM of any depth fills the range it states."""
+    levels = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    for data in (saved(Image.fromarray(levels), "PNG"), saved(Image.fromarray(levels), "TIFF")):
+        assert distance(decoded(data).pixels[..., 0], np.round(levels / 257)) == 0
+    dark = (levels // 16 // 4).astype(int)
+    assert distance(decoded(plain(b"P2", dark, 4095)).pixels[..., 1], np.round(dark * 255 / 4095)) <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_unbounded_levels_are_stretched(dtype: type) -> None:
+    """Floats and long integers go from their own least to their own greatest."""
+    levels: Array = np.linspace(-4000, 90000, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(dtype)
+    expected = (levels - levels.min()) / (levels.max() - levels.min()) * 255
+    assert distance(decoded(saved(Image.fromarray(levels), "TIFF")).pixels[..., 2], expected.round()) <= 1
+
+
+def test_levels_that_are_no_numbers_do_no_harm() -> None:
+    """A constant picture is black, and NaN and infinity count as zero."""
+    levels: Array = np.zeros((HEIGHT, WIDTH), np.float32)
+    assert decoded(saved(Image.fromarray(levels + 7), "TIFF")).pixels.max() == 0
+    levels[0, :3] = np.nan, np.inf, 10
+    assert decoded(saved(Image.fromarray(levels), "TIFF")).pixels[0, :4, 0].tolist() == [0, 0, 255, 0]
+
+
+def test_lab_pictures_are_read() -> None:
+    """A Lab TIFF comes back as the colours it was made from, within Lab's 8-bit rounding."""
+    lab = ImageCms.profileToProfile(
+        RGB, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert lab is not None
+    assert np.abs(decoded(saved(lab, "TIFF")).pixels.astype(int) - np.asarray(RGB)).mean() < 3
+
+
+TURNED: dict[int, Callable[[Array], Array]] = {
+    1: lambda levels: levels,
+    2: lambda levels: levels[:, ::-1],
+    3: lambda levels: levels[::-1, ::-1],
+    4: lambda levels: levels[::-1],
+    5: lambda levels: levels.swapaxes(0, 1),
+    6: lambda levels: np.rot90(levels, -1),
+    7: lambda levels: levels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda levels: np.rot90(levels, 1),
+}
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_exif_orientation_turns_the_picture(orientation: int, format_name: str) -> None:
+    """All eight orientations are shown upright, and width and height are those of the upright picture."""
+    options = {"lossless": True} if format_name == "WEBP" else {}
+    data = saved(RGB, format_name, exif=exif(orientation), **options)
+    stored = np.asarray(Image.open(io.BytesIO(saved(RGB, format_name, **options))).convert("RGB"))
+    expected = TURNED[orientation](stored)
+    picture = decoded(data, preprocess(*expected.shape[:2], resize_mode="squash"))
+    assert distance(picture.pixels, expected) == 0
+    assert (picture.height, picture.width) == expected.shape[:2]
+
+
+def test_late_exif_turns_the_picture() -> None:
+    """A PNG may say behind its pixels how to turn them."""
+    assert (decoded(samples()["png late exif"]).width, HEIGHT) == (HEIGHT, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    "block", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x01!", b"Exif\0\0"]
+)
+def test_broken_exif_costs_the_rotation_only(block: bytes) -> None:
+    """EXIF that cannot be read does not cost the picture."""
+    assert distance(decoded(saved(RGB, "PNG", exif=block)).pixels, np.asarray(RGB)) == 0
+
+
+def icc(profile: Any) -> bytes:
+    """Return a profile's bytes."""
+    return ImageCms.ImageCmsProfile(profile).tobytes()
+
+
+def wide_gamut() -> bytes:
+    """Return an sRGB profile whose red and green primaries have been moved as far as Adobe's."""
+    profile = bytearray(icc(ImageCms.createProfile("sRGB")))
+    count = int.from_bytes(profile[128:132], "big")
+    for tag in range(count):
+        name, start = struct.unpack_from(">4sI", profile, 132 + 12 * tag)
+        if name == b"rXYZ":
+            profile[start + 8 : start + 20] = struct.pack(">3i", *(round(n * 65536) for n in (0.609, 0.311, 0.0195)))
+        if name == b"gXYZ":
+            profile[start + 8 : start + 20] = struct.pack(">3i", *(round(n * 65536) for n in (0.205, 0.6256, 0.061)))
+    return bytes(profile)
+
+
+def test_wide_gamut_pictures_are_brought_to_srgb() -> None:
+    """An embedded profile changes the colours as lcms says, after scaling."""
+    data = saved(RGB, "PNG", icc_profile=wide_gamut())
+    srgb = ImageCms.createProfile("sRGB")
+    expected = ImageCms.profileToProfile(RGB, io.BytesIO(wide_gamut()), srgb, outputMode="RGB")
+    assert distance(decoded(data).pixels, np.asarray(expected)) == 0
+    assert distance(decoded(data).pixels, np.asarray(RGB)) > 10
+
+
+def test_an_srgb_profile_changes_nothing() -> None:
+    """A picture that says it is sRGB keeps its pixels, to the last bit."""
+    data = saved(RGB, "PNG", icc_profile=icc(ImageCms.createProfile("sRGB")))
+    assert distance(decoded(data).pixels, np.asarray(RGB)) == 0
+
+
+@pytest.mark.parametrize("image", [RGB, GREY, RGB.convert("CMYK")], ids=lambda image: image.mode)
+@pytest.mark.parametrize("profile", [b"no profile", b"\0" * 200, wide_gamut()[:150]], ids=["text", "zeros", "cut"])
+def test_a_broken_profile_is_ignored(image: Image.Image, profile: bytes) -> None:
+    """A profile that lcms refuses is as good as none."""
+    with_profile = decoded(saved(image, "JPEG", icc_profile=profile)).pixels
+    assert distance(with_profile, decoded(saved(image, "JPEG")).pixels) == 0
+
+
+def cmyk_profile() -> bytes:
+    """Return a tiny CMYK profile (ICC.1:2010, lut8): a 2x2x2x2 grid from ink to Lab."""
+    grid = b"".join(
+        bytes([max(0, 255 - 77 * c - 102 * m - 26 * y - 230 * k), 128 + 40 * (m - c), 128 + 40 * (y - c)])
+        for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)
+    )  # fmt: skip
+    ramp = bytes(range(256))
+    matrix = struct.pack(">9i", *(65536 * (n % 4 == 0) for n in range(9)))
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix + ramp * 4 + grid + ramp * 3
+    table += b"\0" * (-len(table) % 4)
+    text = b"desc\0\0\0\0\0\0\0\x05test\0" + b"\0" * 79
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    bodies = [(b"desc", text), (b"wtpt", white), (b"A2B0", table)]
+    start = 128 + 4 + 12 * len(bodies)
+    tags, data = struct.pack(">I", len(bodies)), b""
+    for name, body in bodies:
+        tags += struct.pack(">4sII", name, start + len(data), len(body))
+        data += body
+    head = struct.pack(">I4sI4s4s4s", start + len(data), b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    head += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28
+    return head + struct.pack(">3i", 63190, 65536, 54061) + b"\0" * (128 - len(head) - 12) + tags + data
+
+
+def test_cmyk_goes_through_its_profile() -> None:
+    """Ink becomes colour as the embedded profile says; without one, as Pillow says."""
+    image = RGB.convert("CMYK")
+    data = saved(image, "TIFF", icc_profile=cmyk_profile())
+    srgb = ImageCms.createProfile("sRGB")
+    expected = ImageCms.profileToProfile(image, io.BytesIO(cmyk_profile()), srgb, outputMode="RGB")
+    assert distance(decoded(data).pixels, np.asarray(expected)) == 0
+    assert distance(decoded(saved(image, "TIFF")).pixels, np.asarray(image.convert("RGB"))) == 0
+    assert distance(decoded(data).pixels, decoded(saved(image, "TIFF")).pixels) > 10
+
+
+@pytest.mark.parametrize("name", SAMPLE_NAMES)
+def test_a_cut_file_is_refused_or_whole(name: str) -> None:
+    """However much of a file's end is missing, it fails or gives the pixels of the whole file."""
+    data = samples()[name]
+    expected = full_size(data)
+    lengths = {*np.linspace(1, len(data) - 1, 28).astype(int).tolist(), *range(len(data) - 12, len(data))}
+    refused = 0
+    for length in sorted(lengths):
+        try:
+            pixels = decoded(data[:length], preprocess(*expected.shape[:2], resize_mode="squash")).pixels
+        except DecodeError:
+            refused += 1
+        else:
+            assert distance(pixels, expected) == 0, f"{length} of {len(data)} bytes"
+    assert refused > 5
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE_NAMES if not name.startswith("plain")])
+def test_appended_data_does_no_harm(name: str) -> None:
+    """What phones and editors append to a whole picture is not looked at."""
+    data = samples()[name]
+    for tail in (b"\0" * 500, b"SEFT" + bytes(range(256)) * 3, data[len(data) // 2 :]):
+        assert distance(full_size(data + tail), full_size(data)) == 0
+
+
+@pytest.mark.parametrize("image", [photo_like(150, 200), photo_like(150, 200).convert("L")], ids=["RGB", "L"])
+def test_a_jpeg_closed_too_early_is_refused(image: Image.Image) -> None:
+    """An end marker in the middle of the picture does not make the rest grey."""
+    data = saved(image, "JPEG")
+    for share in (0.4, 0.6, 0.9):
+        with pytest.raises(DecodeError, match="cut short"):
+            decoded(data[: int(len(data) * share)] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_grey_corner_is_no_crime(mode: str) -> None:
+    """A whole picture that ends in the grey of a missing one is read."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), (128, 128, 128))
+    image.paste(photo_like(20, 30), (3, 3))
+    data = saved(image.convert(mode), "JPEG", quality=90)
+    assert distance(decoded(data).pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("png late exif", b"eXIf"), ("jp2 tiles", b"\xff\x90\0\x0a"), ("j2k tiles", b"\xff\x90\0\x0a")]
+)
+def test_a_file_cut_between_two_parts_is_refused(name: str, part: bytes) -> None:
+    """A file that ends before its EXIF or its first tile is not whole, though every part that is there may be."""
+    data = samples()[name]
+    end = data.index(part) - (4 if name.startswith("png") else 0)
+    for length in (end - 4, end, end + 2, end + 4):
+        with pytest.raises(DecodeError):
+            decoded(data[:length])
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3])
+def test_a_cut_number_is_not_a_smaller_number(missing: int) -> None:
+    """A plain pixmap that ends within a number is refused."""
+    data = plain(b"P3", np.full((HEIGHT, WIDTH, 3), 199), 255)
+    with pytest.raises(DecodeError, match="cut short"):
+        decoded(data[:-missing])
+
+
+def test_the_pixel_limit_comes_before_the_pixels() -> None:
+    """A picture over the limit is refused in megapixels, one at the limit is read, and a cut one is not looked at."""
+    data = saved(Image.new("1", (4000, 3000)), "PNG")
+    assert decode(content(data), SQUARE, 12_000_000).width == 4000
+    with pytest.raises(DecodeError, match=r"^12 megapixels, more than --max-megapixels 11\.5 allows$"):
+        decode(content(data[:100]), SQUARE, 11_500_000)
+
+
+FOREIGN_ERRORS = [OSError, SyntaxError, ValueError, struct.error, EOFError, ZeroDivisionError, OverflowError, KeyError]
+MORE_ERRORS = [MemoryError, Image.DecompressionBombError, AttributeError, IndexError, TypeError, RecursionError]
+
+
+@pytest.mark.parametrize("error", [*FOREIGN_ERRORS, *MORE_ERRORS])
+def test_every_error_of_a_decoder_is_translated(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Pillow raises becomes a DecodeError with a reason, and keeps its cause."""
+    monkeypatch.setattr(Image.Image, "load", raising(error))
+    with pytest.raises(DecodeError, match=r"\w") as caught:
+        decoded(samples()["bmp"])
+    assert isinstance(caught.value.__cause__, error)
+
+
+def raising(error: type[BaseException]) -> Callable[..., None]:
+    """Return a function that raises."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_the_end_of_the_process_is_not_a_decode_error(error: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is meant for the process passes through."""
+    monkeypatch.setattr(Image.Image, "load", raising(error))
+    with pytest.raises(error):
+        decoded(samples()["bmp"])
+
+
+@pytest.mark.parametrize("data", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"8BPS\0\1", b"%PDF-1.4", b"<svg/>", b"x", b"GIF89a"])
+def test_other_formats_never_reach_a_decoder(data: bytes) -> None:
+    """Only the listed formats are opened, and the reason holds no memory address."""
+    with pytest.raises(DecodeError, match=r"^not a picture in a known format, or its header is damaged$"):
+        decoded(data)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    name=st.sampled_from(SAMPLE_NAMES),
+    flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=6),
+    is_header=st.booleans(),
+)
+def test_damaged_bytes_raise_nothing_but_decode_errors(
+    name: str, flips: list[tuple[float, int]], is_header: bool
+) -> None:
+    """Flipped bits give a picture of the right shape or a DecodeError."""
+    data = bytearray(samples()[name])
+    reach = min(len(data), 64) if is_header else len(data)
+    for place, mask in flips:
+        data[int(place * (reach - 1))] ^= mask
+    try:
+        picture = decode(content(bytes(data)), SQUARE, 4_000_000)
+    except DecodeError as error:
+        assert str(error)  # noqa: PT017 - a picture is as good an outcome
+    else:
+        assert picture.pixels.shape == (32, 32, 3)
+
+
+def dng(preview: bytes, preview_size: tuple[int, int], orientation: int) -> bytes:
+    """Write the smallest DNG that LibRaw takes: a JPEG preview and 64x48 sensor values of 16 bits."""
+    width, height = 64, 48
+    sensor = np.arange(width * height, dtype="<u2").tobytes()
+
+    def shorts(*values: int) -> tuple[int, int, bytes]:
+        return 3, len(values), struct.pack(f"<{len(values)}H", *values)
+
+    def long(value: int) -> tuple[int, int, bytes]:
+        return 4, 1, struct.pack("<I", value)
+
+    def directory(entries: dict[int, tuple[int, int, bytes]], offset: int) -> bytes:
+        rows, extra = struct.pack("<H", len(entries)), b""
+        for tag, (kind, count, value) in sorted(entries.items()):
+            where = struct.pack("<I", offset + 6 + 12 * len(entries) + len(extra))
+            rows += struct.pack("<HHI", tag, kind, count) + (where if len(value) > 4 else value.ljust(4, b"\0"))
+            extra += value + b"\0" * (len(value) % 2) if len(value) > 4 else b""
+        return rows + b"\0" * 4 + extra
+
+    def first(preview_at: int, sensor_directory_at: int) -> bytes:
+        entries = {254: long(1), 256: long(preview_size[0]), 257: long(preview_size[1]), 258: shorts(8, 8, 8)}
+        entries |= {
+            259: shorts(7),
+            262: shorts(6),
+            271: (2, 5, b"Test\0"),
+            272: (2, 5, b"Test\0"),
+            273: long(preview_at),
+        }
+        entries |= {274: shorts(orientation), 277: shorts(3), 278: long(preview_size[1]), 279: long(len(preview))}
+        matrix = struct.pack("<18i", *(value for n in range(9) for value in (int(n % 4 == 0), 1)))
+        entries |= {330: long(sensor_directory_at), 50706: (1, 4, b"\1\4\0\0"), 50707: (1, 4, b"\1\1\0\0")}
+        entries |= {50708: (2, 5, b"Test\0"), 50721: (10, 9, matrix), 50728: (5, 3, struct.pack("<6I", *[1] * 6))}
+        return directory(entries | {50778: shorts(21)}, 8)
+
+    def second(offset: int, sensor_at: int) -> bytes:
+        entries = {254: long(0), 256: long(width), 257: long(height), 258: shorts(16), 259: shorts(1)}
+        entries |= {262: shorts(32803), 273: long(sensor_at), 277: shorts(1), 278: long(height), 279: long(len(sensor))}
+        entries |= {33421: shorts(2, 2), 33422: (1, 4, b"\0\1\1\2"), 50714: shorts(0), 50717: shorts(65535)}
+        return directory(entries, offset)
+
+    preview += b"\0" * (len(preview) % 2)
+    start = 8 + len(first(0, 0))
+    preview_at = start + len(second(start, 0))
+    body = first(preview_at, start) + second(start, preview_at + len(preview))
+    return b"II*\0\x08\0\0\0" + body + preview + sensor
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_raw_file_is_seen_through_its_preview(orientation: int) -> None:
+    """A RAW file shows its preview, turned as it says, and has the sensor's size."""
+    preview = photo_like(120, 160)
+    jpeg = saved(preview, "JPEG")
+    expected = TURNED[orientation](np.asarray(Image.open(io.BytesIO(jpeg))))
+    wish = preprocess(*expected.shape[:2], resize_mode="squash")
+    picture = decoded(dng(jpeg, preview.size, orientation), wish, b"/photos/IMG.DNG")
+    assert distance(picture.pixels, expected) == 0
+    assert (picture.width, picture.height, picture.format) == (*((64, 48) if orientation < 5 else (48, 64)), "raw")
+
+
+@pytest.mark.parametrize(("flip", "orientation"), [(0, 1), (3, 3), (5, 8), (6, 6)])
+def test_a_preview_that_does_not_say_is_turned_as_the_sensor(
+    flip: int, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LibRaw's flip decides where the preview has no orientation of its own, as a JPEG or as a bitmap."""
+    import rawpy
+
+    levels = np.asarray(photo_like(48, 64))
+    png = saved(Image.fromarray(levels), "PNG")
+    for preview in (png, levels):
+        monkeypatch.setattr(rawpy, "imread", lambda _, data=preview: FakeRaw(data, flip))
+        expected = TURNED[orientation](levels)
+        picture = decoded(b"raw" + png, preprocess(*expected.shape[:2], resize_mode="squash"), b"a.nef")
+        assert distance(picture.pixels, expected) == 0
+        assert (picture.height, picture.width) == expected.shape[:2]
+
+
+class FakeRaw:
+    """What rawpy opens, with a preview of our choice."""
+
+    height, width = 48, 64
+
+    def __init__(self, data: bytes | Array, flip: int) -> None:
+        self.data, self.flip, self.sizes = data, flip, self
+
+    def __enter__(self) -> FakeRaw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def extract_thumb(self) -> FakeRaw:
+        """Stand for the preview, too."""
+        return self
+
+
+def test_a_cut_raw_file_is_refused_or_whole() -> None:
+    """LibRaw's stale memory, where a preview's end is missing, is never taken for the preview."""
+    jpeg = saved(photo_like(120, 160), "JPEG")
+    whole = dng(jpeg, (160, 120), 1)
+    expected = decoded(whole, SQUARE, b"a.dng").pixels
+    end = whole.index(jpeg[-100:]) + 100
+    for length in [*np.linspace(1, len(whole) - 1, 30).astype(int).tolist(), end - 1, end - 20, end - 400]:
+        try:
+            pixels = decoded(whole[:length], SQUARE, b"a.dng").pixels
+        except DecodeError:
+            continue
+        assert length >= end
+        assert distance(pixels, expected) == 0
+
+
+def test_a_foreign_file_under_a_raw_name_is_refused() -> None:
+    """What LibRaw does not know is a DecodeError."""
+    with pytest.raises(DecodeError, match="RAW"):
+        decoded(samples()["png"], SQUARE, b"a.cr2")
+
+
+def test_raw_files_ask_for_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without rawpy the reason says what to install."""
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    with pytest.raises(DecodeError, match=r"pip install 'imgidx\[raw\]'"):
+        decoded(b"raw", SQUARE, b"a.dng")

@@ -1,0 +1,221 @@
+"""The contact sheet in a real browser: it loads nothing, runs nothing strange, and obeys the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from PIL import Image
+
+from image_index.present.html import Item, Section, sheet
+from tests.support.browser import Browser, browser
+from tests.support.records import image_facts
+
+pytestmark = pytest.mark.timeout(180)
+
+HOSTILE = b'/photos/"><img src=x onerror=window.hacked=1><b>\n\xff' + "\u200f\u05d0".encode() + b".jpg"
+SCRIPT = b'/photos/"><script>window.hacked=1</script>/x.jpg'
+
+FOCUS = "[...document.querySelectorAll('main a')].indexOf(document.activeElement)"
+COLUMNS = "(l => l.filter(i => i.offsetTop === l[0].offsetTop).length)([...document.querySelectorAll('li')])"
+DECODED = """Promise.all([...document.images].map(i => i.decode())).then(
+    () => [...document.images].filter(i => i.naturalWidth > 0).length)"""
+LEAST_CONTRAST = """(() => {
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = e => { const c = parse(getComputedStyle(e).backgroundColor);
+    return c.length > 3 && c[3] === 0 ? ground(e.parentElement) : c };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let least = 21;
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || element.matches("script, style")) continue;
+    const [low, high] = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((a, b) => a - b);
+    least = Math.min(least, (high + 0.05) / (low + 0.05));
+  }
+  return least;
+})()"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Give a browser."""
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def items(count: int, first: int = 1) -> list[Item]:
+    """Return pictures of many shapes and colours."""
+    made = []
+    for number in range(first, first + count):
+        data = BytesIO()
+        Image.new("RGB", (40 + number % 7 * 30, 40 + number % 5 * 40), (number % 256, 90, 200)).save(data, "WEBP")
+        facts = image_facts(b"/photos/a directory/%d.jpg" % number, number)
+        made.append(Item(facts, str(number), "score 0.300", data.getvalue()))
+    return made
+
+
+def write(path: Path, *sections: Section, title: str = "a cat") -> Path:
+    """Write a page and return its path."""
+    path.write_text("".join(sheet(title, "some pictures", sections)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_a_page_shows_every_picture_and_asks_for_nothing(page: Browser, tmp_path: Path, count: int) -> None:
+    """No request but the page itself and what lies in it, no complaint, all pictures decoded, nothing cut off."""
+    page.open(write(tmp_path / "sheet.html", Section("", items(count))))
+    assert page.run(DECODED) == count
+    assert {request.partition(":")[0] for request in page.requests} <= {"file", "data"}
+    assert len([request for request in page.requests if request.startswith("file:")]) == 1
+    assert page.complaints == []
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    assert page.run("document.querySelector('h1').textContent") == "a cat"
+
+
+def test_the_policy_forbids_what_is_not_ours(page: Browser, tmp_path: Path) -> None:
+    """A script, a style or a picture from elsewhere that got into the page would do nothing."""
+    path = write(tmp_path / "sheet.html", Section("", items(1)))
+    foreign = "<script>window.hacked=1</script><img src='http://localhost:1/x.png'></main>"
+    path.write_text(path.read_text(encoding="utf-8").replace("</main>", foreign), encoding="utf-8")
+    page.open(path)
+    assert page.run("window.hacked") is None
+    assert len(page.complaints) == 2
+
+
+def test_keys_move_the_focus(page: Browser, tmp_path: Path) -> None:
+    """Left and right by one, up and down by a row, to both ends, and never beyond."""
+    page.open(write(tmp_path / "sheet.html", Section("", items(43))))
+    columns = page.run(COLUMNS)
+    assert columns > 2
+    expected = {
+        "ArrowRight": [0, 1, 2],
+        "ArrowDown": [2 + columns, 2 + 2 * columns],
+        "ArrowLeft": [1 + 2 * columns],
+        "ArrowUp": [1 + columns, 1, 1],
+        "End": [42],
+    }
+    for key, places in expected.items():
+        for place in places:
+            page.press(key)
+            assert page.run(FOCUS) == place, key
+    page.press("ArrowRight")
+    assert page.run(FOCUS) == 42
+    assert page.run("document.getElementById('place').value") == "43 of 43"
+    assert page.run("(b => b.top >= 0 && b.bottom <= innerHeight)(document.activeElement.getBoundingClientRect())")
+    page.press("Home")
+    page.press("ArrowLeft")
+    assert page.run(FOCUS) == 0
+    header = "document.querySelector('header').getBoundingClientRect().bottom"
+    assert page.run(f"document.activeElement.getBoundingClientRect().top >= {header}")
+
+
+def test_rows_of_neighbouring_groups_are_neighbours(page: Browser, tmp_path: Path) -> None:
+    """Down from a short row leads to the picture below; up from beyond its end, to its last."""
+    page.open(write(tmp_path / "sheet.html", Section("one", items(3)), Section("two", items(5, 4))))
+    assert page.run(COLUMNS) == 3
+    assert page.run("[...document.querySelectorAll('h2')].map(h => h.textContent)") == ["one", "two"]
+    for key, place in [("End", 7), ("ArrowUp", 2), ("ArrowUp", 2), ("ArrowDown", 5), ("Home", 0), ("ArrowDown", 3)]:
+        page.press(key)
+        assert page.run(FOCUS) == place, key
+
+
+def test_one_picture_is_reached_by_tab(page: Browser, tmp_path: Path) -> None:
+    """A thousand pictures are one stop of the Tab key: the one that was chosen last."""
+    page.open(write(tmp_path / "sheet.html", Section("", items(20))))
+    page.press("End")
+    assert page.run("[...document.querySelectorAll('main a')].map(a => a.tabIndex)") == [-1] * 19 + [0]
+
+
+def test_help_is_shown_and_hidden(page: Browser, tmp_path: Path) -> None:
+    """`?` shows the keys, Escape hides them, and meanwhile arrows move nothing."""
+    page.open(write(tmp_path / "sheet.html", Section("", items(5))))
+    shown = "document.getElementById('help').open && document.getElementById('help').offsetHeight > 0"
+    assert not page.run(shown)
+    page.press("?")
+    assert page.run(shown)
+    page.press("End")
+    assert page.run(FOCUS) == -1
+    page.press("Escape")
+    assert not page.run(shown)
+    page.run("document.getElementById('keys').click()")
+    assert page.run(shown)
+
+
+def test_pictures_grow_and_shrink(page: Browser, tmp_path: Path) -> None:
+    """`-` puts more into a row, `+` fewer."""
+    page.open(write(tmp_path / "sheet.html", Section("", items(40))))
+    before = page.run(COLUMNS)
+    page.press("-")
+    assert page.run(COLUMNS) > before
+    page.press("+")
+    page.press("+")
+    assert page.run(COLUMNS) < before
+
+
+def test_dark_and_light_are_told_apart_and_both_are_readable(page: Browser, tmp_path: Path) -> None:
+    """By the user's preference; every text has a contrast of 4.5 at least, as WCAG 2 asks."""
+    broken = Item(image_facts(), "11", "score 0.100", None, "the file is gone")
+    page.open(write(tmp_path / "sheet.html", Section("a heading", [*items(10), broken])))
+    grounds = []
+    for scheme in ("light", "dark"):
+        page.prefer(scheme)
+        grounds.append(page.run("getComputedStyle(document.body).backgroundColor"))
+        assert page.run(LEAST_CONTRAST) >= 4.5
+    assert grounds[0] != grounds[1]
+
+
+def test_a_narrow_window_has_two_columns_and_no_scrolling_sideways(page: Browser, tmp_path: Path) -> None:
+    """A telephone shows two pictures side by side, whatever their names."""
+    long = Item(image_facts(b"/photos/" + b"a" * 200 + b".jpg"), "7", "score", items(1)[0].thumbnail)
+    page.open(write(tmp_path / "sheet.html", Section("", [*items(6), long])))
+    page.call("Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=2, mobile=False)
+    try:
+        assert page.run(COLUMNS) == 2
+        assert page.run("document.documentElement.scrollWidth") <= 400
+    finally:
+        page.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_hostile_names_run_nothing_and_are_shown_escaped(page: Browser, tmp_path: Path) -> None:
+    """Names, headings, captions and problems are text; what cannot be printed is written out."""
+    thumbnail = items(1)[0].thumbnail
+    text = '"><script>window.hacked=1</script>'
+    hostile = [
+        Item(image_facts(HOSTILE), text, text, thumbnail),
+        Item(image_facts(SCRIPT, 2), "2", "", None, text),
+    ]
+    page.open(write(tmp_path / "sheet.html", Section(text, hostile), title=text))
+    assert page.run(DECODED) == 1
+    assert page.run("window.hacked") is None
+    assert page.complaints == []
+    shown = '"><img src=x onerror=window.hacked=1><b>\\n\\xff\\xe2\\x80\\x8f\u05d0.jpg'
+    assert page.run("document.querySelector('.name bdi').textContent") == shown
+    assert page.run("document.querySelector('main img').alt") == shown
+    assert page.run("document.querySelectorAll('main a')[1].title") == SCRIPT.decode()
+    for part in (
+        "document.title",
+        "document.querySelector('h2').textContent",
+        "document.querySelector('b').textContent",
+    ):
+        assert page.run(part) == text
+
+
+def test_a_picture_links_to_its_file_byte_for_byte(page: Browser, tmp_path: Path) -> None:
+    """The browser reads from the link the very bytes of the path."""
+    page.open(write(tmp_path / "sheet.html", Section("", [Item(image_facts(HOSTILE), "1", "", None, "gone")])))
+    link = page.run("document.querySelector('main a').href")
+    assert unquote_to_bytes(link.removeprefix("file://")) == HOSTILE
+
+
+def test_a_page_without_pictures_is_whole(page: Browser, tmp_path: Path) -> None:
+    """Keys do nothing there, without a complaint."""
+    page.open(write(tmp_path / "sheet.html", Section("", [])))
+    for key in ("ArrowDown", "End", "?", "Escape"):
+        page.press(key)
+    assert page.complaints == []

@@ -1,0 +1,186 @@
+"""Duplicates, against every picture compared with every other by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.filters import Filters
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts
+from image_index.search.duplicates import DISTANCE, SIMILARITY, DuplicateOptions, Group, find_duplicates
+from image_index.vectors import hashes as near_hashes
+from image_index.vectors.hashes import near_pairs
+from tests.support.records import LONG_AGO_NS, facts, image_file
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    """Give an empty catalog of vectors of four dimensions."""
+    with Catalog(tmp_path / "catalog", write=True) as made:
+        made.set_model(facts(4))
+        yield made
+
+
+def picture(name: bytes, content: bytes, phash: int | None, size: tuple[int, int] = (4, 3)) -> EmbeddedImage:
+    """Return a picture with a hash of that number."""
+    bits = None if phash is None else phash.to_bytes(8, "big")
+    return EmbeddedImage(
+        image_file(b"/" + name, len(content)), sha256(content).digest(), LONG_AGO_NS, *size, "jpeg", None, None, bits
+    )
+
+
+def add(catalog: Catalog, *pictures: tuple[EmbeddedImage, float]) -> None:
+    """Store pictures; each has a unit vector at that angle, in degrees."""
+    angles = np.radians([angle for _, angle in pictures])
+    vectors = np.stack([np.cos(angles), np.sin(angles), 0 * angles, 0 * angles], axis=1).astype(np.float32)
+    catalog.record(EmbeddedBatch(tuple(image for image, _ in pictures), vectors))
+
+
+def names(groups: list[Group]) -> list[list[str]]:
+    """Return the names of the groups' pictures."""
+    return [[os.fsdecode(member.image.path[1:]) for member in group] for group in groups]
+
+
+def test_equal_content_is_one_group_best_first(catalog: Catalog) -> None:
+    """Whatever hashes and vectors say; then with the same pixels and bytes the first path is first."""
+    add(catalog, (picture(b"b", b"x", 0), 0), (picture(b"a", b"x", None), 90), (picture(b"c", b"y", 2**63), 0))
+    for exact in (True, False):
+        (group,) = find_duplicates(catalog, Filters(), DuplicateOptions(exact=exact))
+        assert names([group]) == [["a", "b"]]
+        assert [(member.similarity, member.exact) for member in group] == [(1.0, True), (1.0, True)]
+
+
+def test_near_pictures_need_both_the_hash_and_the_vector(catalog: Catalog) -> None:
+    """Either alone is not enough."""
+    near = (1 << DISTANCE) - 1
+    add(
+        catalog,
+        (picture(b"best", b"1", 0, (40, 30)), 0),
+        (picture(b"near", b"2", near, (20, 15)), 20),
+        (picture(b"other-hash", b"3", (near << 1) | 1, (20, 15)), 0),
+        (picture(b"other-vector", b"4", 0, (20, 15)), 60),
+    )
+    (group,) = find_duplicates(catalog, Filters())
+    assert names([group]) == [["best", "near"]]
+    assert (round(group[1].similarity, 2), group[1].exact) == (round(float(np.cos(np.radians(20))), 2), False)
+    assert find_duplicates(catalog, Filters(), DuplicateOptions(exact=True)) == []
+    assert find_duplicates(catalog, Filters(), DuplicateOptions(similarity=0.99)) == []
+
+
+def test_a_chain_of_similar_pictures_is_not_one_group(catalog: Catalog) -> None:
+    """Each is near the next, but the ends have nothing in common: everybody in a group is near the best of it."""
+    add(catalog, *((picture(b"%02d" % n, b"%d" % n, 0, (100 - n, 1)), 20 * n) for n in range(9)))
+    groups = find_duplicates(catalog, Filters())
+    assert names(groups) == [["00", "01"], ["02", "03"], ["04", "05"], ["06", "07"]]
+
+
+def test_the_best_has_most_pixels_then_bytes_then_age(catalog: Catalog) -> None:
+    """In this order."""
+    small, heavy, light = (
+        picture(b"small", b"1" * 99, 0),
+        picture(b"heavy", b"2" * 9, 0, (9, 9)),
+        picture(b"light", b"3", 0, (9, 9)),
+    )
+    young = replace(picture(b"a-young", b"4", 0, (9, 9)), taken_at_s=2 * LONG_AGO_NS // 10**9)
+    add(catalog, *((image, 0) for image in (small, young, light, heavy)))
+    assert names(find_duplicates(catalog, Filters())) == [["heavy", "light", "a-young", "small"]]
+
+
+def test_many_pictures_of_one_hash_are_told_apart_by_their_vectors(catalog: Catalog) -> None:
+    """Blank pages and black frames all look the same to a hash."""
+    add(catalog, *((picture(b"%04d" % n, b"%d" % n, 0, (2000 - n, 1)), 90 * (n % 4)) for n in range(1200)))
+    groups = find_duplicates(catalog, Filters())
+    assert [len(group) for group in groups] == [300] * 4
+    assert all(len({int(name) % 4 for name in group}) == 1 for group in names(groups))
+
+
+def test_pictures_without_a_hash_take_part_by_their_content(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
+    """They are of an index from before hashes were stored; it is said once, with what to do."""
+    add(catalog, (picture(b"a", b"1", None), 0), (picture(b"b", b"1", None), 0), (picture(b"c", b"2", None), 0))
+    assert names(find_duplicates(catalog, Filters())) == [["a", "b"]]
+    (record,) = caplog.records
+    assert "imgidx forget" in record.getMessage()
+
+
+def test_filters_and_the_disk_decide_who_takes_part(catalog: Catalog) -> None:
+    """A group of one is none; where the best is gone, the next is first."""
+    add(catalog, *((picture(b"p/%d" % n, b"%d" % n, 0, (10 - n, 1)), 0) for n in range(3)), (picture(b"q", b"9", 0), 0))
+    assert names(find_duplicates(catalog, Filters(under=(b"/p",)))) == [["p/0", "p/1", "p/2"]]
+    assert find_duplicates(catalog, Filters(under=(b"/q",))) == []
+
+    def gone(image: ImageFacts) -> bool:
+        return image.path != b"/p/0"
+
+    assert names(find_duplicates(catalog, Filters(under=(b"/p",)), None, gone)) == [["p/1", "p/2"]]
+    assert find_duplicates(catalog, Filters(), None, lambda image: image.path == b"/q") == []
+
+
+@given(
+    st.lists(st.integers(0, 2**16 - 1), max_size=60).map(
+        lambda numbers: np.array(numbers, "<u8").view(np.uint8).reshape(-1, 8)
+    ),
+    st.integers(0, 16),
+)
+def test_near_pairs_are_those_that_popcount_finds(hashes: NDArray[np.uint8], distance: int) -> None:
+    """Every pair once, none with itself, at exactly that distance still."""
+    bits = np.unpackbits(hashes, axis=1).astype(int)
+    expected = {
+        (i, j) for i in range(len(bits)) for j in range(i + 1, len(bits)) if np.abs(bits[i] - bits[j]).sum() <= distance
+    }
+    if len(hashes):
+        found = [
+            pair
+            for first, second in near_pairs(hashes, distance)
+            for pair in zip(first.tolist(), second.tolist(), strict=True)
+        ]
+        assert len(found) == len(set(found))
+        assert set(found) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_those_of_going_through_all_pictures_by_hand(catalog: Catalog, seed: int) -> None:
+    """Best first, each takes all that are free and near enough."""
+    random = np.random.default_rng(seed)
+    bits = [int(random.integers(16)) << 60 | (1 << int(random.integers(20))) - 1 for _ in range(40)]
+    pictures = [
+        (picture(b"%02d" % n, b"%d" % n, bits[n], (100 - n, 1)), float(random.integers(0, 360))) for n in range(40)
+    ]
+    add(catalog, *pictures)
+    free, expected = list(range(40)), []
+    while free:
+        best = free.pop(0)
+        near = [
+            other
+            for other in free
+            if (bits[best] ^ bits[other]).bit_count() <= DISTANCE
+            and np.cos(np.radians(pictures[best][1] - pictures[other][1])) >= SIMILARITY
+        ]
+        free = [other for other in free if other not in near]
+        expected.append([f"{n:02}" for n in (best, *near)])
+    groups = [group for group in expected if len(group) > 1]
+    assert names(find_duplicates(catalog, Filters())) == sorted(groups, key=lambda group: (-len(group), group[0]))
+
+
+@pytest.mark.parametrize("most_pairs", [1, 200])
+def test_groups_do_not_depend_on_how_many_hashes_are_compared_in_one_go(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, most_pairs: int
+) -> None:
+    """One by one, a few at a time, or all: the pairs of a library of blank pages need not fit into memory."""
+    random = np.random.default_rng(0)
+    near = [sum(1 << int(bit) for bit in random.choice(64, 4, replace=False)) for _ in range(60)]
+    add(catalog, *((picture(b"%02d" % n, b"%d" % n, near[n], (100 - n, 1)), 45.0 * (n % 8)) for n in range(60)))
+    expected = find_duplicates(catalog, Filters())
+    assert len(expected) > 4
+    monkeypatch.setattr(near_hashes, "MOST_PAIRS", most_pairs)
+    assert near_hashes.HashIndex(np.zeros((50, 8), np.uint8), 1).block == max(1, most_pairs // 50)
+    assert find_duplicates(catalog, Filters()) == expected

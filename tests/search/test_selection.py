@@ -1,0 +1,79 @@
+"""The words that choose pictures, made into filters."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from image_index.catalog.filters import Filters, Orientation
+from image_index.errors import UsageError
+from image_index.paths import resolve
+from image_index.search.selection import make_filters
+
+
+def test_nothing_said_is_no_filter() -> None:
+    """Every way to say nothing is the same."""
+    nothing: dict[str, Any] = {"under": None, "glob": [], "newer": None, "format": (), "missing": False}
+    assert make_filters() == make_filters(**nothing) == Filters()
+
+
+def test_everything_said_is_a_filter(tmp_path: Path) -> None:
+    """Paths become absolute, dates seconds, formats the catalog's words."""
+    found = make_filters(
+        under=[tmp_path, "relative"],
+        exclude_under=str(tmp_path / "x"),
+        glob=["*.jpg", "!a*"],
+        newer=datetime(2024, 5, 31, tzinfo=UTC),
+        older="2025-01-01T00:00Z",
+        camera=" Canon ",
+        format=["jpg", "HEIC", ".tif"],
+        min_size="1920X1080",
+        orientation="Portrait",
+        missing=True,
+    )
+    assert found == Filters(
+        under=(os.fsencode(tmp_path), resolve("relative")),
+        exclude_under=(os.fsencode(tmp_path / "x"),),
+        globs=("*.jpg", "!a*"),
+        newer_s=datetime(2024, 5, 31, tzinfo=UTC).timestamp(),
+        older_s=datetime(2025, 1, 1, tzinfo=UTC).timestamp(),
+        camera="Canon",
+        formats=("jpeg", "mpo", "heif", "tiff"),
+        min_size=(1920, 1080),
+        orientation=Orientation.PORTRAIT,
+        missing=True,
+    )
+
+
+def test_one_word_is_as_good_as_a_list_of_one() -> None:
+    """A path in any of Python's forms."""
+    assert make_filters(under="/p") == make_filters(under=[b"/p"]) == make_filters(under=Path("/p"))
+    assert make_filters(glob="*.jpg", format="png", min_size=(1, 2)) == make_filters(
+        glob=["*.jpg"], format=["png"], min_size="1x2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ({"newer": "yesterday"}, "--newer"),
+        ({"older": "2024-02-30"}, "--older"),
+        ({"camera": " "}, "--camera"),
+        ({"format": "psd"}, "'psd'; there are: avif, bmp"),
+        ({"format": ""}, "''; there are"),
+        ({"min_size": "big"}, "--min-size"),
+        ({"min_size": "100"}, "--min-size"),
+        ({"min_size": "-1x5"}, "--min-size"),
+        ({"orientation": "upside down"}, "--orientation"),
+        ({"glob": ""}, "--glob"),
+        ({"glob": "!"}, "--glob"),
+    ],
+)
+def test_what_cannot_be_meant_is_named(words: dict[str, Any], named: str) -> None:
+    """With what could be."""
+    with pytest.raises(UsageError, match=named):
+        make_filters(**words)

@@ -1,0 +1,49 @@
+"""FAISS files that several tests need: random unit vectors under known ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from image_index.records import Ids, Stamp, Vectors
+from image_index.vectors.build import build_index
+from image_index.vectors.derived_file import read_contents
+from image_index.vectors.open_index import FaissIndex, open_index
+
+STAMP = Stamp("a" * 32, 7, 300, 30, 8)
+
+
+def random_vectors(count: int, dim: int, seed: int = 0) -> Vectors:
+    """Return unit vectors as the catalog gives them: float32 that holds float16 values."""
+    vectors = np.random.default_rng(seed).standard_normal((count, dim))
+    unit: NDArray[np.float16] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    return unit.astype(np.float32)
+
+
+def chunks(ids: Ids, vectors: Vectors, size: int = 7) -> Iterator[tuple[Ids, Vectors]]:
+    """Yield ids and vectors in pieces."""
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size], vectors[start : start + size]
+
+
+def build(path: Path, stamp: Stamp = STAMP) -> Vectors:
+    """Build an index whose ids are 10, 20, 30, ...; return its vectors."""
+    vectors = random_vectors(stamp.count, stamp.dim)
+    build_index(path, stamp, lambda: chunks(np.arange(1, stamp.count + 1) * 10, vectors))
+    return vectors
+
+
+def opened(path: Path, stamp: Stamp = STAMP) -> FaissIndex:
+    """Open an index that must be whole."""
+    index = open_index(path, stamp.catalog_id)
+    assert index is not None
+    return index
+
+
+def read_stamp(path: Path) -> Stamp | None:
+    """Return the stamp of the catalog that the file at `path` was built from, or None where there is no whole index."""
+    contents = read_contents(path)
+    return contents.stamp if contents else None

@@ -1,0 +1,298 @@
+"""`update_index` over trees that change, with spawned children that run a fake model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.lock import exclusive_lock
+from image_index.errors import IndexLocked, IndexMismatch
+from image_index.paths import resolve
+from image_index.records import Progress
+from image_index.settings import IndexHome
+from image_index.stop import StopRequest
+from image_index.training import freshness
+from image_index.training.pipeline import preview_update, update_index
+from image_index.vectors import open_index as faiss_index
+from image_index.workers.pool import ChildPool
+from tests.support import fake_models
+from tests.support.faiss_examples import read_stamp
+from tests.support.library import Library, counts
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    """Return a library of five pictures, not indexed yet."""
+    made = Library(tmp_path / "photos", IndexHome(tmp_path / "index"))
+    made.add("a.png", "b.png", "c.png", "sub/d.png", "sub/e.png")
+    return made
+
+
+@pytest.fixture
+def no_children(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a switch after which starting a child is an error."""
+
+    def refuse(_: ChildPool) -> ChildPool:
+        raise AssertionError("a child was started")
+
+    return lambda: monkeypatch.setattr(ChildPool, "__enter__", refuse)
+
+
+def test_a_second_run_embeds_nothing_and_starts_no_child(library: Library, no_children: Callable[[], None]) -> None:
+    """An index that is up to date costs a walk."""
+    assert counts(library.train()) == {"embedded": 5}
+    no_children()
+    assert counts(library.train()) == {"unchanged": 5}
+
+
+def test_exactly_what_changed_is_embedded(library: Library) -> None:
+    """Touched, changed, renamed, deleted and added pictures are told apart; the counts prove it."""
+    library.train()
+    before = library.rows()
+    library.age(library.photos / "a.png")  # touched: another time, the same content
+    library.add("b.png")  # changed
+    (library.photos / "c.png").rename(library.photos / "sub/c2.png")
+    (library.photos / "sub/d.png").unlink()
+    library.add("f.png")
+    assert counts(library.train()) == {"embedded": 2, "unchanged": 2, "moved": 1, "missing": 1}
+    after = library.rows()
+    assert set(after) == {"photos/" + name for name in ("a.png", "b.png", "f.png", "sub/c2.png", "sub/e.png")}
+    assert after["photos/sub/c2.png"] == before["photos/c.png"]
+    assert after["photos/a.png"] == before["photos/a.png"]
+    assert min(after["photos/b.png"], after["photos/f.png"]) > max(before.values())
+
+
+def test_a_picture_that_vanished_comes_back_for_free(library: Library, no_children: Callable[[], None]) -> None:
+    """A missing row keeps its vector."""
+    library.train()
+    before = library.rows()
+    kept = library.photos / "a.png"
+    shutil.move(kept, library.home.path / "elsewhere")
+    assert counts(library.train()) == {"unchanged": 4, "missing": 1}
+    assert "photos/a.png" not in library.rows()
+    no_children()
+    shutil.move(library.home.path / "elsewhere", kept)
+    assert counts(library.train()) == {"unchanged": 5}
+    assert library.rows() == before
+
+
+def test_a_root_that_moved_keeps_every_vector(library: Library, no_children: Callable[[], None]) -> None:
+    """A library copied to a new disk, the old one gone, is not embedded again."""
+    library.train()
+    moved = library.photos.parent / "new-disk"
+    library.photos.rename(moved)
+    no_children()
+    assert counts(library.train(moved)) == {"moved": 5}
+    assert {path for path in library.rows() if path.startswith("new-disk/")} == {
+        "new-disk/" + name for name in ("a.png", "b.png", "c.png", "sub/d.png", "sub/e.png")
+    }
+
+
+@pytest.mark.parametrize("loss", ["emptied", "gone"])
+def test_a_root_that_is_suddenly_empty_or_gone_costs_no_row(library: Library, loss: str) -> None:
+    """An unmounted disk is reported, and everything known there is kept."""
+    library.train()
+    before = library.rows()
+    shutil.rmtree(library.photos)
+    if loss == "emptied":
+        library.photos.mkdir()
+    summary = library.train()
+    assert counts(summary) == {"kept": 5}
+    assert [problem.path for problem in summary.problems] == [resolve(library.photos)]
+    assert library.rows() == before
+
+
+def test_a_root_inside_a_root_is_indexed_once(library: Library) -> None:
+    """Each file belongs to one root."""
+    assert counts(library.train(library.photos, library.photos / "sub")) == {"embedded": 5}
+    assert counts(library.train(library.photos)) == {"unchanged": 5}
+    assert counts(library.train(library.photos / "sub")) == {"unchanged": 2}
+
+
+def test_a_hidden_root_inside_a_root_survives_a_run_of_the_outer_one(library: Library) -> None:
+    """What was asked for by name is not dropped by a walk that would not have found it."""
+    library.add(".private/x.png")
+    assert counts(library.train(library.photos, library.photos / ".private")) == {"embedded": 6}
+    assert counts(library.train(library.photos)) == {"unchanged": 6}
+
+
+def test_a_failure_of_an_inner_root_is_remembered_by_runs_of_the_outer_one(library: Library) -> None:
+    """The walk of the outer root does not see the file, and must not take it for gone."""
+    (library.photos / "sub/broken.png").write_bytes(b"no picture")
+    roots = (library.photos, library.photos / "sub")
+    assert counts(library.train(*roots)) == {"embedded": 5, "failed": 1}
+    for _ in range(2):
+        assert counts(library.train(*roots)) == {"unchanged": 5, "failed_before": 1}
+
+
+def test_a_single_file_is_a_root(library: Library) -> None:
+    """A root may be one picture."""
+    assert counts(library.train(library.photos / "a.png")) == {"embedded": 1}
+    assert set(library.rows()) == {"photos/a.png"}
+
+
+def test_a_broken_picture_fails_once_and_is_not_tried_again_until_it_changes(
+    library: Library, no_children: Callable[[], None]
+) -> None:
+    """A failure is remembered by size and time; it counts as new only once."""
+    broken = library.photos / "broken.png"
+    broken.write_bytes((library.photos / "a.png").read_bytes()[:50])
+    assert counts(library.train()) == {"embedded": 5, "failed": 1}
+    library.add("broken.png")
+    assert counts(library.train()) == {"embedded": 1, "unchanged": 5}
+    broken.write_bytes(b"no picture")
+    assert counts(library.train()) == {"failed": 1, "unchanged": 5}
+    assert "photos/broken.png" not in library.rows()
+    no_children()
+    assert counts(library.train()) == {"failed_before": 1, "unchanged": 5}
+    broken.unlink()
+    assert counts(library.train()) == {"unchanged": 5}
+    with Catalog(library.home.catalog) as catalog:
+        assert list(catalog.failures()) == []
+
+
+def test_a_picture_rewritten_within_a_tick_of_its_read_is_noticed(library: Library) -> None:
+    """Same size, same time, other content: what was read too soon after its last change is read again."""
+    path = library.photos / "a.png"
+    os.utime(path, None)
+    status = path.stat()
+    library.train()
+    path.write_bytes(bytes(reversed(path.read_bytes()))[: status.st_size])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert counts(library.train()) == {"failed": 1, "unchanged": 4}
+
+
+def test_a_dry_run_tells_and_touches_nothing(library: Library) -> None:
+    """A preview makes no index, and changes none."""
+    plan = preview_update(library.request())
+    assert (plan.embed_count, library.home.path.exists()) == (5, False)
+    library.train()
+    library.add("f.png")
+    before = library.home.catalog.read_bytes()
+    assert preview_update(library.request()).embed_count == 1
+    assert library.home.catalog.read_bytes() == before
+
+
+def test_the_faiss_file_always_ends_up_with_the_catalogs_vectors(library: Library) -> None:
+    """After every run the derived index holds what the catalog holds."""
+    for added in ([], ["g.png"], ["a.png"]):
+        library.add(*added)
+        library.train()
+        with Catalog(library.home.catalog) as catalog:
+            stamp = catalog.stamp()
+            index = faiss_index.open_index(library.home.faiss, stamp.catalog_id)
+            ids, vectors = next(catalog.vectors_after(0))
+        assert index is not None
+        assert index.stamp == stamp
+        for vector in vectors:
+            scores, found = index.search(vector, len(ids))
+            assert sorted(found) == sorted(ids)
+            np.testing.assert_allclose(scores, np.sort(vectors @ vector)[::-1], atol=1e-6)
+
+
+def test_a_large_index_is_not_rewritten_for_a_few_pictures(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the small size a rebuild waits until enough has changed."""
+    library.train()
+    monkeypatch.setattr(freshness, "SMALL_INDEX", 0)
+    monkeypatch.setattr(freshness, "STALE_FRACTION", 0.4)
+    before = library.home.faiss.read_bytes()
+    library.add("f.png")
+    library.train()
+    assert library.home.faiss.read_bytes() == before
+    library.add("g.png", "h.png", "i.png", "j.png")
+    library.train()
+    assert library.home.faiss.read_bytes() != before
+
+
+def test_another_model_is_refused_before_anything_happens(library: Library, tmp_path: Path) -> None:
+    """Vectors of two models are never mixed."""
+    library.train()
+    shutil.copytree(Path(fake_models.__file__).parents[1] / "image_index/models/starter", tmp_path / "other")
+    weights = tmp_path / "other/open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    with pytest.raises(IndexMismatch, match=r"made with the model starter.*--index"):
+        library.train(model=f"local-dir:{tmp_path / 'other'}")
+
+
+def test_a_model_that_moved_is_accepted_by_its_digest(library: Library, tmp_path: Path) -> None:
+    """The same weights under another name are the same model."""
+    library.train()
+    shutil.copytree(Path(fake_models.__file__).parents[1] / "image_index/models/starter", tmp_path / "same")
+    library.add("f.png")
+    assert counts(library.train(model=f"local-dir:{tmp_path / 'same'}")) == {"embedded": 1, "unchanged": 5}
+
+
+def test_a_second_writer_is_turned_away_at_once(library: Library) -> None:
+    """One run writes at a time."""
+    library.home.create()
+    with exclusive_lock(library.home.lock), pytest.raises(IndexLocked, match=str(os.getpid())):
+        library.train()
+
+
+def test_a_stop_between_batches_stores_what_is_done_and_the_next_run_goes_on(library: Library) -> None:
+    """A stopped run says how much is left; its FAISS file is consistent."""
+    library.add(*(f"slow-{i:02d}.png" for i in range(25)))
+    stop = StopRequest()
+
+    def report(progress: Progress) -> None:
+        if progress.stage == "embed" and progress.done:
+            stop.signal_number = signal.SIGINT
+
+    summary = update_index(library.request(), report, stop)
+    assert summary.stopped_by == signal.SIGINT
+    assert 0 < summary.embedded < 30
+    assert summary.remaining == 30 - summary.embedded
+    with Catalog(library.home.catalog) as catalog:
+        assert read_stamp(library.home.faiss) == catalog.stamp()
+    assert counts(library.train()) == {"embedded": 30 - summary.embedded, "unchanged": summary.embedded}
+
+
+def test_progress_counts_up_to_the_total(library: Library) -> None:
+    """The reports let a bar be drawn."""
+    seen: list[Progress] = []
+    update_index(library.request(), seen.append)
+    stages = [progress for progress in seen if progress.stage == "embed"]
+    assert [progress.done for progress in stages] == sorted(progress.done for progress in stages)
+    assert stages[-1] == Progress("embed", 5, 5, 0)
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from image_index.settings import IndexHome
+from tests.support.library import Library
+print(Library(Path(sys.argv[1]), IndexHome(Path(sys.argv[2]))).train().embedded)
+"""
+
+
+def test_a_run_killed_with_all_its_children_loses_nothing_committed(library: Library) -> None:
+    """After SIGKILL of the whole group, what was committed is there, and is not embedded again."""
+    library.add(*(f"slow-{i:02d}.png" for i in range(25)))
+    command = [sys.executable, "-c", TRAIN, str(library.photos), str(library.home.path)]
+    with subprocess.Popen(command, start_new_session=True) as run:
+        wait_for_rows(library, at_least=8)
+        os.killpg(run.pid, signal.SIGKILL)
+    committed = library.rows()
+    assert 8 <= len(committed) < 30
+    assert library.train().embedded == 30 - len(committed)
+    after = library.rows()
+    assert len(after) == 30
+    assert {path: after[path] for path in committed} == committed
+
+
+def wait_for_rows(library: Library, *, at_least: int) -> None:
+    """Wait until another process has committed some pictures; the test's own deadline bounds it."""
+    while not (library.home.catalog.exists() and len(library.rows()) >= at_least):
+        time.sleep(0.02)

@@ -1,0 +1,279 @@
+"""Scanning and planning together, over real directories and a catalog that knows them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from image_index.catalog.catalog import Catalog
+from image_index.errors import Interrupted
+from image_index.records import EmbeddedBatch, Failure, ImageFile, Progress, ScanProblem, Stage
+from image_index.stop import StopRequest
+from image_index.training.plan import Plan
+from image_index.training.survey import SurveyOptions, all_roots, plan_roots
+from tests.support.records import LONG_AGO_NS, embedded_image, facts
+
+
+@dataclass
+class Library:
+    """A directory of files, and a catalog."""
+
+    root: Path
+    catalog: Catalog
+
+    def write(self, name: str, content: str) -> Path:
+        """Write a file that was last changed long ago."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
+        return path
+
+    def file(self, name: str) -> ImageFile:
+        """Return a file as a scan sees it."""
+        status = (self.root / name).stat()
+        return ImageFile(os.fsencode(self.root / name), status.st_size, status.st_mtime_ns)
+
+    def take_in(self, *names: str) -> None:
+        """Record files as if they had been embedded; no name means all."""
+        found = names or [str(path.relative_to(self.root)) for path in self.root.rglob("*.jpg")]
+        images = tuple(embedded_image(self.file(name), (self.root / name).read_bytes()) for name in found)
+        self.catalog.record(EmbeddedBatch(images, np.ones((len(images), 4), np.float32)))
+
+    def plan(self, *roots: str, **options: Any) -> Plan:
+        """Plan an update of roots; no name means the whole library."""
+        paths = tuple(os.fsencode(self.root / root) for root in roots or ("",))
+        survey = SurveyOptions(tuple(path.rstrip(b"/") for path in paths), **options)
+        return plan_roots(self.catalog, survey, lambda _: None, StopRequest())
+
+    def names(self, files: Any) -> list[str]:
+        """Return the relative paths of files or rows."""
+        return [os.path.relpath(os.fsdecode(file.path), self.root) for file in files]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    """Give a library of four pictures in two directories, all known."""
+    with Catalog(tmp_path / "catalog.sqlite3", write=True) as catalog:
+        catalog.set_model(facts())
+        library = Library(Path(os.path.realpath(tmp_path)) / "photos", catalog)
+        for name, content in (("a/1.jpg", "one"), ("a/2.jpg", "two"), ("b/3.jpg", "three"), ("b/4.jpg", "four")):
+            library.write(name, content)
+        library.take_in()
+        yield library
+
+
+def test_unchanged_library_needs_nothing(library: Library) -> None:
+    """What is known is not read again."""
+    assert library.plan() == Plan(unchanged=4)
+
+
+def test_each_change_is_told_from_the_others(library: Library) -> None:
+    """New, changed, touched, moved and missing files, in one survey."""
+    library.write("a/0.jpg", "new")
+    library.write("a/1.jpg", "other")
+    os.utime(library.root / "a/2.jpg", ns=(LONG_AGO_NS, LONG_AGO_NS + 1))
+    (library.root / "b/3.jpg").rename(library.root / "c.jpg")
+    (library.root / "b/4.jpg").unlink()
+    plan = library.plan()
+    assert library.names(plan.new) == ["a/0.jpg"]
+    assert library.names(match.file for match in plan.changed) == ["a/1.jpg"]
+    assert library.names(match.file for match in plan.touched) == ["a/2.jpg"]
+    assert [library.names([match.image, match.file]) for match in plan.moved] == [["b/3.jpg", "c.jpg"]]
+    assert library.names(plan.missing) == ["b/4.jpg"]
+    assert (plan.unchanged, plan.copied, plan.problems) == (0, [], [])
+
+
+def test_survey_without_a_catalog_finds_everything_new(library: Library) -> None:
+    """A dry run before the first update."""
+    options = SurveyOptions((os.fsencode(library.root),))
+    plan = plan_roots(None, options, lambda _: None, StopRequest())
+    assert library.names(plan.new) == ["a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg"]
+
+
+def test_root_inside_another_is_planned_once(library: Library) -> None:
+    """Whether it is given beside the outer one or known from before."""
+    assert library.plan("", "a", "b/3.jpg", "a").unchanged == 4
+    library.catalog.note_scan(os.fsencode(library.root / "a"), None)
+    library.write("a/5.jpg", "five")
+    plan = library.plan()
+    assert (plan.unchanged, library.names(plan.new)) == (4, ["a/5.jpg"])
+
+
+def test_known_roots_inside_are_looked_at_while_they_are_there(library: Library) -> None:
+    """A known root elsewhere is not, and one that was deleted is part of the one around it."""
+    for name in ("a", "b", "a-", "gone"):
+        library.catalog.note_scan(os.fsencode(library.root / name), None)
+    inner = os.fsencode(library.root / "a")
+    assert all_roots(library.catalog, SurveyOptions((inner,))) == [inner]
+    outer = os.fsencode(library.root)
+    assert all_roots(library.catalog, SurveyOptions((outer,))) == [outer, inner, os.fsencode(library.root / "b")]
+    assert all_roots(None, SurveyOptions((outer,))) == [outer]
+
+
+def test_other_roots_are_left_alone(library: Library) -> None:
+    """What was not asked for is neither missing nor counted."""
+    shutil.rmtree(library.root / "b")
+    assert library.plan("a") == Plan(unchanged=2)
+
+
+def test_picture_moved_between_roots_keeps_its_vector(library: Library) -> None:
+    """Both roots are in the survey: the row moves."""
+    (library.root / "a/1.jpg").rename(library.root / "b/1.jpg")
+    plan = library.plan("a", "b")
+    assert [library.names([match.image, match.file]) for match in plan.moved] == [["a/1.jpg", "b/1.jpg"]]
+    assert (plan.missing, plan.embed_count) == ([], 0)
+
+
+def test_picture_moved_from_a_root_not_scanned_gets_a_copy_of_its_vector(library: Library) -> None:
+    """Nobody has looked whether the old place is only unmounted: its row stays."""
+    (library.root / "a/1.jpg").rename(library.root / "b/1.jpg")
+    plan = library.plan("b")
+    assert [library.names([match.image, match.file]) for match in plan.copied] == [["a/1.jpg", "b/1.jpg"]]
+    assert (plan.moved, plan.embed_count) == ([], 0)
+
+
+def test_picture_missing_since_an_earlier_run_gives_its_vector_to_where_it_turns_up(library: Library) -> None:
+    """A disk that was renamed: what was marked missing then is found now."""
+    (library.root / "a/1.jpg").rename(library.root / "aside")
+    library.catalog.mark_missing(library.plan().missing)
+    (library.root / "aside").rename(library.root / "b/1.jpg")
+    plan = library.plan()
+    assert [library.names([match.image, match.file]) for match in plan.moved] == [["a/1.jpg", "b/1.jpg"]]
+
+
+def test_copy_beside_its_original_is_new(library: Library) -> None:
+    """The original is there, so nothing has moved."""
+    shutil.copy(library.root / "a/1.jpg", library.root / "b/1.jpg")
+    plan = library.plan()
+    assert (library.names(plan.new), plan.moved, plan.copied) == (["b/1.jpg"], [], [])
+
+
+def test_missing_picture_that_is_back_is_no_source_of_moves(library: Library) -> None:
+    """It is needed where it is."""
+    library.catalog.mark_missing(image for image in library.catalog.known(b"/") if image.path.endswith(b"1.jpg"))
+    shutil.copy(library.root / "a/1.jpg", library.root / "b/1.jpg")
+    plan = library.plan()
+    assert library.names(match.file for match in plan.touched) == ["a/1.jpg"]
+    assert (library.names(plan.new), plan.moved) == (["b/1.jpg"], [])
+
+
+def test_emptied_or_missing_root_keeps_its_rows(library: Library) -> None:
+    """An unmounted disk looks like either; the other root is planned as ever."""
+    shutil.rmtree(library.root / "a")
+    for is_mount_point in (False, True):
+        if is_mount_point:
+            (library.root / "a").mkdir()
+        plan = library.plan("a", "b")
+        assert (plan.kept, plan.missing, plan.unchanged) == (2, [], 2)
+        assert library.names(plan.problems) == ["a"]
+
+
+def test_unreadable_directory_keeps_its_rows_and_failures(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what could be looked at is changed."""
+    library.write("a/broken.jpg", "broken")
+    broken = Failure(library.file("a/broken.jpg"), Stage.DECODE, "broken")
+    library.catalog.record(EmbeddedBatch((), np.zeros((0, 4), np.float32), (broken,)))
+    (library.root / "b/3.jpg").unlink()
+    scandir = os.scandir
+
+    def refusing(path: bytes) -> Any:
+        if path == os.fsencode(library.root / "a"):
+            raise PermissionError(13, os.strerror(13), path)
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refusing)
+        plan = library.plan()
+    assert (plan.kept, library.names(plan.missing), plan.failures_gone) == (2, ["b/3.jpg"], [])
+    assert plan.problems == [ScanProblem(os.fsencode(library.root / "a"), os.strerror(13))]
+
+
+def test_failure_is_tried_again_when_its_file_changes_or_on_request(library: Library) -> None:
+    """And forgotten when its file is gone."""
+    library.write("a/broken.jpg", "broken")
+    broken = Failure(library.file("a/broken.jpg"), Stage.DECODE, "broken")
+    library.catalog.record(EmbeddedBatch((), np.zeros((0, 4), np.float32), (broken,)))
+    assert library.plan() == Plan(unchanged=4, failed_before=1)
+    assert library.names(library.plan(retry_failed=True).new) == ["a/broken.jpg"]
+    library.write("a/broken.jpg", "mended")
+    os.utime(library.root / "a/broken.jpg", ns=(LONG_AGO_NS, LONG_AGO_NS + 1))
+    assert library.names(library.plan().new) == ["a/broken.jpg"]
+    (library.root / "a/broken.jpg").unlink()
+    assert library.plan().failures_gone == [broken.file.path]
+
+
+def test_picture_read_while_it_was_being_written_is_read_again(library: Library) -> None:
+    """Same size, same time, other content: a write in the tick of the read is not lost."""
+    row = embedded_image(library.file("a/1.jpg"), b"one")
+    racy = type(row)(row.file, row.sha256, row.file.mtime_ns + 1, row.width, row.height, row.format)
+    library.catalog.record(EmbeddedBatch((racy,), np.ones((1, 4), np.float32)))
+    assert library.names(match.file for match in library.plan().touched) == ["a/1.jpg"]
+    library.write("a/1.jpg", "ONE")
+    assert library.names(match.file for match in library.plan().changed) == ["a/1.jpg"]
+
+
+def test_survey_changes_nothing(library: Library) -> None:
+    """Neither rows nor failures nor roots: what is planned is recorded by others."""
+    library.write("a/0.jpg", "new")
+    (library.root / "b/3.jpg").rename(library.root / "b/5.jpg")
+    before = "\n".join(library.catalog._connection.iterdump())
+    library.plan()
+    assert "\n".join(library.catalog._connection.iterdump()) == before
+
+
+def test_stop_ends_the_scan(library: Library) -> None:
+    """Nothing has been embedded yet, so nothing is lost: the run ends there and then."""
+    options = SurveyOptions((os.fsencode(library.root),))
+    with pytest.raises(Interrupted) as caught:
+        plan_roots(library.catalog, options, lambda _: None, StopRequest(15))
+    assert caught.value.exit_code == 128 + 15
+
+
+def test_scan_reports_how_far_it_is(library: Library) -> None:
+    """At once, so that a bar appears, and then every thousand files."""
+    for number in range(1500):
+        (library.root / f"{number}.jpg").touch()
+    reports: list[Progress] = []
+    plan_roots(library.catalog, SurveyOptions((os.fsencode(library.root),)), reports.append, StopRequest())
+    assert [report.done for report in reports] == [0, 1000]
+    assert {report.stage for report in reports} == {"scan"}
+
+
+# Starting the children early
+
+
+def starts(library: Library) -> int:
+    """Return how often a plan of the library asks for the children."""
+    asked: list[None] = []
+    survey = SurveyOptions((os.fsencode(library.root),))
+    plan_roots(library.catalog, survey, lambda _: None, StopRequest(), lambda: asked.append(None))
+    return len(asked)
+
+
+def test_the_children_are_asked_for_once_while_the_scan_goes_on(library: Library) -> None:
+    """At the first new file of a size that no row has: it will be embedded, whatever else is found."""
+    library.write("a/5.jpg", "something longer")
+    library.write("a/6.jpg", "something else, longer still")
+    assert starts(library) == 1
+
+
+@pytest.mark.parametrize("change", ["nothing", "moved", "touched", "gone"])
+def test_no_child_is_asked_for_where_none_will_be_needed(library: Library, change: str) -> None:
+    """Files that are known, or that may turn out to be moved ones, wait for the whole plan."""
+    known = library.root / "a/1.jpg"
+    match change:
+        case "moved":
+            known.rename(library.root / "b/0.jpg")
+        case "touched":
+            os.utime(known, ns=(LONG_AGO_NS + 1, LONG_AGO_NS + 1))
+        case "gone":
+            known.unlink()
+    assert starts(library) == 0

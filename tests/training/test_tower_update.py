@@ -1,0 +1,194 @@
+"""The export in a training run, by children that run the bundled model or a stand-in for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from image_index.catalog.catalog import Catalog
+from image_index.models.names import ModelSpec
+from image_index.models.tower_files import WEIGHTS, Manifest, install_refusal, is_settled, read_manifest
+from image_index.records import Vectors
+from image_index.search.encode import QueryEncoder
+from image_index.settings import IndexHome
+from image_index.upkeep.maintenance import backup
+from image_index.upkeep.verify import repair, verify
+from image_index.workers.child import Child
+from image_index.workers.devices import Precision
+from image_index.workers.engine import Engine
+from image_index.workers.messages import LoadedEncoder
+from tests.support import fake_models
+from tests.support.library import Library
+
+pytestmark = pytest.mark.timeout(120)
+
+STARTER = Engine("cpu", workers=1, precision=Precision.FP32)
+
+
+class Deadly(fake_models.FakeEncoder):
+    """An encoder whose export takes the process with it."""
+
+    def export_text(self, directory: str) -> None:
+        """Leave half a draft, and die."""
+        Path(directory).mkdir()
+        (Path(directory) / WEIGHTS).write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class Unwilling(fake_models.FakeEncoder):
+    """An encoder whose export raises."""
+
+    def export_text(self, directory: str) -> None:
+        """Refuse."""
+        raise RuntimeError(f"no {Path(directory).name}")
+
+
+def load_deadly(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision) -> LoadedEncoder:
+    """Load the one that dies."""
+    return Deadly(spec, weights_sha256, device)
+
+
+def load_unwilling(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision) -> LoadedEncoder:
+    """Load the one that refuses."""
+    return Unwilling(spec, weights_sha256, device)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    """Give three pictures and no index yet."""
+    library = Library(tmp_path / "photos", IndexHome(tmp_path / "index"))
+    library.add("a.png", "b.png", "c.png")
+    return library
+
+
+def refuse_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make starting a child an error from now on."""
+
+    def refuse(*_: object) -> Child:
+        raise AssertionError("a child was started")
+
+    monkeypatch.setattr(Child, "start", refuse)
+
+
+def manifest_of(library: Library) -> Manifest | None:
+    """Return what the index says of its text tower."""
+    return read_manifest(library.home.text)
+
+
+def vector_of(library: Library, text: str) -> Vectors:
+    """Return the vector of a text as a search gets it."""
+    with Catalog(library.home.catalog) as catalog, QueryEncoder(catalog, library.home, STARTER) as encoder:
+        return encoder.text(text)
+
+
+def test_a_first_run_exports_and_searches_start_no_child(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged or missing, it is exported again by a run that has nothing else to do; meanwhile a child answers."""
+    library.train(engine=STARTER)
+    expected = vector_of(library, "a dog")
+    (library.home.text / WEIGHTS).write_bytes(b"")
+    by_child = vector_of(library, "a cat")  # and the one before is remembered
+    again = library.train(engine=STARTER)
+    assert (again.unchanged, again.exported) == (3, True)
+    with Catalog(library.home.catalog) as catalog:
+        assert catalog.model is not None
+        assert is_settled(library.home.text, catalog.model.fingerprint)
+    refuse_children(monkeypatch)
+    again = library.train(engine=STARTER)
+    assert (again.unchanged, again.exported) == (3, False)
+    np.testing.assert_array_equal(vector_of(library, "a dog"), expected)
+    with Catalog(library.home.catalog, write=True) as catalog:
+        catalog.set_model(replace(catalog.model, name="local-dir:/gone"))  # type: ignore[arg-type, type-var, unused-ignore]  # nor the model itself
+    assert vector_of(library, "a cat") @ by_child >= 0.9999
+    assert vector_of(library, "A  cat") @ by_child >= 0.9999  # not the remembered one: other words for the same tokens
+    assert vector_of(library, "a bird") @ expected < 0.99
+    assert not list(library.home.path.glob("text.*"))
+
+
+def test_a_model_without_a_tower_is_refused_once(
+    library: Library, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Quietly, and it is not tried again."""
+    with caplog.at_level(logging.INFO):
+        library.train()
+    assert "no text tower" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    manifest = manifest_of(library)
+    assert manifest is not None
+    assert manifest.refusal == "the model has no text tower to export"
+    refuse_children(monkeypatch)
+    assert library.train().unchanged == 3
+
+
+def test_an_export_that_raises_costs_nothing(library: Library) -> None:
+    """The reason is kept."""
+    engine = Engine("cpu", workers=2, batch_size=2, loader=load_unwilling)
+    assert library.train(engine=engine).embedded == 3
+    manifest = manifest_of(library)
+    assert manifest is not None
+    assert manifest.refusal == "RuntimeError: no text.tmp"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_export_that_kills_its_child_costs_no_picture(library: Library, workers: int) -> None:
+    """No file is blamed; the next run that embeds tries again, one that does not gives it up for good."""
+    engine = Engine("cpu", workers=workers, batch_size=1, loader=load_deadly)
+    summary = library.train(engine=engine)
+    assert (summary.embedded, summary.failed) == (3, 0)
+    assert {path.name for path in library.home.path.iterdir()} == {
+        "catalog.sqlite3",
+        "index.faiss",
+        "moments.f32",
+        "lock",
+    }
+    assert library.train(engine=engine).unchanged == 3
+    manifest = manifest_of(library)
+    assert manifest is not None
+    assert "was lost" in (manifest.refusal or "")
+
+
+def test_the_tower_of_another_model_is_replaced(library: Library) -> None:
+    """As in a home into which the text/ of another index was copied by mistake."""
+    library.train()
+    install_refusal(library.home.text, "1" * 64, "of another model")
+    assert library.train().unchanged == 3
+    manifest = manifest_of(library)
+    assert manifest is not None
+    assert manifest.refusal == "the model has no text tower to export"
+
+
+def test_a_model_that_is_not_here_is_not_fetched_for_its_tower(library: Library) -> None:
+    """Nothing is to embed, so nothing is needed."""
+    library.train()
+    shutil.rmtree(library.home.text)
+    with Catalog(library.home.catalog, write=True) as catalog:
+        assert catalog.model is not None
+        catalog.set_model(replace(catalog.model, name="ViT-B-32/laion2b_s34b_b79k"))
+    assert library.train(model=None).unchanged == 3
+    assert manifest_of(library) is None
+
+
+def test_a_backup_searches_by_itself_and_damage_is_verified(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy has the tower too; one flipped bit is found, and a repair removes what is damaged."""
+    library.train(engine=STARTER)
+    copy = replace(library, home=backup(library.home, tmp_path / "copy"))
+    assert {path.stat().st_mode & 0o777 for path in copy.home.text.iterdir()} == {0o600}
+    assert library.home.size_bytes() > (library.home.text / WEIGHTS).stat().st_size
+    refuse_children(monkeypatch)
+    np.testing.assert_array_equal(vector_of(copy, "a dog"), vector_of(library, "a dog"))
+    assert list(verify(library.home)) == []
+    weights = bytearray((library.home.text / WEIGHTS).read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (library.home.text / WEIGHTS).write_bytes(weights)
+    assert [(finding.subject, finding.derived) for finding in verify(library.home)] == [("text", True)]
+    repair(library.home)
+    assert list(verify(library.home)) == []
+    assert not library.home.text.exists()

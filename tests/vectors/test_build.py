@@ -1,0 +1,224 @@
+"""Building FAISS files: flat ones, and inverted lists written in pieces; all against numpy."""
+
+from __future__ import annotations
+
+import resource
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+
+from image_index.errors import StorageError
+from image_index.records import Ids, Vectors
+from image_index.vectors import build as faiss_build
+from image_index.vectors import derived_file as faiss_file
+from image_index.vectors.build import build_index, build_tail
+from image_index.vectors.derived_file import is_whole, read_contents
+from image_index.vectors.open_index import open_index
+from tests.support.faiss_examples import STAMP, build, chunks, opened, random_vectors, read_stamp
+
+COUNT, DIM = 2000, 16
+LISTED = replace(STAMP, last_id=10 * COUNT, count=COUNT, dim=DIM)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the path of an index that is not there yet."""
+    return tmp_path / "index.faiss"
+
+
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a thousand vectors be enough for inverted lists, which are filled in several rounds."""
+    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 1000)
+    monkeypatch.setattr(faiss_build, "WRITE_ROWS", 300)
+
+
+@contextmanager
+def small_disk(limit: int) -> Iterator[None]:
+    """Let the system refuse files over `limit` bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def nearest(vectors: Vectors, query: Vectors, count: int) -> Ids:
+    """Return the ids, in no order, of the nearest among vectors with the ids 10, 20, 30, ..."""
+    return (np.argsort(-(vectors @ query))[:count] + 1) * 10
+
+
+def centroids(path: Path) -> Vectors:
+    """Return what the lists of an index are found by."""
+    index: Any = faiss.read_index(str(path))
+    found: Vectors = index.quantizer.reconstruct_n()
+    return found
+
+
+def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists: None) -> None:
+    """Written piece by piece past FAISS, the file is byte for byte what FAISS writes of the same index."""
+    vectors = build(path, LISTED)
+    contents = read_contents(path)
+    assert contents is not None
+    ours: Any = faiss.read_index(str(path))
+    again = faiss.IndexIVFScalarQuantizer(ours.quantizer, DIM, ours.nlist, ours.sq.qtype, ours.metric_type, False)
+    again.sq, again.is_trained, again.nprobe = ours.sq, True, ours.nprobe
+    again.add_with_ids(vectors, np.arange(1, COUNT + 1) * 10)
+    trailer = faiss_file.read_trailer(path)
+    assert trailer is not None
+    assert faiss.serialize_index(again).tobytes() == path.read_bytes()[: trailer.size]
+    assert is_whole(path)
+
+
+@pytest.mark.parametrize("count", [0, 1, 700])
+def test_a_flat_file_is_that_which_faiss_itself_would_write(path: Path, lists: None, count: int) -> None:
+    """Written piece by piece past FAISS, byte for byte."""
+    vectors = build(path, replace(STAMP, last_id=10 * count, count=count, dim=DIM))
+    flat = faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexIDMap(flat)
+    index.add_with_ids(vectors, np.arange(1, count + 1) * 10)
+    trailer = faiss_file.read_trailer(path)
+    assert trailer is not None
+    assert faiss.serialize_index(index).tobytes() == path.read_bytes()[: trailer.size]
+    assert is_whole(path)
+
+
+def test_a_search_of_all_lists_misses_nothing(path: Path, lists: None) -> None:
+    """Every vector is in one list, and its score is wrong by no more than the file says."""
+    vectors, query = build(path, LISTED), random_vectors(1, DIM, seed=5)[0]
+    index = opened(path, LISTED)
+    assert 1 < index.probes < index.lists
+    scores, ids = index.search(query, COUNT)
+    assert sorted(ids.tolist()) == (np.arange(1, COUNT + 1) * 10).tolist()
+    exact = (vectors @ query)[ids // 10 - 1]
+    assert 0 < np.abs(exact - scores).max() <= index.contents.error
+
+
+@pytest.mark.parametrize("share", [0.5, 0.01, 0.0])
+def test_a_search_among_some_ids_finds_the_best_of_them(path: Path, lists: None, share: float) -> None:
+    """The fewer there are, the more lists are looked into; none but those come back."""
+    vectors, query = build(path, LISTED), random_vectors(1, DIM, seed=6)[0]
+    among = np.flatnonzero(np.random.default_rng(3).random(COUNT) < share)
+    _, ids = opened(path, LISTED).search(query, 10, (among + 1) * 10)
+    assert set(ids.tolist()) <= set(((among + 1) * 10).tolist())
+    assert len(ids) == min(10, len(among))
+    if 0 < len(among) < COUNT / 4:  # all lists are looked into
+        best = among[nearest(vectors[among], query, 3) // 10 - 1]
+        assert set(((best + 1) * 10).tolist()) <= set(ids.tolist())
+
+
+def test_lists_serve_again_for_a_library_that_has_grown_a_little(
+    path: Path, lists: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where nothing is known of them are vectors assigned; no k-means runs until there are twice as many."""
+    build(path, LISTED)
+    before = centroids(path)
+    grown = replace(LISTED, last_id=10 * (COUNT + 500), count=COUNT + 500)
+    monkeypatch.setattr(faiss_build, "new_lists", None)
+    vectors = build(path, grown)
+    np.testing.assert_array_equal(centroids(path), before)
+    found = [opened(path, grown).search(vector, 10)[1] for vector in vectors[-50:]]
+    best = [nearest(vectors, vector, 1)[0] for vector in vectors[-50:]]
+    assert [ids[0] for ids in found] == best
+    monkeypatch.undo()
+    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 1000)
+    build(path, replace(LISTED, last_id=10**6, count=2 * COUNT))
+    assert len(centroids(path)) > len(before)
+
+
+@pytest.mark.parametrize("damage", ["catalog", "dimension", "byte"])
+def test_lists_of_another_catalog_or_a_damaged_file_are_not_taken_over(path: Path, lists: None, damage: str) -> None:
+    """What is built then is what is built without them."""
+    build(path, LISTED)
+    fresh = path.read_bytes()
+    if damage == "byte":
+        path.write_bytes(fresh[:999] + bytes([fresh[999] ^ 1]) + fresh[1000:])
+    else:
+        build(path, replace(LISTED, **({"catalog_id": "b" * 32} if damage == "catalog" else {"dim": DIM + 1})))
+    build(path, LISTED)
+    assert path.read_bytes() == fresh
+
+
+def test_a_flipped_byte_in_what_faiss_relies_on_is_noticed_before_a_search(
+    path: Path, lists: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Header, centroids and sizes of the lists are checked however large the file is; a list costs a hit at most."""
+    monkeypatch.setattr(faiss_file, "QUICK_BYTES", 0)
+    monkeypatch.setattr(faiss_file, "BLOCK_BYTES", 512)
+    build(path, LISTED)
+    contents, whole = read_contents(path), path.read_bytes()
+    assert contents is not None
+    for position in range(0, contents.head, 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 8]) + whole[position + 1 :])
+        assert open_index(path, LISTED.catalog_id) is None
+    query = random_vectors(1, DIM, seed=8)[0]
+    random = np.random.default_rng(4)
+    for _ in range(100):
+        start = contents.head + 512 + int(random.integers(len(whole) - contents.head - 2000))
+        path.write_bytes(whole[:start] + random.bytes(300) + whole[start + 300 :])
+        assert not is_whole(path)
+        opened(path, LISTED).search(query, 10)
+        opened(path, LISTED).search(query, 10, np.arange(0, 10 * COUNT, 30))
+
+
+def test_vectors_without_any_order_are_searched_to_the_cap(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random vectors would need nearly all lists: a search still looks into a quarter of them and no more."""
+    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 1000)
+    stamp = replace(STAMP, last_id=40_000, count=4000, dim=64)
+    build(path, stamp)
+    index = opened(path, stamp)
+    assert index.probes == index.lists // 4
+
+
+def test_a_tail_is_flat_and_knows_where_it_begins(path: Path, lists: None) -> None:
+    """It holds the rows newer than an id, however many."""
+    vectors = random_vectors(1500, 8)
+    build_tail(path, replace(STAMP, last_id=2500), 1000, lambda: chunks(np.arange(1001, 2501), vectors))
+    contents, index = read_contents(path), opened(path)
+    assert contents is not None
+    assert (contents.after, contents.count, contents.stamp.last_id, index.lists) == (1000, 1500, 2500, 0)
+    assert index.search(vectors[7], 1)[1].tolist() == [1008]
+
+
+def test_equal_vectors_fill_one_list(path: Path, lists: None) -> None:
+    """A library of one picture a thousand times over is no special case."""
+    vectors = np.tile(random_vectors(1, DIM), (COUNT, 1))
+    build_index(path, LISTED, lambda: chunks(np.arange(1, COUNT + 1), vectors, 100))
+    scores, ids = opened(path, LISTED).search(vectors[0], COUNT)
+    assert sorted(ids.tolist()) == list(range(1, COUNT + 1))
+    np.testing.assert_allclose(scores, 1, atol=2e-3)
+
+
+@pytest.mark.parametrize("limit", [0, 100, 4096, 100_000, 320_100])
+@pytest.mark.parametrize("flat", [True, False])
+def test_failing_write_leaves_the_old_file_whole(
+    path: Path, limit: int, flat: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk, refused at the first byte or in the trailer, the index of before stays; no draft is left."""
+    build(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 20_000 if flat else 1000)
+    stamp = replace(STAMP, count=10_000, dim=12 if flat else 22)  # 320,000 bytes of vectors and ids, or somewhat more
+    with small_disk(limit), pytest.raises(StorageError, match=r"index\.faiss.*disk space"):
+        build(path, stamp)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+    build(path, stamp)
+    assert read_stamp(path) == stamp
+
+
+@pytest.mark.parametrize("stamp", [STAMP, LISTED])
+def test_index_is_private(path: Path, lists: None, stamp: object) -> None:
+    """Only its owner reads it, also where an index of others stood before."""
+    path.touch(0o644)
+    path.with_suffix(".tmp").touch(0o644)
+    build(path, LISTED if stamp is LISTED else STAMP)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -1,0 +1,419 @@
+"""The pool of children, with real processes that are killed, stopped, poisoned and orphaned."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from image_index.errors import ModelUnavailable, WorkersFailed
+from image_index.records import Batch, EmbeddedBatch, Failure, ImageFile, Stage
+from image_index.workers.channel import Channel
+from image_index.workers.child import Deadlines
+from image_index.workers.devices import Slot
+from image_index.workers.engine import make_batches
+from image_index.workers.messages import ChildSetup, Loader
+from image_index.workers.pool import FAILED_STARTS, ChildPool, PoolLimits
+from image_index.workers.work_queue import DEATHS_ALONE
+from tests.support import fake_models
+
+pytestmark = pytest.mark.timeout(60)
+
+IMPATIENT = PoolLimits(Deadlines(load_s=20, file_s=1.0))
+
+
+@dataclass
+class Pictures:
+    """A directory of small pictures whose names say what reading them does."""
+
+    directory: Path
+
+    def make(self, name: str, colour: tuple[int, int, int] = (10, 20, 30), side: int = 8) -> ImageFile:
+        """Write one picture."""
+        path = self.directory / f"{name}.png"
+        Image.new("RGB", (side, side), colour).save(path)
+        status = path.stat()
+        return ImageFile(os.fsencode(path), status.st_size, status.st_mtime_ns)
+
+    def good(self, count: int) -> list[ImageFile]:
+        """Write harmless pictures."""
+        return [self.make(f"good-{i:03d}") for i in range(count)]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Pictures:
+    """Return a directory for pictures."""
+    return Pictures(tmp_path)
+
+
+def fake_pool(
+    loader: Loader = fake_models.load,
+    *,
+    children: int = 2,
+    decode_threads: int = 0,
+    limits: PoolLimits = IMPATIENT,
+    **changes: object,
+) -> ChildPool:
+    """Return a pool of children that run a fake model."""
+    setup = ChildSetup(fake_models.SPEC, "0" * 64, device="cpu", batch_size=4, loader=loader)
+    return ChildPool(setup, [Slot("cpu", 1, decode_threads)] * children, limits, **changes)  # type: ignore[arg-type]
+
+
+def paths(files: Iterable[ImageFile]) -> list[bytes]:
+    """Return the sorted paths."""
+    return sorted(file.path for file in files)
+
+
+def embedded(results: Sequence[EmbeddedBatch]) -> list[bytes]:
+    """Return the sorted paths of what was embedded, repeats included."""
+    return paths(image.file for result in results for image in result.images)
+
+
+def failures(results: Sequence[EmbeddedBatch]) -> list[Failure]:
+    """Return what failed."""
+    return [failure for result in results for failure in result.failures]
+
+
+def test_every_file_comes_back_once_with_its_own_vector(pictures: Pictures) -> None:
+    """Vectors, computed in several processes, belong to the pictures they came from."""
+    colours = [(i * 8, 255 - i * 8, 40) for i in range(30)]
+    files = [pictures.make(f"p{i:02d}", colour) for i, colour in enumerate(colours)]
+    with fake_pool() as pool:
+        results = list(pool.embed(make_batches(files, 4)))
+    assert embedded(results) == paths(files)
+    expected = {
+        file.path: np.array(colour, np.float32) / np.linalg.norm(colour)
+        for file, colour in zip(files, colours, strict=True)
+    }
+    for result in results:
+        for image, vector in zip(result.images, result.vectors, strict=True):
+            np.testing.assert_allclose(vector, expected[image.file.path], atol=1e-4)
+
+
+def test_the_model_is_known_before_the_first_result(pictures: Pictures) -> None:
+    """Whoever stores results can first check which model made them."""
+    with fake_pool() as pool:
+        next(pool.embed(make_batches(pictures.good(1), 4)))
+        assert pool.facts == fake_models.FACTS
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGABRT", "SIGSEGV"])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_file_that_kills_its_child_fails_alone(pictures: Pictures, name: str, place: str) -> None:
+    """A deadly file becomes a failure after a bounded number of restarts, and costs no other file."""
+    good = pictures.good(20)
+    poison = pictures.make(f"dies-{name}")
+    position = {"first": 0, "middle": 10, "last": 20}[place]
+    with fake_pool() as pool:
+        results = list(pool.embed(make_batches([*good[:position], poison, *good[position:]], 4)))
+        assert pool.restarts <= 1 + DEATHS_ALONE
+    assert embedded(results) == paths(good)
+    (failure,) = failures(results)
+    assert (failure.file, failure.stage) == (poison, Stage.CRASH)
+    assert name in failure.reason
+
+
+def test_ten_deadly_files_among_many_become_exactly_ten_failures(pictures: Pictures) -> None:
+    """Poison in every batch is found file by file."""
+    good = pictures.good(60)
+    poison = [pictures.make(f"dies-SIGKILL-{i}") for i in range(10)]
+    mixed = [file for i in range(10) for file in (*good[i * 6 : i * 6 + 6], poison[i])]
+    with fake_pool() as pool:
+        results = list(pool.embed(make_batches(mixed, 8)))
+        assert pool.restarts <= 10 * (1 + DEATHS_ALONE)
+    assert embedded(results) == paths(good)
+    assert paths(failure.file for failure in failures(results)) == paths(poison)
+
+
+@pytest.mark.parametrize("name", ["dies-SIGKILL", "red", "hangs"])
+def test_what_kills_is_found_among_files_that_are_in_work_together(pictures: Pictures, name: str) -> None:
+    """With threads a child holds three batches when it dies; each is tried on its own, and one file is to blame."""
+    good = pictures.good(40)
+    poison = pictures.make(name, fake_models.RED if name == "red" else (1, 2, 3))
+    with fake_pool(decode_threads=3) as pool:
+        results = list(pool.embed(make_batches([*good[:17], poison, *good[17:]], 4)))
+    assert embedded(results) == paths(good)
+    (failure,) = failures(results)
+    assert (failure.file, failure.stage) == (poison, Stage.TIMEOUT if name == "hangs" else Stage.CRASH)
+    assert pool.restarts <= 2 + DEATHS_ALONE + (2 if name == "red" else 0)
+
+
+def test_a_file_that_kills_in_the_forward_pass_is_found_by_halving(pictures: Pictures) -> None:
+    """Where no file was being read, the batch is halved until the deadly one stands alone."""
+    good = pictures.good(15)
+    poison = pictures.make("red", fake_models.RED)
+    with fake_pool() as pool:
+        results = list(pool.embed(make_batches([*good[:5], poison, *good[5:]], 8)))
+    assert embedded(results) == paths(good)
+    assert [failure.file for failure in failures(results)] == [poison]
+
+
+def test_a_file_that_hangs_its_child_times_out_alone(pictures: Pictures) -> None:
+    """A decoder that never returns costs its own file."""
+    good = pictures.good(8)
+    poison = pictures.make("hangs")
+    with fake_pool() as pool:
+        results = list(pool.embed(make_batches([*good[:3], poison, *good[3:]], 4)))
+    assert embedded(results) == paths(good)
+    (failure,) = failures(results)
+    assert (failure.file, failure.stage) == (poison, Stage.TIMEOUT)
+
+
+def test_an_exception_that_cannot_be_pickled_is_a_failure_with_its_text(pictures: Pictures) -> None:
+    """Errors cross the border as text."""
+    good = pictures.good(3)
+    poison = pictures.make("raises-unpicklable")
+    with fake_pool(children=1) as pool:
+        results = list(pool.embed(make_batches([poison, *good], 4)))
+        assert pool.restarts == 0
+    assert embedded(results) == paths(good)
+    assert "cannot be pickled" in failures(results)[0].reason
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGSTOP])
+def test_children_struck_from_outside_cost_no_file(pictures: Pictures, number: signal.Signals) -> None:
+    """A child killed or stopped at any moment is replaced, and its files are embedded by another."""
+    files = [pictures.make(f"slow-{i:02d}") for i in range(24)]
+    with fake_pool() as pool:
+        results = []
+        for count, result in enumerate(pool.embed(make_batches(files, 4))):
+            results.append(result)
+            if count in {0, 2}:
+                os.kill(pool._children[0].process.pid or 0, number)
+    assert failures(results) == []
+    assert embedded(results) == paths(files)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of another process")
+def test_a_child_short_of_memory_costs_no_file(pictures: Pictures) -> None:
+    """What a starved child fails at is no picture's fault: another child does it."""
+    files = [pictures.make(f"slow-{i:02d}", side=8 if i < 16 else 3000) for i in range(24)]  # two batches are ahead
+    with fake_pool() as pool:
+        results = []
+        for result in pool.embed(make_batches(files, 4)):
+            results.append(result)
+            if len(results) == 1:
+                victim = pool._children[0].process.pid or 0
+                resource.prlimit(victim, resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
+    assert failures(results) == []
+    assert embedded(results) == paths(files)
+    assert pool.restarts == 1
+
+
+def test_a_picture_that_asks_for_too_much_memory_fails_without_a_restart(pictures: Pictures) -> None:
+    """A child that has memory again once it is done with the picture lives on."""
+    files, glutton = pictures.good(12), pictures.make("eats")
+    with fake_pool(children=1) as pool:
+        results = list(pool.embed(make_batches([*files[:5], glutton, *files[5:]], 4)))
+        assert pool.restarts == 0
+    assert embedded(results) == paths(files)
+    assert [failure.file for failure in failures(results)] == [glutton]
+
+
+def test_a_child_that_fails_to_preload_tries_once_more_with_its_first_batch(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model that cannot be loaded just yet is not given up at once."""
+    monkeypatch.setenv(fake_models.FIRST_TRY, str(tmp_path / "tried"))
+    files = pictures.good(3)
+    with fake_pool(fake_models.load_at_second_try, children=1) as pool:
+        results = list(pool.embed(make_batches(files, 4)))
+    assert embedded(results) == paths(files)
+    assert "Preloading failed (not yet)" in caplog.text
+
+
+def test_a_model_that_never_loads_ends_the_run(pictures: Pictures) -> None:
+    """The second failure to load is final, and says why."""
+    with fake_pool(fake_models.load_never) as pool, pytest.raises(ModelUnavailable, match="cannot be pickled"):
+        list(pool.embed(make_batches(pictures.good(1), 4)))
+
+
+def test_children_that_die_loading_end_the_run_after_a_few_tries(pictures: Pictures) -> None:
+    """Children are not started for ever."""
+    with fake_pool(fake_models.load_and_die) as pool:
+        with pytest.raises(WorkersFailed, match="SIGABRT"):
+            list(pool.embed(make_batches(pictures.good(1), 4)))
+        assert pool.restarts <= 2 * FAILED_STARTS
+
+
+def test_children_that_hang_loading_end_the_run(pictures: Pictures) -> None:
+    """Loading has a deadline too."""
+    limits = PoolLimits(Deadlines(load_s=1.0))
+    with fake_pool(fake_models.load_and_hang, limits=limits) as pool, pytest.raises(WorkersFailed, match="no sign"):
+        list(pool.embed(make_batches(pictures.good(1), 4)))
+
+
+def test_a_directory_of_nothing_but_deadly_files_ends_the_run(pictures: Pictures) -> None:
+    """When every file kills, the machine is at fault, and the run says so."""
+    poison = [pictures.make(f"dies-SIGKILL-{i:02d}") for i in range(30)]
+    with fake_pool() as pool, pytest.raises(WorkersFailed, match="cannot be kept alive"):
+        list(pool.embed(make_batches(poison, 4)))
+
+
+def test_a_consumer_that_stops_early_leaves_no_child(pictures: Pictures) -> None:
+    """Whatever ends the loop, the context takes the children along."""
+    files = [pictures.make(f"slow-{i:02d}") for i in range(20)]
+    with fake_pool() as pool:
+        next(pool.embed(make_batches(files, 4)))
+        processes = [child.process for child in pool._children]
+    assert [process.is_alive() for process in processes] == [False, False]
+
+
+def test_a_child_whose_memory_grows_is_replaced_between_batches(pictures: Pictures) -> None:
+    """Recycling loses no file and begins afresh."""
+    limits = replace(IMPATIENT, recycle_growth_bytes=2 << 20)
+    files = pictures.good(40)
+    with fake_pool(limits=limits) as pool:
+        results = list(pool.embed(make_batches(files, 4)))
+        assert pool.restarts >= 2
+    assert embedded(results) == paths(files)
+
+
+def test_a_stop_finishes_what_is_in_flight_and_begins_nothing(pictures: Pictures) -> None:
+    """After a stop the batches that children hold still come back."""
+    files = [pictures.make(f"slow-{i:02d}") for i in range(40)]
+    stop = threading.Event()
+    taken: list[bytes] = []
+
+    def source() -> Iterator[Batch]:
+        for batch in make_batches(files, 4):
+            taken.extend(file.path for file in batch.files)
+            yield batch
+
+    results = []
+    with fake_pool(should_stop=stop.is_set) as pool:
+        for result in pool.embed(source()):
+            results.append(result)
+            stop.set()
+    assert embedded(results) == sorted(taken)
+    assert len(taken) < len(files)
+
+
+def test_a_stop_does_not_wait_for_a_child_that_hangs(pictures: Pictures) -> None:
+    """Patience ends; the hanging batch is left for the next run."""
+    limits = PoolLimits(Deadlines(load_s=20, file_s=50), drain_s=0.5)
+    good, poison = pictures.good(4), pictures.make("hangs")
+    stop = threading.Event()
+    results = []
+    with fake_pool(limits=limits, should_stop=stop.is_set) as pool:
+        for result in pool.embed(make_batches([*good, poison], 4)):
+            results.append(result)
+            stop.set()
+    assert embedded(results) == paths(good)
+    assert failures(results) == []
+
+
+def test_nothing_to_embed_ends_without_waiting_for_the_model(pictures: Pictures) -> None:
+    """A pool given no work is done at once."""
+    with fake_pool(fake_models.load_and_hang) as pool:
+        assert list(pool.embed(())) == []
+
+
+def test_texts_are_encoded_by_a_child() -> None:
+    """A query needs no torch in the parent."""
+    with fake_pool(children=1) as pool:
+        assert pool.encode_texts(["four", "seven.."]).tolist() == [[4, 0, 0], [7, 0, 0]]
+
+
+def test_a_child_uses_the_device_of_its_slot() -> None:
+    """Children are spread over several GPUs."""
+    setup = ChildSetup(fake_models.SPEC, "0" * 64, loader=fake_models.load)
+    with ChildPool(setup, [Slot("cuda:3", 1)]) as pool:
+        assert pool.encode_texts(["device"])[0, 0] == 3
+
+
+def test_a_text_that_cannot_be_encoded_is_an_error_not_a_hang() -> None:
+    """The child says what went wrong."""
+    with fake_pool(children=1) as pool, pytest.raises(ModelUnavailable, match="cannot be pickled"):
+        pool.encode_texts(["unpicklable"])
+
+
+def test_a_text_that_kills_its_child_is_given_up_soon() -> None:
+    """Not one child after the other is spent on a query."""
+    with fake_pool(children=1) as pool, pytest.raises(WorkersFailed, match="died of the query"):
+        pool.encode_texts(["deadly"])
+
+
+ORPHANS = """
+import os, sys, time
+from pathlib import Path
+from image_index.workers.engine import make_batches
+from image_index.records import ImageFile
+from tests.workers.test_pool import fake_pool
+files = [ImageFile(os.fsencode(p), 0, 0) for p in sorted(Path(sys.argv[1]).glob("*.png"))]
+with fake_pool() as pool:
+    for result in pool.embed(make_batches(files, 2)):
+        print(*(child.process.pid for child in pool._children), flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["slow", "hangs"])
+def test_children_of_a_killed_parent_leave(pictures: Pictures, name: str) -> None:
+    """No orphan outlives a parent that is gone, not even one that is stuck in a decoder."""
+    for i in range(20):
+        pictures.make(f"{name}-{i:02d}" if i > 3 else f"good-{i}")
+    command = [sys.executable, "-c", ORPHANS, str(pictures.directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(children) == 2
+    deadline = time.monotonic() + 20
+    while alive := [pid for pid in children if is_running(pid)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process exists and is not a zombie that waits for somebody to reap it."""
+    state = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return state.stdout.strip()[:1] not in {"", "Z"}
+
+
+def test_children_ignore_the_signals_that_are_the_parents_business(pictures: Pictures) -> None:
+    """Ctrl-C and a service manager's SIGTERM reach the whole group; batches in flight are finished all the same."""
+    files = [pictures.make(f"slow-{i:02d}") for i in range(12)]
+    with fake_pool() as pool:
+        results = []
+        for result in pool.embed(make_batches(files, 4)):
+            results.append(result)
+            for child in pool._children:
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    os.kill(child.process.pid or 0, number)
+        assert pool.restarts == 0
+    assert embedded(results) == paths(files)
+
+
+def test_children_see_the_thread_counts_of_their_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is set before the child's interpreter starts, and the parent's own stays as it was."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with fake_pool(children=1) as pool:
+        assert pool.encode_texts(["threads"]).tolist() == [[1, 1, 0]]
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_parent_blocked_by_nothing_while_a_child_is_stopped_between_bytes(pictures: Pictures) -> None:
+    """A child stopped while it sends a large result is replaced like any other."""
+    files = pictures.good(12)
+    with fake_pool(children=1) as pool:
+        child = pool._children[0]
+        results = []
+        for result in pool.embed(make_batches(files, 4)):
+            results.append(result)
+            if len(results) == 1:
+                assert isinstance(child.channel, Channel)
+                os.kill(child.process.pid or 0, signal.SIGSTOP)
+        assert pool.restarts == 1
+    assert embedded(results) == paths(files)
