@@ -22,7 +22,7 @@ from measure import machine
 from photos import GENERATED, generate, links
 
 from image_index import __version__
-from image_index.workers.devices import core_count
+from image_index.machine import core_count
 
 DISTINCT = 256
 LEAST_WORK_S, MOST_WORK_S = 3.0, 8.0

@@ -21,7 +21,8 @@ from measure import REPOSITORY, machine, python, run
 from photos import copies
 
 from image_index import __version__
-from image_index.workers.devices import core_count, default_batch_size, plan_slots
+from image_index.machine import core_count
+from image_index.workers.devices import default_batch_size, plan_slots
 
 BATCH_SIZES = (8, 16, 32, 64)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from image_index.workers.devices import core_count
+from image_index.machine import core_count
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -16,9 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from image_index.files.read import read_file
+from image_index.machine import core_count
 from image_index.pictures.decode import decode
 from image_index.records import Preprocess
-from image_index.workers.devices import core_count
 
 
 def decode_for(seconds: float, size: int, paths: list[bytes]) -> float:

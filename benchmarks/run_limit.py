@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from image_index.machine import core_count
 from image_index.models.names import parse_model
-from image_index.workers.devices import Precision, core_count, plan_slots
+from image_index.workers.devices import Precision, plan_slots
 
 BATCH_SIZE = 32
 

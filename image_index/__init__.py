@@ -13,7 +13,13 @@ __version__ = "0.1.0"
 
 __all__ = ["Hit", "ImageFacts", "Index", "Query", "__version__", "make_query"]
 
-_HOMES = {"Index": "index", "Hit": "records", "ImageFacts": "records", "Query": "terms", "make_query": "terms"}
+_HOMES = {
+    "Index": "index",
+    "Hit": "records",
+    "ImageFacts": "records",
+    "Query": "search.query",
+    "make_query": "search.query",
+}
 
 
 def __getattr__(name: str) -> Any:

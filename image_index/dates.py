@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from image_index.errors import UsageError
 
@@ -43,3 +43,8 @@ def date_s(when: str | date, option: str) -> float:
         raise UsageError(
             f"{option} takes a date such as 2024, 2024-05-31 or 2024-05-31T18:00, or an age such as 30d, not {when!r}"
         ) from None
+
+
+def time_field(seconds: int | None) -> str | None:
+    """Return seconds since 1970 as ISO 8601 in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -18,6 +18,8 @@ RAW_EXTENSIONS = frozenset(
 PILLOW_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "AVIF", "HEIF")
 """The only decoders a file may reach, whatever its content claims (no EPS, PSD, PDF, ...)."""
 
+LEAST_MAX_PIXELS = 128_000_000
+"""Every thread that decodes has room for a picture of so many pixels: sooner fewer threads than a smaller limit."""
 
 _OTHER_NAMES = {
     "jpeg": "jpg jpe jfif mpo",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shlex
 
@@ -24,6 +25,14 @@ def resolve(path: str | bytes | os.PathLike[str]) -> bytes:
 def printable(text: bytes | str) -> str:
     """Return a path or a message for people: what is not printable, as control characters or invalid UTF-8, escaped."""
     return "".join(c if c.isprintable() else _escape(c) for c in os.fsdecode(text))
+
+
+def path_field(path: bytes) -> dict[str, str]:
+    """Return `path` under the key `path`, or, where it is not valid UTF-8, base64 under `path_bytes` (as ripgrep)."""
+    try:
+        return {"path": path.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"path_bytes": base64.b64encode(path).decode("ascii")}
 
 
 def kept_note(path: bytes) -> str:

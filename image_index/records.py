@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -272,6 +273,10 @@ class Progress:
     done: int = 0
     total: int | None = None
     failed: int = 0
+
+
+Report = Callable[[Progress], None]
+"""Is told how far an update has come."""
 
 
 @dataclass(frozen=True, slots=True)

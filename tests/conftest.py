@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.photos import CALTECH, CATEGORIES, REPOSITORY, SAMPLE_PHOTOS
+from tests.support.photos import CALTECH, CATEGORIES, REPOSITORY, SAMPLE_PHOTOS
 
 # what a test finds must not depend on how busy the machine is
 settings.register_profile("imgidx", deadline=None)

@@ -11,59 +11,47 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "image_index"
 
-LEAVES = {
-    "errors": set[str](),
-    "records": set[str](),
-    "formats": set[str](),
-    "paths": set[str](),
-    "disk": set[str](),
-    "stop": set[str](),
-    "channel": set[str](),
-    "settings": {"errors"},
-    "lock": {"errors"},
-    "scan": {"errors", "formats", "paths", "records"},
-    "plan": {"paths", "records"},
-    "read": {"errors", "records"},
-    "wholeness": set[str](),
-    "exif": set[str](),
-    "phash": set[str](),
-    "decode": {"errors", "exif", "formats", "phash", "read", "records", "wholeness"},
-    "devices": set[str](),
-    "thumbnails": {"decode", "devices", "errors", "read", "records"},
-    "work_queue": {"records"},
-    "schema": {"errors"},
-    "catalog_reader": {"paths", "records", "schema"},
-    "dates": {"errors"},
-    "filters": {"paths"},
-    "selection": {"dates", "errors", "filters", "formats", "paths"},
-    "catalog_pictures": {"catalog_reader", "filters", "paths", "records", "schema"},
-    "account": {"catalog_pictures", "paths", "records"},
-    "query_memory": {"catalog_pictures", "records", "schema"},
-    "catalog": {"paths", "query_memory", "records", "schema"},
-    "faiss_file": {"disk", "errors", "records"},
-    "faiss_index": {"faiss_file", "records"},
-    "moments": {"faiss_file", "records"},
-    "near_hashes": set[str](),
-    "ivf_training": {"records"},
-    "faiss_build": {"faiss_file", "ivf_training", "records"},
-    "registry": {"errors"},
-    "hub": {"errors"},
-    "models": {"errors", "hub", "registry"},
-    "messages": {"devices", "models", "records"},
-    "terms": {"errors"},
-    "query_lines": {"errors", "terms"},
-    "labels": {"errors", "records"},
-    "text_tokens": set[str](),
-    "text_files": {"disk", "errors"},
-    "text_tower": {"records", "text_files", "text_tokens"},
-    "text_export": {"records", "text_files", "text_tokens", "text_tower"},
-    "encoder": {"devices", "errors", "models", "records", "text_export"},
-    "embed": {"decode", "errors", "messages", "read", "records"},
-    "worker": {"channel", "decode", "embed", "encoder", "errors", "messages", "models", "records"},
-    "child": {"channel", "devices", "messages", "records", "worker"},
-    "pool": {"channel", "child", "devices", "errors", "messages", "records", "work_queue", "worker"},
+GROUND = ("errors", "records", "settings", "formats", "paths", "dates", "stop", "machine")
+"""The modules of the ground floor: what everybody needs."""
+
+ROOMS: dict[str, tuple[str, ...]] = {
+    "ground": (),
+    "files": (),
+    "pictures": ("files",),
+    "models": ("files",),
+    "workers": ("files", "pictures", "models"),
+    "catalog": ("models",),
+    "vectors": ("files",),
+    "training": ("files", "models", "workers", "catalog", "vectors"),
+    "search": ("models", "workers", "catalog", "vectors"),
+    "upkeep": ("files", "models", "catalog", "vectors", "training"),
+    "index": ("workers", "catalog", "search", "upkeep"),
+    "present": ("pictures", "models", "training", "search", "upkeep"),
+    "cli": ("files", "models", "workers", "catalog", "training", "search", "upkeep", "index", "present"),
 }
-"""Which of our own modules each module below the composers may import."""
+"""Each room and the rooms that it may import, beside itself and the ground floor; it stands below all of them."""
+
+HOMES = {
+    "torch": ("workers.encoder", "models.tower_export"),
+    "open_clip": ("workers.encoder", "models.tower_export"),
+    "faiss": ("vectors",),
+    "PIL": ("pictures",),
+    "pillow_heif": ("pictures",),
+    "rawpy": ("pictures",),
+    "sqlite3": ("catalog",),
+    "pathspec": ("files", "catalog.filters"),
+    "huggingface_hub": ("models",),
+    "onnx": ("models",),
+    "onnxruntime": ("models",),
+    "ftfy": ("models",),
+    "regex": ("models",),
+    "pyarrow": ("upkeep",),
+    "platformdirs": ("settings",),
+    "rich": ("present", "cli"),
+    "chafa": ("present",),
+    "typer": ("cli",),
+}
+"""Each library that is heavy, or that should be easy to exchange, and the rooms or modules that may import it."""
 
 HEAVY = {"torch", "open_clip", "faiss", "onnxruntime"}
 
@@ -73,37 +61,69 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def own_imports(path: Path) -> set[str]:
-    """Return the modules of our own that a module imports, anywhere in it, without the package's name."""
+def module_name(path: Path) -> str:
+    """Return the dotted name of a module without the package's: `workers.pool`."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def room_of(name: str) -> str:
+    """Return the room of a module; the package's own two, `__init__` and `__main__`, are front doors like `cli`."""
+    first = name.partition(".")[0]
+    if first in GROUND:
+        return "ground"
+    return "cli" if first in {"__init__", "__main__"} else first
+
+
+def imports(path: Path) -> set[str]:
+    """Return the dotted names that a module imports, also inside functions and for the type checker alone."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "image_index":
+        if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("image_index."):
-            found.add(node.module.removeprefix("image_index."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "image_index":
+            names = {alias.name for alias in node.names}
+            found |= {f"image_index.{name if name in {*ROOMS, *GROUND} else '__init__'}" for name in names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
     return found
 
 
-@pytest.mark.parametrize("name", sorted(LEAVES))
-def test_a_module_imports_only_what_its_layer_allows(name: str) -> None:
-    """Data flows one way."""
-    assert own_imports(PACKAGE / f"{name}.py") <= LEAVES[name]
+def arrows() -> set[tuple[str, str]]:
+    """Return the pairs of different rooms of which the first imports the second."""
+    found = set()
+    for path in modules():
+        own = {name.removeprefix("image_index.") for name in imports(path) if name.startswith("image_index.")}
+        found |= {(room_of(module_name(path)), room_of(name)) for name in own}
+    return {(here, there) for here, there in found if here != there}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_nobody_but_the_command_line_imports_the_command_line(path: Path) -> None:
-    """The library does not know its command line."""
-    if path.parent.name != "cli" and path.name != "__main__.py":
-        assert not {name for name in own_imports(path) if name.startswith("cli")}
+def test_rooms_stand_in_order() -> None:
+    """A room may import only rooms above it in the table: data flows one way, and there is no cycle."""
+    names = list(ROOMS)
+    for place, room in enumerate(names):
+        assert {*ROOMS[room]} <= {*names[:place]}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_modules_stay_small(path: Path) -> None:
-    """A module that needs 300 lines is two."""
-    assert path.read_text(encoding="utf-8").count("\n") <= 300
+def test_every_module_is_in_a_room() -> None:
+    """A module that stands in the corridor belongs to the ground floor by name."""
+    assert {room_of(module_name(path)) for path in modules()} == {*ROOMS}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_room_imports_only_what_the_table_names() -> None:
+    """And what the table names is needed: neither more nor less."""
+    named = {(room, other) for room, others in ROOMS.items() for other in others}
+    assert {arrow for arrow in arrows() if arrow[1] != "ground"} == named
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_a_heavy_library_stays_in_its_home(path: Path) -> None:
+    """So a command loads it only where it is needed, and it can be exchanged in one place."""
+    name = module_name(path)
+    for library in {imported.partition(".")[0] for imported in imports(path)} & HOMES.keys():
+        assert any(name == home or name.startswith(f"{home}.") for home in HOMES[library]), library
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
 def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
     """Library code raises and returns."""
     names = {

@@ -35,6 +35,7 @@ from image_index.upkeep.export import Exported, exported_record
 from image_index.upkeep.health import CatalogHealth, DerivedState, IndexHealth
 from image_index.upkeep.known import Account, PictureState
 from tests.support.records import hit, image_facts
+from tests.test_architecture import ROOMS
 
 FAILURE = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
 ACCOUNT = Account(b"/a.png", PictureState.CHANGED, None, None, None, FAILURE, b"/", None)
@@ -176,14 +177,13 @@ def test_every_table_and_column_of_the_catalog_is_in_the_reference(reference: st
     connection.close()
 
 
-def test_every_module_is_on_the_map() -> None:
-    """The architecture knows every module, and no other."""
-    table = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8").partition("| module |")[2]
-    cells = re.findall(r"^\| (`[^|]*`) \|", table.partition("\n## ")[0], re.MULTILINE)
-    package = REPOSITORY / "image_index"
-    modules = {path.stem for path in package.glob("[a-z]*.py")}
-    modules |= {f"present/{path.stem}" for path in package.glob("present/[a-z]*.py")} | {"cli/"}
-    assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == modules
+def test_every_room_is_on_the_map() -> None:
+    """The architecture knows every room, in order, and what each imports."""
+    table = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8").partition("| room |")[2]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*)\|", table.partition("\n## ")[0], re.MULTILINE)
+    assert [room for room, _ in rows] == list(ROOMS)
+    for room, imported in rows:
+        assert imported.strip() in ("all", ", ".join(ROOMS[room])), room
 
 
 def test_the_trailer_of_the_faiss_file_is_documented(reference: str) -> None:

@@ -1,1 +1,4 @@
-"""The command line: parse into a dataclass, make one call, present the result."""
+"""The only room that prints, parses and exits: each command reads its options, makes one call and presents the result.
+
+Start with `app.run`, where errors become exit codes.
+"""

@@ -68,27 +68,27 @@ def dupes(
         raise UsageError("--open goes with --html FILE")
     setup = common(index, quiet=quiet)
     with Index.open(setup.home.path) as opened:
-        groups = opened.duplicates(similarity=similarity, exact=exact, **chosen)
+        found = opened.duplicates(similarity=similarity, exact=exact, **chosen)
     if html is not None:
-        _write_page(html, groups)
+        _write_page(html, found)
         if open:
             open_page(html)
     if html is None or json or null:
-        write(_text(groups, json=json, null=null, first=int(omit_first)))
-    return FOUND if groups else NOTHING_FOUND
+        write(_text(found, json=json, null=null, first=int(omit_first)))
+    return FOUND if found else NOTHING_FOUND
 
 
-def _text(groups: list[Group], *, json: bool, null: bool, first: int) -> str:
-    """Return what is printed of the groups, each from its member `first` on."""
-    from image_index.present import groups as duplicates
+def _text(found: list[Group], *, json: bool, null: bool, first: int) -> str:
+    """Return what is printed of groups, each from its member `first` on."""
+    from image_index.present import groups
 
     if json:
-        return "".join(duplicates.group_line(group[first:]) + "\n" for group in groups)
+        return "".join(groups.group_line(group[first:]) + "\n" for group in found)
     on_terminal = sys.stdout.isatty()
     if on_terminal and not null:
         width = shutil.get_terminal_size().columns
-        return duplicates.groups_text(groups, first, width=width, colour=colour_wanted())
-    return duplicates.path_lines([group[first:] for group in groups], null=null, apart=not first)
+        return groups.groups_text(found, first, width=width, colour=colour_wanted())
+    return groups.path_lines([group[first:] for group in found], null=null, apart=not first)
 
 
 def _write_page(path: Path, groups: list[Group]) -> None:

@@ -98,7 +98,7 @@ BEST_KNOWN_TAGS = {
 
 def load_registry() -> dict[str, KnownModel]:
     """Return every known model by its name, in open_clip's order."""
-    text = files("image_index").joinpath("registry.json").read_text(encoding="utf-8")
+    text = files("image_index.models").joinpath("registry.json").read_text(encoding="utf-8")
     known = [KnownModel(**row) for row in json.loads(text)["models"]]
     return {model.name: model for model in known}
 

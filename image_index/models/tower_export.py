@@ -20,8 +20,8 @@ from open_clip.tokenizer import SimpleTokenizer, _clean_lower
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch.nn import functional
 
-from image_index.models import tower as text_tower
 from image_index.models.tokens import ClipTokenizer, pack_merges
+from image_index.models.tower import INPUT, OUTPUT, TextTower, optimise_graph, read_tokenizer, run_graph
 from image_index.models.tower_files import (
     GRAPH,
     MERGES,
@@ -189,11 +189,11 @@ def _write_graph(form: torch.nn.Module, example: torch.Tensor, directory: Path, 
             str(draft / GRAPH),
             dynamo=False,  # the other exporter needs onnxscript, and takes four times as long
             opset_version=OPSET,
-            input_names=[text_tower.INPUT],
-            output_names=[text_tower.OUTPUT],
-            dynamic_axes={text_tower.INPUT: {1: "length"}} if own_length else None,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {1: "length"}} if own_length else None,
         )
-        text_tower.optimise_graph(draft / GRAPH, directory)
+        optimise_graph(draft / GRAPH, directory)
     finally:
         torch.backends.mha.set_fastpath_enabled(was_fast)
         for path in draft.iterdir():
@@ -203,11 +203,11 @@ def _write_graph(form: torch.nn.Module, example: torch.Tensor, directory: Path, 
 
 def _cosines(model: torch.nn.Module, tokenizer: Any, directory: Path, manifest: Manifest) -> list[float]:
     """Return how well each probe's exported vector agrees with the model's own."""
-    tower = text_tower.TextTower(directory, manifest, text_tower.read_tokenizer(directory, manifest))
+    tower = TextTower(directory, manifest, read_tokenizer(directory, manifest))
     found = []
     for probe in PROBES:
         expected: Vectors = _WholeText(model)(tokenizer([probe])).numpy()[0]
-        vector = text_tower.run_graph(directory / GRAPH, tower.padded(tower.tokenizer.encode(probe)))[0]
+        vector = run_graph(directory / GRAPH, tower.padded(tower.tokenizer.encode(probe)))[0]
         found.append(float(vector @ expected))
     return found
 
@@ -255,7 +255,7 @@ def _ids(tokenizer: Any, tokens: ClipTokenizer, text: str) -> list[int]:
 def _find_table(directory: Path, vocabulary_size: int) -> EmbeddingTable:
     """Return where the token embeddings lie in the weights; an empty table where that is not plain to see."""
     graph = onnx.load(os.fspath(directory / GRAPH), load_external_data=False).graph
-    gathered = {node.input[0] for node in graph.node if node.op_type == "Gather" and text_tower.INPUT in node.input[1:]}
+    gathered = {node.input[0] for node in graph.node if node.op_type == "Gather" and INPUT in node.input[1:]}
     for tensor in graph.initializer:
         place = {entry.key: entry.value for entry in tensor.external_data}
         if tensor.name in gathered and tensor.dims[0] >= vocabulary_size and "length" in place:

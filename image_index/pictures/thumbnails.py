@@ -15,9 +15,9 @@ from PIL import Image
 
 from image_index.errors import DecodeError
 from image_index.files.read import FileContent, read_file
+from image_index.formats import LEAST_MAX_PIXELS
 from image_index.pictures.decode import Picture, decode
 from image_index.records import ImageFacts, Preprocess
-from image_index.workers.devices import LEAST_MAX_PIXELS
 
 SIDE = 256
 """The longer side of a thumbnail in pixels; smaller pictures stay as they are."""

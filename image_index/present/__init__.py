@@ -1,1 +1,4 @@
-"""Results to text: each module turns records into strings, and prints nothing."""
+"""Results as text, JSON and HTML; nothing here reads an index or prints.
+
+Start with `jsonl`, whose keys are pinned.
+"""

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from image_index.dates import time_field
 from image_index.paths import printable
-from image_index.present.jsonl import record_line, time_field
+from image_index.present.jsonl import record_line
 from image_index.upkeep.doctor import Devices, Report
 from image_index.upkeep.health import CatalogHealth, IndexHealth
 

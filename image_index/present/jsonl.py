@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from datetime import UTC, datetime
 from typing import Any
 
+from image_index.dates import time_field
+from image_index.paths import path_field
 from image_index.records import Counts, Failure, Hit, ImageFacts, KnownFailure, ModelFacts, Root
-
-
-def path_field(path: bytes) -> dict[str, str]:
-    """Return `path` under the key `path`, or, where it is not valid UTF-8, base64 under `path_bytes` (as ripgrep)."""
-    try:
-        return {"path": path.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {"path_bytes": base64.b64encode(path).decode("ascii")}
-
-
-def time_field(seconds: int | None) -> str | None:
-    """Return seconds since 1970 as ISO 8601 in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def hit_line(hit: Hit, query: str | None = None) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from image_index.paths import printable
-from image_index.present.jsonl import path_field, record_line, time_field
+from image_index.dates import time_field
+from image_index.paths import path_field, printable
+from image_index.present.jsonl import record_line
 from image_index.records import FIRST_DATE_S, LAST_DATE_S, KnownFailure
 from image_index.upkeep.known import Account, PictureState
 

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable
 
-from image_index.present.jsonl import path_field
+from image_index.paths import path_field
 from image_index.search.labels import TaggedImage
 
 CSV_HEADER = "path,label,probability\n"

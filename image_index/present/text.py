@@ -17,9 +17,9 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from image_index.dates import time_field
 from image_index.models.names import ModelListing
 from image_index.paths import kept_note, printable
-from image_index.present.jsonl import time_field
 from image_index.records import Counts, Hit, KnownFailure, ModelFacts, Root, ScanProblem, Summary
 from image_index.search.labels import TaggedImage
 from image_index.training.plan import Plan

@@ -9,11 +9,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, InvalidURL
+from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
-from image_index import __version__
 from image_index.errors import QueryError
 from image_index.formats import readable_extensions
 
@@ -82,7 +82,7 @@ def _fetch(url: str) -> bytes | str:
     opener = urllib.request.OpenerDirector()
     for handler in HANDLERS:
         opener.add_handler(handler())
-    opener.addheaders = [("User-Agent", f"imgidx/{__version__}"), ("Accept", "image/*")]
+    opener.addheaders = [("User-Agent", f"imgidx/{version('imgidx')}"), ("Accept", "image/*")]
     try:
         if "@" in urlsplit(url).netloc:
             return "a user and a password in the address are not supported"

@@ -13,9 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from image_index.catalog.catalog import Catalog
-from image_index.records import Progress, Stamp
+from image_index.records import Progress, Report, Stamp
 from image_index.settings import IndexHome
-from image_index.training.survey import Report
 from image_index.vectors.derived_file import FLAT_LIMIT, Contents, is_whole, read_contents
 from image_index.vectors.moments import measure, write_moments
 

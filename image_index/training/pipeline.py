@@ -14,13 +14,13 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
 from image_index.catalog.lock import exclusive_lock
 from image_index.paths import kept_note, printable
-from image_index.records import EmbeddedBatch, Progress, StageSeconds, Summary
+from image_index.records import EmbeddedBatch, Progress, Report, StageSeconds, Summary
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
-from image_index.training import tower_update as text_update
+from image_index.training import tower_update
 from image_index.training.freshness import build_if_stale
 from image_index.training.plan import Plan
-from image_index.training.survey import Report, SurveyOptions, plan_roots
+from image_index.training.survey import SurveyOptions, plan_roots
 from image_index.workers.engine import Engine, make_batches
 from image_index.workers.pool import ChildPool
 
@@ -71,7 +71,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                 summary = count_batch(summary, batch)
                 report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
         if not plan.embed_count and not stop() and catalog.model and catalog.holds_pictures():
-            exported = text_update.export_alone(request.home, catalog.model, spec, request.engine, stop)
+            exported = tower_update.export_alone(request.home, catalog.model, spec, request.engine, stop)
             summary = replace(summary, exported=exported)
         note_roots(catalog, request, plan)
         with clock.of("index"):
@@ -126,7 +126,7 @@ def embed(
     if not plan.embed_count:
         return
     checked, pool = False, start()
-    with closing(text_update.TextExport(request.home, catalog.model)) as export:
+    with closing(tower_update.TextExport(request.home, catalog.model)) as export:
         pool.errand = export.errand
         for batch in pool.embed(make_batches(plan.files_to_embed, request.engine.size_of_batch)):
             if pool.facts and not checked:

@@ -11,11 +11,9 @@ from image_index.errors import Interrupted
 from image_index.files.read import hash_file
 from image_index.files.scan import ScanOptions, scan
 from image_index.paths import below
-from image_index.records import ImageFile, KnownImage, Progress, ScanProblem
+from image_index.records import ImageFile, KnownImage, Progress, Report, ScanProblem
 from image_index.stop import StopRequest
 from image_index.training.plan import Plan, keep_emptied_root, plan_update, settle_by_content, settle_moves
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)

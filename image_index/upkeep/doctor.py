@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from image_index import __version__
 from image_index.catalog.schema import sqlite_version
 from image_index.errors import ImgidxError
+from image_index.machine import core_count, memory_bytes
 from image_index.models import hub
 from image_index.models.names import list_models
 from image_index.settings import IndexHome
 from image_index.upkeep.health import IndexHealth, Problem, examine_index, make_problem
-from image_index.workers.devices import core_count, memory_bytes
 
 PACKAGES = ("torch", "open-clip-torch", "faiss-cpu", "onnxruntime", "numpy", "pillow", "rich", "typer")
 """Distributions whose version a bug report needs."""
@@ -110,7 +109,7 @@ def examine(home: IndexHome, torch_seconds: float = TORCH_SECONDS) -> Report:
 def _machine(devices: Devices) -> Machine:
     """Return what imgidx runs on."""
     return Machine(
-        imgidx=__version__,
+        imgidx=metadata.version("imgidx"),
         python=platform.python_version(),
         platform=platform.platform(),
         packages={name: _version(name) for name in PACKAGES} | {"sqlite": sqlite_version()},

@@ -23,10 +23,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from image_index.dates import time_field
 from image_index.errors import StorageError, UsageError
 from image_index.files.atomic import sync
-from image_index.paths import printable
-from image_index.present.jsonl import path_field, time_field
+from image_index.paths import path_field, printable
 from image_index.records import ImageFacts, ModelFacts, Vectors
 
 PART_ROWS = 100_000

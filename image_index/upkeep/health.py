@@ -13,7 +13,7 @@ from typing import Any
 from image_index.catalog.lock import find_holder
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import ImgidxError, IndexNotFound
-from image_index.models import tower_files as text_files
+from image_index.models import tower_files
 from image_index.models.names import locate_weights, parse_model
 from image_index.records import Counts, ModelFacts, Stamp
 from image_index.settings import IndexHome
@@ -154,14 +154,14 @@ def _text_tower(directory: Path, model: ModelFacts | None) -> DerivedState:
     """Return how the exported text tower stands to the index's model."""
     if model is None or not os.path.lexists(directory):
         return DerivedState.ABSENT
-    manifest = text_files.read_manifest(directory)
+    manifest = tower_files.read_manifest(directory)
     if manifest is None:
         return DerivedState.DAMAGED
     if manifest.fingerprint == model.fingerprint and manifest.refusal is not None:
         return DerivedState.REFUSED
-    if text_files.is_settled(directory, model.fingerprint):
+    if tower_files.is_settled(directory, model.fingerprint):
         return DerivedState.CURRENT
-    whole = text_files.is_whole(directory, manifest)
+    whole = tower_files.is_whole(directory, manifest)
     return DerivedState.BEHIND if whole else DerivedState.DAMAGED
 
 

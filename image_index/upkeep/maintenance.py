@@ -13,7 +13,7 @@ from pathlib import Path
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.errors import StorageError, UsageError
-from image_index.models import tower_files as text_files
+from image_index.models import tower_files
 from image_index.paths import printable
 from image_index.settings import IndexHome
 
@@ -64,7 +64,7 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
         except (OSError, StorageError) as error:
             for path in (draft, copy.faiss, copy.moments):
                 path.unlink(missing_ok=True)
-            text_files.remove(copy.text)
+            tower_files.remove(copy.text)
             cause = error.strerror if isinstance(error, OSError) else error
             raise StorageError(f"cannot write the backup {destination}: {cause}") from error
     return copy
@@ -74,7 +74,7 @@ def _copy_text(source: Path, destination: Path) -> None:
     """Copy an exported text tower, where there is one: the copy can be searched at once, also without the model."""
     with suppress(FileNotFoundError):  # a train may just be replacing it; a copy of half of it is not believed
         names = [path.name for path in source.iterdir()]
-        text_files.make_private(destination)
+        tower_files.make_private(destination)
         for name in names:
             _copy_file(source / name, destination / name)
 

@@ -10,7 +10,7 @@ import numpy as np
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.errors import ModelUnavailable, UsageError
-from image_index.models import tower_files as text_files
+from image_index.models import tower_files
 from image_index.models.names import digest_weights, locate_weights, parse_model
 from image_index.records import Stamp, Vectors
 from image_index.settings import IndexHome
@@ -60,7 +60,7 @@ def repair(home: IndexHome) -> None:
     with Catalog(home.catalog), exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
         rebuild(catalog, home)
         if list(_check_text(catalog, home)):
-            text_files.remove(home.text)
+            tower_files.remove(home.text)
 
 
 def _check_vectors(catalog: Catalog) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterato
 def _check_text(catalog: Catalog, home: IndexHome) -> Iterator[Finding]:
     """Check the exported text tower byte by byte; that there is none is no fault, for a child can do its work."""
     model = catalog.model
-    if model and home.text.exists() and not text_files.is_settled(home.text, model.fingerprint):
+    if model and home.text.exists() and not tower_files.is_settled(home.text, model.fingerprint):
         yield Finding("text", "is damaged, or of another model", derived=True)
 
 

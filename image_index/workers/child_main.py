@@ -44,7 +44,7 @@ OUT_OF_MEMORY = 12
 Job = Batch | BegunBatch | EncodeTexts | ExportText
 """What a child is asked to do."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("image_index.worker")  # a name that readers of logs rely on, wherever this module lies
 
 
 class _ChannelHandler(logging.Handler):

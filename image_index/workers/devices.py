@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from image_index.formats import LEAST_MAX_PIXELS
+from image_index.machine import core_count, memory_bytes
+
 MEMORY_PER_CHILD_BYTES = 1 << 30
 """What a child needs on a CPU beside its model (measured: 0.75 GB for torch and open_clip, 0.1 for pictures)."""
 
@@ -19,13 +22,8 @@ MEMORY_PER_WEIGHT = 1.5
 MOST_DECODE_THREADS = 16
 """More threads than that in one process wait for Python's lock and not for pictures."""
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-
 BYTES_PER_PIXEL = 8
 """Room for a decoded picture and one converted copy of it."""
-
-LEAST_MAX_PIXELS = 128_000_000
-"""So large a picture any thread must have room for: sooner fewer threads than a smaller limit."""
 
 
 class Precision(StrEnum):
@@ -70,20 +68,6 @@ class Slot:
             "PYTORCH_MPS_LOW_WATERMARK_RATIO": os.environ.get("PYTORCH_MPS_LOW_WATERMARK_RATIO", "0.8"),
             "PYTORCH_ENABLE_MPS_FALLBACK": "1",
         }
-
-
-def core_count() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory_bytes() -> int:
-    """Return the memory this process may use: the machine's, or what its container is limited to (cgroup v2)."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(physical, int(CGROUP_LIMIT.read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no such file outside a container; it says "max" where there is no limit
-        return physical
 
 
 def visible_gpus() -> int:

@@ -27,7 +27,7 @@ from image_index.vectors import derived_file as faiss_file
 from image_index.vectors import open_index as faiss_index
 from tests.faults.driver import Orders
 from tests.faults.tally import Tally, verdict
-from tests.photos import REPOSITORY, SAMPLE_PHOTOS
+from tests.support.photos import REPOSITORY, SAMPLE_PHOTOS
 
 DEADLINE_S = 300.0
 SIDE = 96

@@ -310,7 +310,7 @@ def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(home: Path) ->
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
     program = (
         "import sys\n"
-        "from image_index import models\n"
+        "from image_index.models import names as models\n"
         "try: models.ensure_model(models.parse_model(models.DEFAULT_MODEL), quiet=False)\n"
         "except models.ModelUnavailable as error: print(error)\n"
         "assert not {'torch', 'open_clip', 'numpy'} & sys.modules.keys()\n"

@@ -23,7 +23,7 @@ from image_index.files.read import FileContent
 from image_index.formats import PILLOW_FORMATS
 from image_index.pictures.decode import Picture, decode, prepare
 from image_index.records import ImageFile, Preprocess
-from tests.photos import real_photos
+from tests.support.photos import real_photos
 
 Array = NDArray[Any]
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

@@ -1,7 +1,7 @@
 """A process that lets each change of a catalog fail at its Nth statement, for all N, and says what is left.
 
-`python -m tests.support.failing_statements DIRECTORY` prints a JSON object for each change and each way to fail: how many
-statements the change has, and after how many of the failures the catalog was as before, as after, or anything else.
+`python -m tests.support.failing_statements DIRECTORY` prints a JSON object for each change and each way to fail: how
+many statements the change has, and after how many of the failures the catalog was as before, as after, or neither.
 """
 
 from __future__ import annotations

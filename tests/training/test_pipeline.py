@@ -219,7 +219,7 @@ def test_a_large_index_is_not_rewritten_for_a_few_pictures(library: Library, mon
 def test_another_model_is_refused_before_anything_happens(library: Library, tmp_path: Path) -> None:
     """Vectors of two models are never mixed."""
     library.train()
-    shutil.copytree(Path(fake_models.__file__).parents[1] / "image_index/models/starter", tmp_path / "other")
+    shutil.copytree(Path(fake_models.__file__).parents[2] / "image_index/models/starter", tmp_path / "other")
     weights = tmp_path / "other/open_clip_model.safetensors"
     weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(IndexMismatch, match=r"made with the model starter.*--index"):
@@ -229,7 +229,7 @@ def test_another_model_is_refused_before_anything_happens(library: Library, tmp_
 def test_a_model_that_moved_is_accepted_by_its_digest(library: Library, tmp_path: Path) -> None:
     """The same weights under another name are the same model."""
     library.train()
-    shutil.copytree(Path(fake_models.__file__).parents[1] / "image_index/models/starter", tmp_path / "same")
+    shutil.copytree(Path(fake_models.__file__).parents[2] / "image_index/models/starter", tmp_path / "same")
     library.add("f.png")
     assert counts(library.train(model=f"local-dir:{tmp_path / 'same'}")) == {"embedded": 1, "unchanged": 5}
 

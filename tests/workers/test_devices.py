@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections import Counter
@@ -12,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from image_index.formats import LEAST_MAX_PIXELS
 from image_index.workers import devices
 from image_index.workers.devices import (
     Slot,
-    core_count,
     default_batch_size,
     default_max_pixels,
     plan_slots,
@@ -147,7 +146,7 @@ def test_threads_never_take_the_room_of_a_large_picture(machine: Machine, cores:
     machine.has(cores=cores, gpus=gpus, memory=memory)
     slots = plan_slots("auto")
     if any(slot.decode_threads > 1 for slot in slots):
-        assert default_max_pixels(slots) >= devices.LEAST_MAX_PIXELS
+        assert default_max_pixels(slots) >= LEAST_MAX_PIXELS
 
 
 def test_batches_are_larger_on_gpus(machine: Machine) -> None:
@@ -187,14 +186,6 @@ def test_gpus_are_counted_by_their_device_files(tmp_path: Path, monkeypatch: pyt
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(devices, "Path", lambda _: tmp_path)
     assert visible_gpus() == 3
-
-
-def test_cores_are_those_we_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container or under taskset that is fewer than the machine has; elsewhere all count."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 7}, raising=False)
-    assert core_count() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert core_count() == os.cpu_count()
 
 
 def test_child_environment_limits_threads_and_the_network() -> None:
