@@ -7,7 +7,7 @@
             print(f"{hit.score:.3f}", hit.image.file)
 
 Nothing here prints or exits; what goes wrong is an error of `image_index.errors`. Where a model is needed it runs in a
-child process, which imports the script that started it: a script's own work belongs under `if __name__ == "__main__":`.
+child process, which does not import the script that started it: a script needs no `if __name__ == "__main__":`.
 """
 
 from __future__ import annotations

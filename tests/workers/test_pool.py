@@ -27,6 +27,7 @@ from image_index.workers.messages import ChildSetup, Loader
 from image_index.workers.pool import FAILED_STARTS, ChildPool, PoolLimits
 from image_index.workers.work_queue import DEATHS_ALONE
 from tests.support import fake_models
+from tests.support.photos import REPOSITORY
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -379,6 +380,24 @@ def is_running(pid: int) -> bool:
     """Tell whether a process exists and is not a zombie that waits for somebody to reap it."""
     state = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return state.stdout.strip()[:1] not in {"", "Z"}
+
+
+SCRIPT = """
+from tests.workers.test_pool import fake_pool
+
+print("at work", flush=True)
+with fake_pool(children=1) as pool:
+    print(pool.encode_texts(["a dog"]).shape)
+"""
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    """A child does not import the script that started it, as one of `multiprocessing` would."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "at work\n(1, 3)\n", "")
 
 
 def test_children_ignore_the_signals_that_are_the_parents_business(pictures: Pictures) -> None:
