@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -96,11 +97,10 @@ def test_the_help_blocks_are_what_help_prints() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/reference.md"])
-def test_every_exit_code_is_documented(document: str) -> None:
+def test_every_exit_code_is_documented(reference: str) -> None:
     """The table of exit codes knows the outcomes and every error's code."""
     codes = {0, 1, 3} | {error.exit_code for error in all_errors() if error is not errors.Interrupted}
-    text = (REPOSITORY / document).read_text(encoding="utf-8").partition("## Exit codes")[2].partition("\n## ")[0]
+    text = reference.partition("## Exit codes")[2].partition("\n## ")[0]
     assert re.findall(r"^\| (\S+) \|", text, re.MULTILINE)[1:] == [*map(str, sorted(codes)), "128+N"]
 
 
@@ -175,6 +175,44 @@ def test_every_table_and_column_of_the_catalog_is_in_the_reference(reference: st
         for column in connection.execute(f"PRAGMA table_info({table})").fetchall():
             assert f"`{column[1]}`" in rows[table], f"{table}.{column[1]}"
     connection.close()
+
+
+@pytest.mark.parametrize("document", ["docs/guide.md", "docs/reference.md"])
+def test_the_configuration_shown_sets_options_that_exist(document: str) -> None:
+    """A key that is no option of its command would be wrong use."""
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", (REPOSITORY / document).read_text(encoding="utf-8"), re.M | re.S)
+    for command, keys_set in tables(tomllib.loads(example)).items():
+        options = {option for parameter in commands()[command].params for option in parameter.opts}
+        assert {f"--{key}" for key in keys_set} <= options, command
+
+
+def tables(config: dict[str, Any], above: str = "") -> dict[str, set[str]]:
+    """Return the keys of each table of a configuration file, by the command that it names."""
+    inner = {key: value for key, value in config.items() if isinstance(value, dict)}
+    found = {above: set(config) - set(inner)} if above else {}
+    for key, value in inner.items():
+        found |= tables(value, f"{above} {key}".strip())
+    return found
+
+
+def test_the_readme_fits_a_first_look() -> None:
+    """Whatever a newcomer need not know in the first minutes stands in docs/."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert readme.count("\n") <= 150
+    assert re.search(r"^!\[", readme, re.MULTILINE), "no picture"
+
+
+def test_every_decision_is_in_the_index() -> None:
+    """By its number, title and date."""
+    directory = REPOSITORY / "docs/decisions"
+    index = (directory / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(\d+)\]\((\S+)\) \| (.*?) \| (\S+) \| .+ \|$", index, re.MULTILINE)
+    pages = []
+    for path in sorted(directory.glob("[0-9]*.md")):
+        title, _, date = path.read_text(encoding="utf-8").split("\n")[:3]
+        number, _, name = title.removeprefix("# ").partition(": ")
+        pages.append((number, path.name, name, date[:10]))
+    assert rows == pages
 
 
 def test_every_room_is_on_the_map() -> None:
