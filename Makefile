@@ -11,7 +11,7 @@ MODEL ?= starter
 BENCH := $(BIN)/python benchmarks
 OF := --photos $(PHOTOS) --model $(MODEL)
 
-.PHONY: help demo test lint types unit examples format docs bench faults clean audit fuzz
+.PHONY: help demo test lint types unit examples format docs bench faults clean audit fuzz hooks coverage build check
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -71,6 +71,24 @@ fuzz: $(STAMP)  ## fuzz the decoder for ten minutes
 
 faults: $(STAMP) $(SAMPLES)  ## attack the index in every way, at full length
 	SAMPLE_PHOTOS=$(SAMPLES) $(BIN)/python -m tests.faults
+
+coverage: $(STAMP) $(SAMPLES)  ## the tests, with the lines counted that they and their children run; at least 95 % of them
+	$(BIN)/coverage erase
+	SAMPLE_PHOTOS=$(SAMPLES) $(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+
+hooks: $(STAMP)  ## what .pre-commit-config.yaml asks of every commit, over all files
+	$(BIN)/python -m pip install --quiet pre-commit
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+build: $(STAMP)  ## wheel and sdist into dist/
+	$(BIN)/python -m pip install --quiet build
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+check: $(SAMPLES)  ## install the wheel of dist/ into a clean environment and run it there
+	PYTHON=$(PYTHON) PHOTOS=$(abspath $(SAMPLES)) sh tools/check_wheel.sh dist/*.whl
 
 clean:  ## remove everything that is not in the repository
 	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
