@@ -224,6 +224,14 @@ def test_every_room_is_on_the_map() -> None:
         assert imported.strip() in ("all", ", ".join(ROOMS[room])), room
 
 
+def test_the_map_names_modules_that_exist() -> None:
+    """Where a promise is kept can be looked up."""
+    text = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(rf"`((?:{'|'.join(ROOMS)})/\w+)`", text)
+    assert named
+    assert [name for name in named if not (REPOSITORY / f"image_index/{name}.py").exists()] == []
+
+
 def test_the_trailer_of_the_faiss_file_is_documented(reference: str) -> None:
     """The stamp's keys stand in the index format."""
     trailer = reference.partition("### index.faiss")[2]
