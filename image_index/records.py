@@ -24,6 +24,10 @@ Pixels = NDArray[np.uint8]
 """Pictures as the model wants them before normalisation, shape (N, H, W, 3), RGB."""
 
 
+FIRST_NS, LAST_NS = -(1 << 63), (1 << 63) - 1
+"""The nanoseconds since 1970 that fit 64 bits: from 1677 to 2262."""
+
+
 # A scan makes one of these two per file, a million at a time: as tuples they take a third of the time.
 class ImageFile(NamedTuple):
     """A file on disk that looks like a picture: absolute path as bytes, size in bytes, modification time."""
@@ -31,6 +35,17 @@ class ImageFile(NamedTuple):
     path: bytes
     size: int
     mtime_ns: int
+
+    @classmethod
+    def of(cls, path: bytes, status: os.stat_result) -> ImageFile:
+        """Return the file at `path` as `os.stat` describes it; a time outside `FIRST_NS` to `LAST_NS` is the nearest.
+
+        An unset time of NTFS or SMB is 1601, and ext4 takes 2400: neither fits the 64 bits of a catalog's column.
+        """
+        mtime_ns = status.st_mtime_ns
+        if not FIRST_NS <= mtime_ns <= LAST_NS:
+            mtime_ns = FIRST_NS if mtime_ns < 0 else LAST_NS
+        return cls(path, status.st_size, mtime_ns)
 
 
 class KnownImage(NamedTuple):

@@ -43,7 +43,7 @@ def read_file(path: bytes) -> FileContent:
         if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) == (len(data), after.st_mtime_ns):
             if not data:
                 raise DecodeError("the file is empty")
-            file = ImageFile(path, len(data), after.st_mtime_ns)
+            file = ImageFile.of(path, after)
             return FileContent(data, file, hashlib.sha256(data).digest(), read_at_ns)
     raise DecodeError("kept changing while it was read")
 

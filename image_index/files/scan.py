@@ -91,7 +91,7 @@ def scan(
     try:
         status = os.stat(root)
         if stat.S_ISREG(status.st_mode):
-            yield ImageFile(root, status.st_size, status.st_mtime_ns)
+            yield ImageFile.of(root, status)
         elif stat.S_ISDIR(status.st_mode):
             yield from _walk(root, options, others)
         else:
@@ -146,7 +146,7 @@ def _visit(directory: _Directory, walk: _Walk) -> Iterator[ImageFile | ScanProbl
                 yield ScanProblem(path, error.strerror or str(error))
             continue
         if stat.S_ISREG(status.st_mode):
-            yield ImageFile(path, status.st_size, status.st_mtime_ns)
+            yield ImageFile.of(path, status)
 
 
 def _ancestors(directory: _Directory) -> frozenset[_DirectoryId] | None:

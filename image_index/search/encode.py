@@ -147,7 +147,7 @@ class QueryEncoder:
             status = os.stat(path)
         except OSError as error:
             raise QueryError(f"cannot read {name}: {error.strerror}") from error
-        file = ImageFile(path, status.st_size, status.st_mtime_ns)
+        file = ImageFile.of(path, status)
         known = self._catalog.image_at(path)
         if known and (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
             _, vectors = self._catalog.vectors_of([known.id])

@@ -9,7 +9,7 @@ from stat import S_ISREG
 
 from image_index.catalog.pictures import PictureReader
 from image_index.paths import below
-from image_index.records import ImageFacts, KnownFailure, ModelFacts
+from image_index.records import ImageFacts, ImageFile, KnownFailure, ModelFacts
 
 
 class PictureState(StrEnum):
@@ -69,7 +69,7 @@ def _state(path: bytes, size: int, mtime_ns: int) -> PictureState:
         return PictureState.GONE
     except OSError:
         return PictureState.UNREADABLE
-    same = S_ISREG(now.st_mode) and (now.st_size, now.st_mtime_ns) == (size, mtime_ns)
+    same = S_ISREG(now.st_mode) and ImageFile.of(path, now) == ImageFile(path, size, mtime_ns)
     return PictureState.UNCHANGED if same else PictureState.CHANGED
 
 

@@ -23,6 +23,7 @@ from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training import freshness
 from image_index.training.pipeline import preview_update, update_index
+from image_index.upkeep.known import PictureState, account_of
 from image_index.vectors import open_index as faiss_index
 from image_index.workers.pool import ChildPool
 from tests.support import fake_models
@@ -55,6 +56,20 @@ def test_a_second_run_embeds_nothing_and_starts_no_child(library: Library, no_ch
     assert counts(library.train()) == {"embedded": 5}
     no_children()
     assert counts(library.train()) == {"unchanged": 5}
+
+
+@pytest.mark.parametrize("seconds", [-11_644_473_600, -(1 << 34), 13_569_465_600, (1 << 33) + 10**9])
+def test_a_time_that_does_not_fit_64_bits_stops_nothing(library: Library, seconds: int) -> None:
+    """1601 is an unset time of NTFS or SMB; a good picture, a broken one and the rest of the batch come in, once."""
+    (library.photos / "broken.png").write_bytes(b"no picture")
+    for name in ("a.png", "broken.png"):
+        os.utime(library.photos / name, (seconds, seconds))
+    assert counts(library.train()) == {"embedded": 5, "failed": 1}
+    assert counts(library.train()) == {"unchanged": 5, "failed_before": 1}
+    with Catalog(library.home.catalog) as catalog:
+        known = account_of(catalog, resolve(library.photos / "a.png"))
+    assert known is not None
+    assert known.file is PictureState.UNCHANGED
 
 
 def test_exactly_what_changed_is_embedded(library: Library) -> None:
