@@ -137,7 +137,10 @@ def large_batch(first: int, count: int, dim: int) -> EmbeddedBatch:
     hashes = random_state.integers(0, 256, (count, 8), dtype=np.uint8)
     hashes[9::10] = hashes[8::10][: len(hashes[9::10])] ^ 1
     batch.vectors[9::10] = batch.vectors[8::10][: len(batch.vectors[9::10])]
-    images = (replace(image, phash=bits.tobytes()) for image, bits in zip(batch.images, hashes, strict=True))
+    images = (
+        replace(image, picture=image.picture._replace(phash=bits.tobytes()))
+        for image, bits in zip(batch.images, hashes, strict=True)
+    )
     return EmbeddedBatch(tuple(images), batch.vectors)
 
 

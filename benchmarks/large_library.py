@@ -16,7 +16,7 @@ import numpy as np
 
 from image_index.catalog.catalog import Catalog
 from image_index.paths import resolve
-from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, Preprocess
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, PictureFacts, Preprocess
 from image_index.settings import IndexHome
 
 FILES_PER_DIRECTORY = 1000
@@ -54,7 +54,10 @@ def random_batch(files: list[ImageFile], dim: int) -> EmbeddedBatch:
     """Return what children would make of `files`, with random unit vectors."""
     vectors = np.random.default_rng(len(files[0].path)).normal(size=(len(files), dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    images = (EmbeddedImage(file, sha256(file.path).digest(), 2 * LONG_AGO_NS, 640, 480, "JPEG") for file in files)
+    images = (
+        EmbeddedImage(file, sha256(file.path).digest(), 2 * LONG_AGO_NS, PictureFacts(640, 480, "JPEG"))
+        for file in files
+    )
     return EmbeddedBatch(tuple(images), vectors)
 
 

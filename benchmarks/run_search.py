@@ -21,7 +21,7 @@ from measure import timed
 from vectors import KINDS, Array, near_queries, text_queries
 
 from image_index.catalog.catalog import Catalog
-from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, Preprocess
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, PictureFacts, Preprocess
 from image_index.search.ranking import SearchOptions, open_files, search_in
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
@@ -89,7 +89,10 @@ def add(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
         first = catalog.stamp().last_id + 1
         vectors = np.concatenate(list(KINDS[arguments.kind](arguments.count, arguments.dim, seed=first)))
         files = [ImageFile(b"/new/%08d.jpg" % (first + place), 1, 10**18) for place in range(arguments.count)]
-        images = [EmbeddedImage(file, sha256(file.path).digest(), 2 * 10**18, 640, 480, "JPEG") for file in files]
+        images = [
+            EmbeddedImage(file, sha256(file.path).digest(), 2 * 10**18, PictureFacts(640, 480, "JPEG"))
+            for file in files
+        ]
         start = time.perf_counter()
         for place in range(0, len(images), 32):
             catalog.record(EmbeddedBatch(tuple(images[place : place + 32]), vectors[place : place + 32]))

@@ -133,22 +133,29 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedImage:
-    """The facts of one embedded file, as it was when its content was read; width and height as displayed.
+class PictureFacts(NamedTuple):
+    """What decoding a file tells about its picture; `width` and `height` in pixels, as displayed.
 
-    `taken_at_s` and `camera` are what EXIF says, None where it does not; `phash` is the perceptual hash of its pixels.
+    `taken_at_s` (seconds since 1970) and `camera` are what EXIF says, None where it does not; `phash` is the perceptual
+    hash of the pixels. Each field is a column of the catalog's table `images`, under the same name.
     """
 
-    file: ImageFile
-    sha256: bytes
-    read_at_ns: int
     width: int
     height: int
     format: str
     taken_at_s: int | None = None
     camera: str | None = None
     phash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedImage:
+    """One embedded file as it was when its content was read, at `read_at_ns`."""
+
+    file: ImageFile
+    sha256: bytes
+    read_at_ns: int
+    picture: PictureFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,23 +195,14 @@ FIRST_DATE_S, LAST_DATE_S = -62_135_510_400, 253_402_171_200
 
 
 class ImageFacts(NamedTuple):
-    """A catalog row as a person sees it: sizes in bytes and pixels, as displayed; `missing` where the file is gone.
-
-    `taken_at_s` and `camera` are what EXIF says. They and `phash`, the perceptual hash, are None where it says nothing,
-    and in rows of an index from before they were stored.
-    """
+    """What the catalog knows of an image: `size` in bytes; `missing` where the file is gone."""
 
     id: int
     path: bytes
     size: int
     mtime_ns: int
     sha256: bytes
-    width: int
-    height: int
-    format: str
-    taken_at_s: int | None
-    camera: str | None
-    phash: bytes | None
+    picture: PictureFacts
     missing: bool
 
     @property
@@ -213,7 +211,8 @@ class ImageFacts(NamedTuple):
 
         File systems know times that no calendar has: those are the first or the last that Python's has.
         """
-        date = self.mtime_ns // 10**9 if self.taken_at_s is None else self.taken_at_s
+        taken_at_s = self.picture.taken_at_s
+        date = self.mtime_ns // 10**9 if taken_at_s is None else taken_at_s
         return min(max(date, FIRST_DATE_S), LAST_DATE_S)
 
     @property

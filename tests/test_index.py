@@ -51,7 +51,7 @@ def test_a_search_by_vector_finds_what_numpy_finds(library: Library, index: Inde
     hits = index.search(unit(1, 2, 0.5), limit=4)
     assert [hit.path for hit in hits] == nearest(library.home, unit(1, 2, 0.5), 4)
     assert all(isinstance(hit, Hit) and isinstance(hit.image, ImageFacts) for hit in hits)
-    assert (hits[0].image.width, hits[0].image.height, hits[0].image.format) == (8, 8, "png")
+    assert (hits[0].image.picture.width, hits[0].image.picture.height, hits[0].image.picture.format) == (8, 8, "png")
     assert hits[0].image.file.is_file()
 
 

@@ -13,10 +13,22 @@ from typing import Any
 from image_index.catalog.query_memory import QueryMemory
 from image_index.catalog.schema import atomic, storage_errors
 from image_index.paths import path_range
-from image_index.records import EmbeddedBatch, Failure, KnownImage, Match, ModelFacts
+from image_index.records import (
+    EmbeddedBatch,
+    EmbeddedImage,
+    Failure,
+    ImageFile,
+    KnownImage,
+    Match,
+    ModelFacts,
+    PictureFacts,
+)
 
-_OF_CONTENT = "width, height, format, taken_at_s, camera, phash"
-"""The columns that follow from a picture's content."""
+_NEW_COLUMNS = (*ImageFile._fields, "sha256", "read_at_ns", *PictureFacts._fields)
+_INSERT_IMAGE = f"INSERT INTO images ({', '.join(_NEW_COLUMNS)}) VALUES ({', '.join('?' * len(_NEW_COLUMNS))})"
+_SELECT_CONTENT = (
+    f"SELECT vector, {', '.join(PictureFacts._fields)} FROM images JOIN vectors ON image_id = id WHERE id = ?"
+)
 
 
 class Catalog(QueryMemory):
@@ -67,9 +79,8 @@ class Catalog(QueryMemory):
         with self._transaction() as connection:
             for file, image in ((match.file, match.image) for match in matches):
                 _forget_file(connection, file.path)
-                sql = f"SELECT {_OF_CONTENT}, vector FROM images JOIN vectors ON image_id = id WHERE id = ?"
-                *content, vector = connection.execute(sql, (image.id,)).fetchone()
-                _insert_image(connection, (file.path, file.size, file.mtime_ns, image.sha256, now, *content), vector)
+                vector, *picture = connection.execute(_SELECT_CONTENT, (image.id,)).fetchone()
+                _insert_image(connection, EmbeddedImage(file, image.sha256, now, PictureFacts(*picture)), vector)
 
     def record(self, batch: EmbeddedBatch) -> None:
         """Store an embedded batch in one transaction; each image replaces what was known of its path."""
@@ -78,9 +89,7 @@ class Catalog(QueryMemory):
             blobs = batch.vectors.astype("<f2")
             for image, vector in zip(batch.images, blobs, strict=True):
                 _forget_file(connection, image.file.path)
-                content = (image.width, image.height, image.format, image.taken_at_s, image.camera, image.phash)
-                row = (*image.file, image.sha256, image.read_at_ns, *content)
-                _insert_image(connection, row, vector.tobytes())
+                _insert_image(connection, image, vector.tobytes())
             for failure in batch.failures:
                 _insert_failure(connection, failure, now)
 
@@ -141,10 +150,10 @@ def _forget_file(connection: sqlite3.Connection, path: bytes, keep_id: int = -1)
     connection.execute("DELETE FROM failures WHERE path = ?", (path,))
 
 
-def _insert_image(connection: sqlite3.Connection, row: tuple[Any, ...], vector: bytes) -> None:
-    """Insert an image and its vector under a new id."""
-    columns = f"path, size, mtime_ns, sha256, read_at_ns, {_OF_CONTENT}"
-    cursor = connection.execute(f"INSERT INTO images ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+def _insert_image(connection: sqlite3.Connection, image: EmbeddedImage, vector: bytes) -> None:
+    """Insert an image and its vector, float16, under a new id."""
+    row = (*image.file, image.sha256, image.read_at_ns, *image.picture)
+    cursor = connection.execute(_INSERT_IMAGE, row)
     connection.execute("INSERT INTO vectors VALUES (?, ?)", (cursor.lastrowid, vector))
     _next_generation(connection, 1)
 

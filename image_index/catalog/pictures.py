@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,9 @@ from image_index.catalog.filters import GLOB_FUNCTION, Filters, glob_matcher
 from image_index.catalog.reader import CatalogReader
 from image_index.catalog.schema import FACTS_VERSION, damaged, storage_errors, version_of
 from image_index.paths import path_range
-from image_index.records import Ids, ImageFacts, Vectors
+from image_index.records import Ids, ImageFacts, PictureFacts, Vectors
 
-_FACTS = "id, path, size, mtime_ns, sha256, width, height, format, taken_at_s, camera, phash"
+_FACTS = f"{', '.join(PictureFacts._fields)}, id, path, size, mtime_ns, sha256, missing_since_s IS NOT NULL"
 
 
 class PictureReader(CatalogReader):
@@ -53,9 +54,9 @@ class PictureReader(CatalogReader):
 
     def facts_of(self, ids: Iterable[int]) -> dict[int, ImageFacts]:
         """Return what is known, by id, of those images that exist, in the order of `ids`."""
-        sql = f"SELECT {_FACTS}, missing_since_s IS NOT NULL FROM {self._images} WHERE id = ?"
+        sql = f"SELECT {_FACTS} FROM {self._images} WHERE id = ?"
         rows = (self._one(sql, (image_id,)) for image_id in ids)
-        return {row[0]: ImageFacts._make((*row[:-1], bool(row[-1]))) for row in rows if row}
+        return {image.id: image for image in (_image_facts(row) for row in rows if row)}
 
     def facts_at(self, path: bytes) -> ImageFacts | None:
         """Return what is known of the image at `path`, if there is one."""
@@ -106,6 +107,13 @@ class PictureReader(CatalogReader):
         ids = np.array([row[0] for row in rows], dtype=np.int64)
         flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
         return ids, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32)
+
+
+def _image_facts(row: Sequence[Any]) -> ImageFacts:
+    """Return what a row of `_FACTS` says."""
+    split = len(PictureFacts._fields)
+    *file, missing = row[split:]
+    return ImageFacts._make((*file, PictureFacts._make(row[:split]), bool(missing)))
 
 
 def _pieces(ids: Ids, size: int) -> Iterator[Ids]:

@@ -23,9 +23,9 @@ from image_index.errors import DecodeError
 from image_index.files.read import FileContent
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
 from image_index.pictures import phash
-from image_index.pictures.exif import Taken, read_taken
+from image_index.pictures.exif import read_taken
 from image_index.pictures.truncation import is_whole
-from image_index.records import Preprocess
+from image_index.records import PictureFacts, Preprocess
 
 LEAST_MARGIN = 1.25
 """How many times larger than wanted libjpeg's fraction of a JPEG must be: at 1.0 its coarse filter is all there is."""
@@ -43,17 +43,10 @@ _FLIP_TO_ORIENTATION = {3: 3, 5: 8, 6: 6}  # LibRaw's `flip` in EXIF's numbers
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels (H, W, 3) uint8 RGB of the model's size; `width` and `height` of the original as displayed, in pixels.
-
-    `phash` is the perceptual hash of the whole of it as displayed.
-    """
+    """A decoded picture: `pixels` (H, W, 3) uint8 RGB of the model's size, and the facts of the original."""
 
     pixels: NDArray[np.uint8]
-    width: int
-    height: int
-    format: str
-    taken: Taken
-    phash: bytes
+    facts: PictureFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +116,9 @@ def _decode_raw(data: bytes, wish: _Wish) -> Picture:
         loaded = _Loaded(Image.fromarray(preview), preview.shape[1::-1], orientation)
     picture = _picture(loaded, wish)
     width, height = (sizes.height, sizes.width) if sizes.flip in (5, 6) else (sizes.width, sizes.height)
-    return replace(picture, width=width, height=height, format="raw", taken=read_taken(loaded.image, data))
+    taken = read_taken(loaded.image, data)
+    facts = picture.facts._replace(width=width, height=height, format="raw")
+    return replace(picture, facts=facts._replace(taken_at_s=taken.at_s, camera=taken.camera))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +166,8 @@ def _picture(loaded: _Loaded, wish: _Wish) -> Picture:
         width, height = height, width
     pixels = np.array(_to_srgb(_fitted(image, (width, height), wish), profile))
     small = image.resize((phash.SIDE, phash.SIDE), Image.Resampling.BOX, reducing_gap=REDUCING_GAP).convert("L")
-    return Picture(pixels, width, height, name, read_taken(loaded.image), phash.perceptual_hash(np.asarray(small)))
+    hashed, taken = phash.perceptual_hash(np.asarray(small)), read_taken(loaded.image)
+    return Picture(pixels, PictureFacts(width, height, name, taken.at_s, taken.camera, hashed))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -65,17 +65,19 @@ def small_pixels(image: ImageFacts, side: int = SIDE) -> NDArray[np.uint8]:
 
     Raises `DecodeError`, and nothing else: the file may have gone or changed since it was indexed.
     """
-    if image.width * image.height > LEAST_MAX_PIXELS:
-        raise DecodeError(f"too large to show: {image.width} x {image.height} pixels")
+    width, height = size = image.picture.width, image.picture.height
+    if width * height > LEAST_MAX_PIXELS:
+        raise DecodeError(f"too large to show: {width} x {height} pixels")
     try:
         content = read_file(image.path)
     except FileNotFoundError as error:
         raise DecodeError("the file is gone") from error
     except OSError as error:
         raise DecodeError(error.strerror or "the file cannot be read") from error
-    picture = _scaled(content, (image.width, image.height), side)
-    if (picture.width, picture.height) != (image.width, image.height):  # another picture than was indexed
-        picture = _scaled(content, (picture.width, picture.height), side)
+    picture = _scaled(content, size, side)
+    found = picture.facts.width, picture.facts.height
+    if found != size:  # another picture than was indexed
+        picture = _scaled(content, found, side)
     return picture.pixels
 
 

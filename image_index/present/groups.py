@@ -40,7 +40,7 @@ def groups_text(groups: Sequence[Group], first: int, *, width: int, colour: bool
         table = plain_table()
         for badge, member in list(zip(badges(group), group, strict=True))[first:]:
             image = member.image
-            size = f"{image.width}x{image.height}, {kilobytes(member)}"
+            size = f"{image.picture.width}x{image.picture.height}, {kilobytes(member)}"
             table.add_row(badge, size, path_text(image.path))
         tables.append(render(table, width=width, colour=colour))
     return "\n".join(tables)

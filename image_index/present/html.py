@@ -68,7 +68,7 @@ def _figure(item: Item) -> str:
         f'<div class="frame">{picture}</div><figcaption>'
         f'<span class="name"><b>{_text(item.badge)}</b> <bdi aria-hidden="true">{name}</bdi></span>'
         f"<bdi>{_text(basename(dirname(image.path)))}</bdi><span>{_text(item.caption)}</span>"
-        f"<span>{date} \u00b7 {image.width}\u00d7{image.height}</span></figcaption></figure></a></li>\n"
+        f"<span>{date} \u00b7 {image.picture.width}\u00d7{image.picture.height}</span></figcaption></figure></a></li>\n"
     )
 
 

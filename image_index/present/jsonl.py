@@ -22,10 +22,10 @@ def image_fields(image: ImageFacts) -> dict[str, Any]:
     return {
         **path_field(image.path),
         "date": time_field(image.date_s),
-        "width": image.width,
-        "height": image.height,
-        "format": image.format,
-        "camera": image.camera,
+        "width": image.picture.width,
+        "height": image.picture.height,
+        "format": image.picture.format,
+        "camera": image.picture.camera,
     }
 
 

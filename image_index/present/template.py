@@ -12,10 +12,10 @@ from typing import Any
 
 from image_index.errors import UsageError
 from image_index.paths import printable
-from image_index.records import Hit, ImageFacts
+from image_index.records import Hit, ImageFacts, PictureFacts
 
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
-_SAMPLE = Hit(1, 0.5, 1.0, ImageFacts(1, b"/a.jpg", 1, 1, bytes(32), 4, 3, "jpeg", 1, "", None, missing=False))
+_SAMPLE = Hit(1, 0.5, 1.0, ImageFacts(1, b"/a.jpg", 1, 1, bytes(32), PictureFacts(4, 3, "jpeg"), missing=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, A
         "name": shown(os.path.basename(image.path)),
         "directory": shown(os.path.dirname(image.path)),
         "date": datetime.fromtimestamp(image.date_s),
-        "width": image.width,
-        "height": image.height,
+        "width": image.picture.width,
+        "height": image.picture.height,
         "size": image.size,
-        "format": image.format,
-        "camera": image.camera or "",
+        "format": image.picture.format,
+        "camera": image.picture.camera or "",
         "sha256": image.sha256.hex(),
         "id": image.id,
         "query": query or "",

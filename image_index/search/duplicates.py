@@ -83,7 +83,7 @@ def find_duplicates(
 
 def _worth(image: ImageFacts) -> tuple[int, int, int, bytes]:
     """Return what pictures are sorted by, the best first."""
-    return -image.width * image.height, -image.size, image.date_s, image.path
+    return -image.picture.width * image.picture.height, -image.size, image.date_s, image.path
 
 
 def _near(
@@ -93,7 +93,7 @@ def _near(
 
     `images` are of different content, best first; whoever comes first takes all that are near enough and still free.
     """
-    hashed = [position for position, image in enumerate(images) if image.phash and len(image.phash) == HASH_BYTES]
+    hashed = [position for position, image in enumerate(images) if len(image.picture.phash or b"") == HASH_BYTES]
     if len(hashed) < len(images):
         logger.warning(
             "%d pictures were indexed before hashes were stored: only equal content is found of them; "
@@ -124,7 +124,7 @@ class _Hashes:
     """
 
     def __init__(self, images: Sequence[ImageFacts], positions: Sequence[int], distance: int) -> None:
-        raw = np.frombuffer(b"".join(images[position].phash or b"" for position in positions), np.uint8)
+        raw = np.frombuffer(b"".join(images[position].picture.phash or b"" for position in positions), np.uint8)
         self._hashes, groups = np.unique(raw.reshape(-1, HASH_BYTES), axis=0, return_inverse=True)
         self._positions, self._distance = np.array(positions, np.int64), distance
         self._group_of = np.full(len(images), -1, np.int64)

@@ -189,11 +189,11 @@ def metadata(image: ImageFacts) -> dict[str, Any]:
     return {
         **{f"image_{key}": value for key, value in path_field(image.path).items()},
         "sha256": image.sha256.hex(),
-        "width": image.width,
-        "height": image.height,
-        "format": image.format,
+        "width": image.picture.width,
+        "height": image.picture.height,
+        "format": image.picture.format,
         "date": time_field(image.date_s),
-        "camera": image.camera,
+        "camera": image.picture.camera,
         "id": image.id,
     }
 

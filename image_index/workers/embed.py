@@ -135,15 +135,7 @@ class Embedder:
             reason = str(error) if isinstance(error, DecodeError) else describe(error)
             failure = Failure(file, Stage.DECODE, reason)
         else:
-            seen = (
-                picture.width,
-                picture.height,
-                picture.format,
-                picture.taken.at_s,
-                picture.taken.camera,
-                picture.phash,
-            )
-            image = EmbeddedImage(content.file, content.sha256, content.read_at_ns, *seen)
+            image = EmbeddedImage(content.file, content.sha256, content.read_at_ns, picture.facts)
             pixels = picture.pixels
         end = time.perf_counter()
         read_until = has_read if content else end

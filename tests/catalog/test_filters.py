@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.paths import below
-from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, ImageFile
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, ImageFile, PictureFacts
 from tests.support.records import LONG_AGO_NS
 
 PLACES = (b"/", b"/p", b"/p/in", b"/p/inn", b"/q", b"/p/in/3.jpg", b"/none")
@@ -42,8 +42,9 @@ def picture(number: int, random: np.random.Generator) -> EmbeddedImage:
     )
     taken = int(random.integers(100)) if number % 3 else None
     size = [int(value) for value in random.integers(1, 5, size=2)]
-    shape = (size[0], size[1], ("jpeg", "png", "heif")[number % 3])
-    return EmbeddedImage(file, bytes(32), LONG_AGO_NS, *shape, taken, CAMERAS[number % 5], bytes(8))
+    form = ("jpeg", "png", "heif")[number % 3]
+    found = PictureFacts(size[0], size[1], form, taken, CAMERAS[number % 5], bytes(8))
+    return EmbeddedImage(file, bytes(32), LONG_AGO_NS, found)
 
 
 def fits(image: ImageFacts, filters: Filters) -> bool:
@@ -52,9 +53,9 @@ def fits(image: ImageFacts, filters: Filters) -> bool:
     outside = [image.path != place and not image.path.startswith(below(place)) for place in filters.exclude_under]
     width, height = filters.min_size or (0, 0)
     shapes = {
-        Orientation.LANDSCAPE: image.width > image.height,
-        Orientation.PORTRAIT: image.width < image.height,
-        Orientation.SQUARE: image.width == image.height,
+        Orientation.LANDSCAPE: image.picture.width > image.picture.height,
+        Orientation.PORTRAIT: image.picture.width < image.picture.height,
+        Orientation.SQUARE: image.picture.width == image.picture.height,
     }
     name = image.path.rpartition(b"/")[2].decode()
     return all(
@@ -64,9 +65,9 @@ def fits(image: ImageFacts, filters: Filters) -> bool:
             all(outside),
             filters.newer_s is None or image.date_s >= filters.newer_s,
             filters.older_s is None or image.date_s < filters.older_s,
-            filters.camera is None or filters.camera.lower() in (image.camera or "").lower(),
-            not filters.formats or image.format in filters.formats,
-            image.width >= width and image.height >= height,
+            filters.camera is None or filters.camera.lower() in (image.picture.camera or "").lower(),
+            not filters.formats or image.picture.format in filters.formats,
+            image.picture.width >= width and image.picture.height >= height,
             filters.orientation is None or shapes[filters.orientation],
             filters.after_id is None or image.id > filters.after_id,
             filters.up_to_id is None or image.id <= filters.up_to_id,

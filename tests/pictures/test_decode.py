@@ -60,7 +60,7 @@ def decoded(data: bytes, wish: Preprocess = AS_IT_IS, name: bytes = b"picture", 
         assert str(result) == str(other) or name.endswith(b".dng")  # what LibRaw's stale memory looks like is chance
         raise result
     assert isinstance(other, Picture)
-    assert (result.width, result.height, result.format) == (other.width, other.height, other.format)
+    assert result.facts[:3] == other.facts[:3]
     assert result.pixels.shape == other.pixels.shape
     return result
 
@@ -148,7 +148,7 @@ def test_the_shortcuts_change_a_picture_by_little(size: tuple[int, int], orienta
     exif[0x0112] = orientation
     data = saved(photo_like(*size), "JPEG", quality=92, exif=exif)
     fast, exact = decoded(data, wish, exact=False), decoded(data, wish)
-    assert (fast.width, fast.height, fast.format) == (exact.width, exact.height, exact.format)
+    assert fast.facts[:3] == exact.facts[:3]
     assert fast.pixels.shape == exact.pixels.shape
     difference = np.abs(fast.pixels.astype(int) - exact.pixels)
     assert difference.mean() < 3
@@ -199,7 +199,7 @@ def test_the_longest_jpeg_is_scaled_without_a_giant_in_between(is_wide: bool) ->
     middle = (32550, 0, 32950, 1) if is_wide else (0, 32550, 1, 32950)
     picture = decoded(saved(strip, "PNG"), SQUARE_224)
     assert distance(picture.pixels, by_open_clip(strip.crop(middle), SQUARE_224)) <= 2
-    assert (picture.width, picture.height) == strip.size
+    assert (picture.facts.width, picture.facts.height) == strip.size
 
 
 @pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
@@ -370,7 +370,7 @@ EXACT = {
 
 def test_the_samples_cover_every_format() -> None:
     """No format that may be opened goes untested."""
-    found = {decoded(data).format.upper() for data in samples().values()}
+    found = {decoded(data).facts.format.upper() for data in samples().values()}
     assert found == set(PILLOW_FORMATS)
 
 
@@ -486,12 +486,12 @@ def test_exif_orientation_turns_the_picture(orientation: int, format_name: str) 
     expected = TURNED[orientation](stored)
     picture = decoded(data, preprocess(*expected.shape[:2], resize_mode="squash"))
     assert distance(picture.pixels, expected) == 0
-    assert (picture.height, picture.width) == expected.shape[:2]
+    assert (picture.facts.height, picture.facts.width) == expected.shape[:2]
 
 
 def test_late_exif_turns_the_picture() -> None:
     """A PNG may say behind its pixels how to turn them."""
-    assert (decoded(samples()["png late exif"]).width, HEIGHT) == (HEIGHT, HEIGHT)
+    assert (decoded(samples()["png late exif"]).facts.width, HEIGHT) == (HEIGHT, HEIGHT)
 
 
 @pytest.mark.parametrize(
@@ -643,7 +643,7 @@ def test_a_cut_number_is_not_a_smaller_number(missing: int) -> None:
 def test_the_pixel_limit_comes_before_the_pixels() -> None:
     """A picture over the limit is refused in megapixels, one at the limit is read, and a cut one is not looked at."""
     data = saved(Image.new("1", (4000, 3000)), "PNG")
-    assert decode(content(data), SQUARE, 12_000_000).width == 4000
+    assert decode(content(data), SQUARE, 12_000_000).facts.width == 4000
     with pytest.raises(DecodeError, match=r"^12 megapixels, more than --max-megapixels 11\.5 allows$"):
         decode(content(data[:100]), SQUARE, 11_500_000)
 
@@ -763,7 +763,7 @@ def test_a_raw_file_is_seen_through_its_preview(orientation: int) -> None:
     wish = preprocess(*expected.shape[:2], resize_mode="squash")
     picture = decoded(dng(jpeg, preview.size, orientation), wish, b"/photos/IMG.DNG")
     assert distance(picture.pixels, expected) == 0
-    assert (picture.width, picture.height, picture.format) == (*((64, 48) if orientation < 5 else (48, 64)), "raw")
+    assert picture.facts[:3] == (*((64, 48) if orientation < 5 else (48, 64)), "raw")
 
 
 @pytest.mark.parametrize(("flip", "orientation"), [(0, 1), (3, 3), (5, 8), (6, 6)])
@@ -780,7 +780,7 @@ def test_a_preview_that_does_not_say_is_turned_as_the_sensor(
         expected = TURNED[orientation](levels)
         picture = decoded(b"raw" + png, preprocess(*expected.shape[:2], resize_mode="squash"), b"a.nef")
         assert distance(picture.pixels, expected) == 0
-        assert (picture.height, picture.width) == expected.shape[:2]
+        assert (picture.facts.height, picture.facts.width) == expected.shape[:2]
 
 
 class FakeRaw:

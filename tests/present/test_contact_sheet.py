@@ -48,7 +48,7 @@ def test_real_photos_are_seen_in_a_browser(hits: list[Hit], tmp_path: Path) -> N
     first = hits[0].image
     assert captions[0][0].split() == ["1", first.file.name]
     assert captions[0][1:3] == [first.file.parent.name, "score 0.490 \u00b7 4.9 sigma"]
-    assert captions[0][3].endswith(f"{first.width}\u00d7{first.height}")
+    assert captions[0][3].endswith(f"{first.picture.width}\u00d7{first.picture.height}")
     assert [caption[0].split()[0] for caption in captions] == [str(rank) for rank in range(1, 12)]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
-from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, PictureFacts
 from image_index.search.duplicates import DISTANCE, SIMILARITY, DuplicateOptions, Group, find_duplicates
 from image_index.vectors import hashes as near_hashes
 from image_index.vectors.hashes import near_pairs
@@ -34,9 +34,8 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 def picture(name: bytes, content: bytes, phash: int | None, size: tuple[int, int] = (4, 3)) -> EmbeddedImage:
     """Return a picture with a hash of that number."""
     bits = None if phash is None else phash.to_bytes(8, "big")
-    return EmbeddedImage(
-        image_file(b"/" + name, len(content)), sha256(content).digest(), LONG_AGO_NS, *size, "jpeg", None, None, bits
-    )
+    found = PictureFacts(*size, "jpeg", phash=bits)
+    return EmbeddedImage(image_file(b"/" + name, len(content)), sha256(content).digest(), LONG_AGO_NS, found)
 
 
 def add(catalog: Catalog, *pictures: tuple[EmbeddedImage, float]) -> None:
@@ -91,7 +90,8 @@ def test_the_best_has_most_pixels_then_bytes_then_age(catalog: Catalog) -> None:
         picture(b"heavy", b"2" * 9, 0, (9, 9)),
         picture(b"light", b"3", 0, (9, 9)),
     )
-    young = replace(picture(b"a-young", b"4", 0, (9, 9)), taken_at_s=2 * LONG_AGO_NS // 10**9)
+    young = picture(b"a-young", b"4", 0, (9, 9))
+    young = replace(young, picture=young.picture._replace(taken_at_s=2 * LONG_AGO_NS // 10**9))
     add(catalog, *((image, 0) for image in (small, young, light, heavy)))
     assert names(find_duplicates(catalog, Filters())) == [["heavy", "light", "a-young", "small"]]
 

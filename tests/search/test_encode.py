@@ -15,7 +15,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.errors import DecodeError, IndexMismatch, ModelUnavailable, UsageError
 from image_index.models.names import ModelSpec, digest_weights, locate_weights, parse_model
 from image_index.paths import resolve
-from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, PictureFacts
 from image_index.search.encode import QueryEncoder, QueryVector
 from image_index.search.query import make_query
 from image_index.settings import IndexHome
@@ -63,7 +63,7 @@ class Index:
         self.catalog.set_model(starter_facts())
         status = self.picture.stat()
         file = ImageFile(resolve(self.picture), status.st_size, status.st_mtime_ns)
-        image = EmbeddedImage(file, bytes(32), status.st_mtime_ns, 8, 8, "png")
+        image = EmbeddedImage(file, bytes(32), status.st_mtime_ns, PictureFacts(8, 8, "png"))
         self.catalog.record(EmbeddedBatch((image,), np.array([self.stored], np.float32)))
 
 

@@ -17,6 +17,7 @@ from image_index.records import (
     ImageFile,
     KnownImage,
     ModelFacts,
+    PictureFacts,
     Preprocess,
 )
 
@@ -43,7 +44,7 @@ def known_image(path: bytes, image_id: int = 1, *, content: bytes = b"x", missin
 
 def embedded_image(file: ImageFile, content: bytes = b"x") -> EmbeddedImage:
     """Return the facts of an embedded file, read long after it was modified."""
-    return EmbeddedImage(file, sha256(content).digest(), file.mtime_ns + LONG_AGO_NS, 4, 3, "PNG")
+    return EmbeddedImage(file, sha256(content).digest(), file.mtime_ns + LONG_AGO_NS, PictureFacts(4, 3, "PNG"))
 
 
 def batch(vectors: Mapping[bytes, Sequence[float]], failures: Iterable[Failure] = ()) -> EmbeddedBatch:
@@ -55,9 +56,10 @@ def batch(vectors: Mapping[bytes, Sequence[float]], failures: Iterable[Failure] 
 
 def image_facts(path: bytes = b"/a.jpg", image_id: int = 1, **facts: Any) -> ImageFacts:
     """Return what a catalog knows of a picture, read long after it was modified; `facts` are what is not as usual."""
-    usual = ImageFacts(
-        image_id, path, 1, LONG_AGO_NS, sha256(path).digest(), 4, 3, "jpeg", None, None, None, missing=False
+    picture = PictureFacts(4, 3, "jpeg")._replace(
+        **{name: facts.pop(name) for name in PictureFacts._fields if name in facts}
     )
+    usual = ImageFacts(image_id, path, 1, LONG_AGO_NS, sha256(path).digest(), picture, missing=False)
     return usual._replace(**facts)
 
 

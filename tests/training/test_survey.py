@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,7 @@ def test_failure_is_tried_again_when_its_file_changes_or_on_request(library: Lib
 def test_picture_read_while_it_was_being_written_is_read_again(library: Library) -> None:
     """Same size, same time, other content: a write in the tick of the read is not lost."""
     row = embedded_image(library.file("a/1.jpg"), b"one")
-    racy = type(row)(row.file, row.sha256, row.file.mtime_ns + 1, row.width, row.height, row.format)
+    racy = replace(row, read_at_ns=row.file.mtime_ns + 1)
     library.catalog.record(EmbeddedBatch((racy,), np.ones((1, 4), np.float32)))
     assert library.names(match.file for match in library.plan().touched) == ["a/1.jpg"]
     library.write("a/1.jpg", "ONE")

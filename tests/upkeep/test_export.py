@@ -25,7 +25,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.errors import StorageError, UsageError
 from image_index.index import Index
-from image_index.records import EmbeddedBatch, ImageFacts, ImageFile, Vectors
+from image_index.records import EmbeddedBatch, ImageFacts, ImageFile, PictureFacts, Vectors
 from image_index.settings import IndexHome
 from image_index.upkeep import export as export_module
 from image_index.upkeep.export import Exported, export
@@ -42,7 +42,8 @@ def home(tmp_path: Path) -> IndexHome:
     """Return an index of 25 pictures that are nowhere; one's name is not UTF-8, and EXIF tells all of it."""
     made = IndexHome(tmp_path / "index")
     make_index(made, COUNT - 1)
-    odd = replace(embedded_image(ImageFile(ODD, 7, 5 * 10**18)), taken_at_s=1_717_172_999, camera="Cämera \u2028 1")
+    found = PictureFacts(4, 3, "PNG", taken_at_s=1_717_172_999, camera="Cämera \u2028 1")
+    odd = replace(embedded_image(ImageFile(ODD, 7, 5 * 10**18)), picture=found)
     with Catalog(made.catalog, write=True) as catalog:
         catalog.record(EmbeddedBatch((odd,), np.array([[0, 0.6, 0.8, 0]], np.float32)))
     return made

@@ -76,7 +76,7 @@ def test_facts_of_an_image_are_those_of_its_content(pictures: Pictures, encoder:
     (image,) = embed_batch(Batch(1, (stale,)), encoder, SETUP, ignore).images
     assert image.file == file
     assert image.sha256 == hashlib.sha256(Path(os.fsdecode(file.path)).read_bytes()).digest()
-    assert (image.width, image.height, image.format) == (12, 8, "png")
+    assert (image.picture.width, image.picture.height, image.picture.format) == (12, 8, "png")
     assert before <= image.read_at_ns <= time.time_ns()
 
 
