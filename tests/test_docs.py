@@ -232,6 +232,14 @@ def test_the_map_names_modules_that_exist() -> None:
     assert [name for name in named if not (REPOSITORY / f"image_index/{name}.py").exists()] == []
 
 
+def test_every_test_that_holds_a_promise_exists() -> None:
+    """Whoever doubts a promise finds its test."""
+    table = (REPOSITORY / "docs/reliability.md").read_text(encoding="utf-8").partition("## Figures")[0]
+    named = set(re.findall(r"`(\w+/test_\w+\.py)`", table))
+    assert len(named) > 20
+    assert {name for name in named if not (REPOSITORY / "tests" / name).exists()} == set()
+
+
 def test_the_trailer_of_the_faiss_file_is_documented(reference: str) -> None:
     """The stamp's keys stand in the index format."""
     trailer = reference.partition("### index.faiss")[2]
