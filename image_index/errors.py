@@ -1,7 +1,9 @@
 """The error tree: one class for each way a command can end badly, each with its exit code.
 
+Every error says two things: what is wrong, and what to do about it. `str(error)` joins them with "; ".
+
     ImgidxError
-    ├── UsageError            2   wrong use: an option, a path or a query that cannot be meant
+    ├── UsageError            2   wrong use: an option, a path or a query that makes no sense
     │   ├── QueryError        2   a query that cannot be used (one of many: the rest goes on)
     │   └── DecodeError       2   a file that is not a picture we can read (in a training run: a failure, not an end)
     ├── IndexNotFound         4   no index in the index home
@@ -20,13 +22,26 @@ from __future__ import annotations
 
 
 class ImgidxError(Exception):
-    """Something a user can act on; its text names the thing and the next step."""
+    """Something a user can act on: `problem` names the thing, `next_step` says what to do, as far as it is known.
 
-    exit_code = 2
+    They are kept apart for those who show them apart, as `imgidx doctor --json` does.
+    """
+
+    exit_code: int
+
+    def __init__(self, problem: str, next_step: str = "") -> None:
+        super().__init__(problem, next_step)
+        self.problem = problem
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.next_step}" if self.next_step else self.problem
 
 
 class UsageError(ImgidxError):
-    """The command was called in a way that cannot be meant."""
+    """The command was called with options or arguments that make no sense."""
+
+    exit_code = 2
 
 
 class QueryError(UsageError):
@@ -77,5 +92,5 @@ class Interrupted(ImgidxError):
     """The run was ended by a signal; everything finished before it is stored."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}; everything embedded so far is stored")
+        super().__init__(f"stopped by signal {signal_number}", "everything embedded so far is stored")
         self.exit_code = 128 + signal_number

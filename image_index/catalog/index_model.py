@@ -41,6 +41,6 @@ def check_model(catalog: Catalog, home: IndexHome, facts: ModelFacts) -> None:
 
 def _mismatch(home: IndexHome, known: ModelFacts, asked: str) -> IndexMismatch:
     return IndexMismatch(
-        f"the index in {home.path} was made with the model {known.name}, and {asked} is another one; "
-        "leave --model out, or train another index with --index DIR"
+        f"the index in {home.path} was made with the model {known.name}, and {asked} is another one",
+        "leave --model out, or train another index with --index DIR",
     )

@@ -31,8 +31,8 @@ def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 holder = _holder(descriptor)
                 raise IndexLocked(
-                    f"another imgidx (process {holder}) is writing to {path.parent}; wait for it, with --wait 5m, "
-                    "or use another --index"
+                    f"another imgidx (process {holder}) is writing to {path.parent}",
+                    "wait for it, with --wait 5m, or use another --index",
                 )
             time.sleep(POLL_S)
         with suppress(OSError):  # a full disk: who holds the lock is only said for the reader of the message
@@ -71,6 +71,6 @@ def _try_lock(descriptor: int, path: Path) -> bool:
         return False
     except OSError as error:  # some network disks have no locks
         raise StorageError(
-            f"cannot lock {path}: {error.strerror}; put the index on a local disk with --index"
+            f"cannot lock {path}: {error.strerror}", "put the index on a local disk with --index"
         ) from error
     return True

@@ -73,7 +73,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise StorageError(f"cannot use the catalog {path}: {error}; check the disk and run again") from error
+        raise StorageError(f"cannot use the catalog {path}: {error}", "check the disk and run again") from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter for a text that is none any more
         raise damaged(path, error) from error
 
@@ -81,7 +81,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 def damaged(path: Path, what: object) -> StorageError:
     """Return the error for a catalog that holds what was never written, with the next step."""
     return StorageError(
-        f"the catalog {path} is damaged ({what}); restore it from a backup, or move it away and train again"
+        f"the catalog {path} is damaged ({what})", "restore it from a backup, or move it away and train again"
     )
 
 
@@ -106,7 +106,7 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
     """
     if not path.exists():
         if not write:
-            raise IndexNotFound(f"no index in {path.parent}; make one with: imgidx train DIRECTORY")
+            raise IndexNotFound(f"no index in {path.parent}", "make one with: imgidx train DIRECTORY")
         with storage_errors(path):
             _create_private(path)
     with storage_errors(path):
@@ -124,7 +124,7 @@ def open_untouched(path: Path) -> sqlite3.Connection:
     What a killed run left in the journal is read too, unless SQLite would have to write for that.
     """
     if not path.exists():
-        raise IndexNotFound(f"no index in {path.parent}; make one with: imgidx train DIRECTORY")
+        raise IndexNotFound(f"no index in {path.parent}", "make one with: imgidx train DIRECTORY")
     journals = [path.with_name(path.name + suffix) for suffix in ("-shm", "-wal")]
     in_use = any(journal.exists() for journal in journals)
     mode = "mode=ro&readonly_shm=1" if in_use else "mode=ro&immutable=1"
@@ -181,13 +181,13 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     version = version_of(connection)
     connection.execute("COMMIT")
     if (tables or version) and application != APPLICATION_ID:
-        raise IndexMismatch(f"{path} is not an imgidx catalog; use another --index")
+        raise IndexMismatch(f"{path} is not an imgidx catalog", "use another --index")
     if version < 0:
         raise damaged(path, f"schema {version}")
     if version > SCHEMA_VERSION:
         raise IndexMismatch(
-            f"the index in {path.parent} has schema {version}, newer than this imgidx knows ({SCHEMA_VERSION}); "
-            "upgrade imgidx, or use another --index"
+            f"the index in {path.parent} has schema {version}, newer than this imgidx knows ({SCHEMA_VERSION})",
+            "upgrade imgidx, or use another --index",
         )
 
 

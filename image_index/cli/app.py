@@ -96,7 +96,7 @@ def _check_config(config: dict[str, Any], command: Any) -> None:
             raise UsageError(f"the configuration file has a table [{table}], and no command is called that")
         unknown = set(values) - {parameter.name for parameter in command.commands[table].params}
         if unknown:
-            raise UsageError(f"the configuration file sets {min(unknown)!r} in [{table}]; see imgidx {table} --help")
+            raise UsageError(f"the configuration file sets {min(unknown)!r} in [{table}]", f"see imgidx {table} --help")
 
 
 if __name__ == "__main__":

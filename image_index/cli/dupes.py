@@ -63,7 +63,7 @@ def dupes(
     from image_index.index import Index
 
     if json and null:
-        raise UsageError("--json and --null cannot be had at once; choose one")
+        raise UsageError("--json and --null cannot be had at once", "choose one")
     if open and html is None:
         raise UsageError("--open goes with --html FILE")
     setup = common(index, quiet=quiet)

@@ -89,17 +89,17 @@ def verify(
     from image_index.upkeep.verify import verify as check
 
     setup = common(index, quiet=quiet)
-    findings = list(check(setup.home))
-    if repair and any(finding.derived for finding in findings):
+    problems = list(check(setup.home))
+    if repair and any(problem.derived for problem in problems):
         rebuild(setup.home)
-        findings = list(check(setup.home))
-    for finding in findings:
-        setup.console.print(f"imgidx: {finding.subject}: {printable(finding.problem)}", soft_wrap=True)
-    if not findings:
+        problems = list(check(setup.home))
+    for problem in problems:
+        setup.console.print(f"imgidx: {printable(str(problem))}", soft_wrap=True)
+    if not problems:
         return _say("all is well", quiet=quiet)
-    mendable = all(finding.derived for finding in findings)
+    mendable = all(problem.derived for problem in problems)
     step = "imgidx verify --repair mends that" if mendable else "restore the index from a backup"
-    raise StorageError(f"problems found in {setup.home.path}: {len(findings)}; {step}")
+    raise StorageError(f"problems found in {setup.home.path}: {len(problems)}", step)
 
 
 def _say(text: str, *, quiet: bool) -> int:

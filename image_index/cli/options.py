@@ -107,7 +107,9 @@ def write(text: str) -> bool:
         return False
     except OSError as error:
         _discard(sys.stdout)
-        raise StorageError(f"cannot write the results: {error.strerror}; free some disk space and run again") from error
+        raise StorageError(
+            f"cannot write the results: {error.strerror}", "free some disk space and run again"
+        ) from error
     return True
 
 

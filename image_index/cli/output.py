@@ -47,11 +47,11 @@ class Output:
         if self.null and (self.json or self.preview):
             chosen.append("--null")
         if len(chosen) > 1:
-            raise UsageError(f"{chosen[0]} and {chosen[1]} cannot be had at once; choose one")
+            raise UsageError(f"{chosen[0]} and {chosen[1]} cannot be had at once", "choose one")
         if self.open_page and self.html is None:
             raise UsageError("--open goes with --html FILE")
         if self.preview and not sys.stdout.isatty():
-            raise UsageError("--preview needs a terminal; elsewhere use --html FILE")
+            raise UsageError("--preview needs a terminal", "elsewhere use --html FILE")
 
     def show(self, hits: list[Hit], name: str | None) -> bool:
         """Print the hits of one query; tell whether they have left this process."""

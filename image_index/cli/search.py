@@ -176,7 +176,9 @@ class _Asked:
         given = self.text is not None or self.images or self.add or self.minus
         if self.file is not None:
             if given:
-                raise UsageError("--queries takes the place of QUERY, --image, --add and --minus; use one or the other")
+                raise UsageError(
+                    "--queries takes the place of QUERY, --image, --add and --minus", "use one or the other"
+                )
             return read_queries(self.file)
         if not given:
             raise UsageError('search takes a text or --image FILE: imgidx search "a red car"')

@@ -82,7 +82,7 @@ def tag(
     from image_index.search.labels import TEMPLATES, TagOptions, read_labels
 
     if json and csv:
-        raise UsageError("--json and --csv cannot be had at once; choose one")
+        raise UsageError("--json and --csv cannot be had at once", "choose one")
     options = TagOptions(top, min_prob, tuple(template or TEMPLATES))
     options.check()
     setup = common(index, quiet=quiet, verbose=verbose)

@@ -71,7 +71,7 @@ def parse_model(text: str) -> ModelSpec:
     if scheme == "hf-hub" and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", rest, re.ASCII):
         return ModelSpec(text, text, None)
     if scheme in {"local-dir", "hf-hub"}:
-        raise UsageError(f"no model {text!r}; it is written local-dir:PATH or hf-hub:ORG/NAME")
+        raise UsageError(f"no model {text!r}", "it is written local-dir:PATH or hf-hub:ORG/NAME")
     known = find_model(text)
     return ModelSpec(known.name, known.loads_as, known.tag)
 
@@ -188,7 +188,7 @@ def _read_config(path: Path, spec: ModelSpec) -> dict[str, Any]:
 
 
 def _not_whole(spec: ModelSpec, cause: str) -> ModelUnavailable:
-    return ModelUnavailable(f"model {spec.name}: {cause}; its directory must hold {CONFIG} and open_clip's weights")
+    return ModelUnavailable(f"model {spec.name}: {cause}", f"its directory must hold {CONFIG} and open_clip's weights")
 
 
 # The hub: NAME/TAG and hf-hub:
@@ -250,4 +250,4 @@ def _download(spec: ModelSpec, repo: str, name: str) -> bool:
 
 def _unavailable(spec: ModelSpec, cause: str) -> ModelUnavailable:
     ways_out = f"run `imgidx models fetch {spec.name}` on a connected machine and bring its HF_HOME here"
-    return ModelUnavailable(f"model {spec.name} is not available: {cause}; {ways_out}, or use `--model starter`")
+    return ModelUnavailable(f"model {spec.name} is not available: {cause}", f"{ways_out}, or use `--model starter`")

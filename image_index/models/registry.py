@@ -110,7 +110,7 @@ def find_model(text: str) -> KnownModel:
     tag = tag.lower().replace("-", "_")  # as open_clip reads tags
     found = registry.get(f"{architecture}/{tag or _best_known_tag(architecture, registry)}")
     if found is None:
-        raise UsageError(f"no model {text!r}{_suggestion(text, registry)}; `imgidx models` lists what there is")
+        raise UsageError(f"no model {text!r}{_suggestion(text, registry)}", "`imgidx models` lists what there is")
     return found
 
 

@@ -194,7 +194,9 @@ def install(draft: Path, directory: Path) -> None:
         draft.rename(directory)
         sync(directory.parent)
     except OSError as error:
-        raise StorageError(f"cannot write {directory}: {error.strerror}; free some disk space and run again") from error
+        raise StorageError(
+            f"cannot write {directory}: {error.strerror}", "free some disk space and run again"
+        ) from error
     finally:
         remove(draft)
         remove(old)
@@ -208,7 +210,9 @@ def install_refusal(directory: Path, fingerprint: str, reason: str) -> None:
         write_manifest(draft, Manifest(fingerprint, reason))
         (draft / MANIFEST).chmod(0o600)
     except OSError as error:
-        raise StorageError(f"cannot write {directory}: {error.strerror}; free some disk space and run again") from error
+        raise StorageError(
+            f"cannot write {directory}: {error.strerror}", "free some disk space and run again"
+        ) from error
     install(draft, directory)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from image_index.dates import time_field
+from image_index.errors import ImgidxError
 from image_index.paths import printable
 from image_index.present.jsonl import record_line
 from image_index.upkeep.doctor import Devices, Report
@@ -33,13 +34,20 @@ class Terminal:
 
 def report_line(report: Report, terminal: Terminal) -> str:
     """Return one object whose keys are always the same; null stands for what is not known."""
-    machine, index = asdict(report.machine), report.index
+    models = report.models
     record = {
-        **machine,
-        "models": asdict(report.models) | {"directory": str(report.models.directory)},
-        "index": _index_record(index),
+        **asdict(report.machine),
+        "models": {
+            "directory": str(models.directory),
+            "bundled": models.bundled,
+            "cached": models.cached,
+            "error": _error(models.error),
+        },
+        "index": _index_record(report.index),
         "terminal": asdict(terminal),
-        "problems": [asdict(problem) for problem in report.problems()],
+        "problems": [
+            {"subject": one.subject, "problem": one.problem, "next_step": one.next_step} for one in report.problems()
+        ],
     }
     return record_line(_shortened(record))
 
@@ -48,7 +56,7 @@ def report_text(report: Report, terminal: Terminal) -> str:
     """Return a line for each thing that was seen, and one marked with `!` for each problem."""
     width = max(40, min(terminal.width, 100))
     lines = [_fold(name, value, width) for name, value in _lines(report, terminal)]
-    problems = [_fold("!", f"{one.subject}: {one.problem}; {one.next_step}", width, 2) for one in report.problems()]
+    problems = [_fold("!", str(one), width, 2) for one in report.problems()]
     return "\n".join((*lines, "", *(problems or ["no problem found"]))) + "\n"
 
 
@@ -125,13 +133,18 @@ def _index_record(index: IndexHealth) -> dict[str, Any]:
     return {
         "path": str(index.home),
         "exists": index.exists,
-        "error": index.error,
+        "error": _error(index.error),
         "writable": index.writable,
         "bytes": index.size_bytes,
         "free_bytes": index.free_bytes,
         "locked_by": index.locked_by,
         "catalog": _catalog_record(catalog) if catalog else None,
     }
+
+
+def _error(error: ImgidxError | None) -> str | None:
+    """Return what an error says, None where there is none."""
+    return None if error is None else str(error)
 
 
 def _catalog_record(catalog: CatalogHealth) -> dict[str, Any]:

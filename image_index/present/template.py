@@ -35,10 +35,10 @@ class Template:
             names = {name for _, name, _, _ in Formatter().parse(template.text) if name is not None}
             unknown = sorted(names - known.keys())
             if unknown:
-                raise UsageError(f"--format knows no field {unknown[0]!r}; there are: {', '.join(known)}")
+                raise UsageError(f"--format knows no field {unknown[0]!r}", f"there are: {', '.join(known)}")
             template.render([_SAMPLE])
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise UsageError(f"--format cannot be used: {error}; for example: '{{score:.3f}} {{path}}'") from error
+            raise UsageError(f"--format cannot be used: {error}", "for example: '{score:.3f} {path}'") from error
         return template
 
     def render(self, hits: Iterable[Hit], query: str | None = None, *, end: str = "\n", escaped: bool = False) -> str:

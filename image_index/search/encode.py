@@ -213,6 +213,6 @@ def _check(catalog: Catalog, pool: ChildPool) -> None:
     known, loaded = catalog.model, pool.facts
     if known and loaded and known.fingerprint != loaded.fingerprint:
         raise IndexMismatch(
-            f"the model {loaded.name} is no longer the one this index was made with; "
-            "restore its files, or train another index with --index DIR"
+            f"the model {loaded.name} is no longer the one this index was made with",
+            "restore its files, or train another index with --index DIR",
         )

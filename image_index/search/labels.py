@@ -96,20 +96,20 @@ def _content(name: str, stdin: BinaryIO) -> str:
     except OSError as error:
         raise UsageError(f"cannot read the labels in {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"cannot read the labels in {name}: they are not UTF-8; save the file as UTF-8") from error
+        raise UsageError(f"cannot read the labels in {name}: they are not UTF-8", "save the file as UTF-8") from error
 
 
 def check_labels(labels: Sequence[str]) -> None:
     """Raise `UsageError` for fewer than two labels, an empty one, or one that is there twice."""
     if not all(label.strip() for label in labels):
-        raise UsageError("one of the labels is empty; give them as a,b,c, or one a line in a file")
+        raise UsageError("one of the labels is empty", "give them as a,b,c, or one a line in a file")
     for label, count in Counter(labels).items():
         if count > 1:
             raise UsageError(f"the label {label!r} is there {count} times; its probability would be divided")
     if len(labels) < 2:
         raise UsageError(
-            f"two labels are needed at least, not {len(labels)}: a probability compares them; "
-            "add one for all the rest, for example: --labels cat,something else"
+            f"two labels are needed at least, not {len(labels)}: a probability compares them",
+            "add one for all the rest, for example: --labels cat,something else",
         )
 
 

@@ -68,11 +68,13 @@ def _term(word: str, *, picture: bool | None) -> Term:
     if picture is None:
         picture = value.startswith(_PICTURE)
     if not value.strip():
-        raise QueryError("the query is empty; describe what the picture shows, for example: imgidx search 'a red car'")
+        raise QueryError(
+            "the query is empty", "describe what the picture shows, for example: imgidx search 'a red car'"
+        )
     if not weight:
-        raise QueryError(f"the weight of {word!r} is zero; leave it out, or write it as: 1:{word}")
+        raise QueryError(f"the weight of {word!r} is zero", f"leave it out, or write it as: 1:{word}")
     if picture and _OTHER_URL.match(value) and not value.startswith(_URL):
-        raise QueryError(f"{value.partition(':')[0]}:// cannot be fetched; give an http or https address, or a file")
+        raise QueryError(f"{value.partition(':')[0]}:// cannot be fetched", "give an http or https address, or a file")
     kind = Kind.TEXT if not picture else Kind.URL if value.startswith(_URL) else Kind.FILE
     return Term(kind, value, weight)
 

@@ -58,7 +58,7 @@ def _query(line: bytes) -> Query:
     record = json.loads(text)
     unknown = sorted(record.keys() - set(KEYS))
     if unknown:
-        raise QueryError(f"no key is called {unknown[0]!r}; there are: {', '.join(KEYS)}")
+        raise QueryError(f"no key is called {unknown[0]!r}", f"there are: {', '.join(KEYS)}")
     words = record.get("text")
     if words is not None and not isinstance(words, str):
         raise QueryError("'text' must be a text")

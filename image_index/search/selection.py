@@ -87,7 +87,7 @@ def _format(word: str) -> tuple[str, ...]:
     try:
         return format_names(word)
     except ValueError as error:
-        raise UsageError(f"no picture format is called {word!r}; there are: {error}") from error
+        raise UsageError(f"no picture format is called {word!r}", f"there are: {error}") from error
 
 
 def _size(size: str | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -72,7 +72,7 @@ def _fetch_in_time(url: str) -> bytes:
     found = outcome[0] if outcome else f"it took longer than {TIME_LIMIT_S:g} seconds"
     if isinstance(found, str):
         raise QueryError(
-            f"cannot fetch {shown(url)}: {found}; check the address, or save the picture and name the file"
+            f"cannot fetch {shown(url)}: {found}", "check the address, or save the picture and name the file"
         )
     return found
 

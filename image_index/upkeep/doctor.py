@@ -14,12 +14,12 @@ from importlib import metadata
 from pathlib import Path
 
 from image_index.catalog.schema import sqlite_version
-from image_index.errors import ImgidxError
+from image_index.errors import ImgidxError, StorageError
 from image_index.machine import core_count, memory_bytes
 from image_index.models import hub
 from image_index.models.names import list_models
 from image_index.settings import IndexHome
-from image_index.upkeep.health import IndexHealth, Problem, examine_index, make_problem
+from image_index.upkeep.health import IndexHealth, Problem, examine_index
 
 PACKAGES = ("torch", "open-clip-torch", "faiss-cpu", "onnxruntime", "numpy", "pillow", "rich", "typer")
 """Distributions whose version a bug report needs."""
@@ -58,7 +58,7 @@ class ModelCache:
     directory: Path
     bundled: tuple[str, ...] = ()
     cached: tuple[str, ...] = ()
-    error: str | None = None
+    error: ImgidxError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Report:
         if self.machine.devices.error:
             found.append(Problem("devices", self.machine.devices.error, "run again, or reinstall torch"))
         if self.models.error:
-            found.append(make_problem("models", self.models.error))
+            found.append(Problem.of("models", self.models.error))
         return (*found, *self.index.problems())
 
 
@@ -136,8 +136,10 @@ def _model_cache() -> ModelCache:
     directory = hub.cache_directory()
     try:
         listings = list_models()
-    except (ImgidxError, OSError) as error:
-        return ModelCache(directory, error=str(error))
+    except ImgidxError as error:
+        return ModelCache(directory, error=error)
+    except OSError as error:
+        return ModelCache(directory, error=StorageError(f"cannot read the models in {directory}: {error.strerror}"))
     bundled, cached = (
         tuple(listing.name for listing in listings if listing.kind == kind) for kind in ("bundled", "cached")
     )

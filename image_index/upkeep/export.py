@@ -99,9 +99,9 @@ def _check_free(destination: Path) -> None:
     shown = printable(os.fsencode(destination))
     if os.path.lexists(destination):
         if not destination.is_dir() or any(destination.iterdir()):
-            raise UsageError(f"{shown} is not an empty directory; name a new directory for the export")
+            raise UsageError(f"{shown} is not an empty directory", "name a new directory for the export")
     elif not destination.parent.is_dir():
-        raise UsageError(f"{shown}: there is no directory to make it in; make that first")
+        raise UsageError(f"{shown}: there is no directory to make it in", "make that first")
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def _write_part(pieces: Pictures, dim: int, file: BinaryIO, write_rows: WriteRow
     begin, count = file.tell(), 0
     for images, vectors in pieces:
         if vectors.shape != (len(images), dim):
-            raise StorageError(f"the catalog holds vectors that have not {dim} dimensions; run imgidx verify")
+            raise StorageError(f"the catalog holds vectors that have not {dim} dimensions", "run imgidx verify")
         file.write(vectors.astype("<f2").tobytes())
         write_rows(images)
         count += len(images)

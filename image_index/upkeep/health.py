@@ -12,7 +12,7 @@ from typing import Any
 
 from image_index.catalog.lock import find_holder
 from image_index.catalog.reader import CatalogReader
-from image_index.errors import ImgidxError, IndexNotFound
+from image_index.errors import ImgidxError, IndexNotFound, StorageError
 from image_index.models import tower_files
 from image_index.models.names import locate_weights, parse_model
 from image_index.records import Counts, ModelFacts, Stamp
@@ -35,11 +35,20 @@ class DerivedState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it should be, and what to do about it."""
+    """Something that is not as it should be, and what to do about it; what is `derived` a rebuild mends."""
 
     subject: str
     problem: str
     next_step: str
+    derived: bool = False
+
+    @classmethod
+    def of(cls, subject: str, error: ImgidxError) -> Problem:
+        """Return what an error says of `subject`."""
+        return cls(subject, error.problem, error.next_step or "see docs/reliability.md")
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.problem}; {self.next_step}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +77,12 @@ class IndexHealth:
     free_bytes: int | None
     locked_by: str | None
     catalog: CatalogHealth | None
-    error: str | None
+    error: ImgidxError | None
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong, each with the next step."""
         if self.error:
-            yield make_problem("index", self.error)
+            yield Problem.of("index", self.error)
         if self.exists and not self.writable:
             yield Problem("index", "this user may not write to it", "train as its owner, or with another --index")
         if self.free_bytes is not None and self.free_bytes < LITTLE_SPACE_BYTES:
@@ -82,28 +91,24 @@ class IndexHealth:
             yield from _catalog_problems(self.catalog, self.home, running=self.locked_by is not None)
 
 
-def make_problem(subject: str, message: str) -> Problem:
-    """Return a problem from an error's message, which has its next step behind the first semicolon."""
-    problem, _, next_step = message.partition("; ")
-    return Problem(subject, problem, next_step or "see docs/reliability.md")
-
-
 def examine_index(home: IndexHome) -> IndexHealth:
     """Return the state of the index at `home`, whatever is there."""
-    exists, catalog, error = os.path.lexists(home.catalog), None, None
+    exists, catalog = os.path.lexists(home.catalog), None
+    error: ImgidxError | None = None
     try:
         with CatalogReader.untouched(home.catalog) as reader:
             catalog = _examine_catalog(reader, home)
     except IndexNotFound:
         pass
     except ImgidxError as refusal:
-        error = str(refusal)
+        error = refusal
     except OSError as refusal:
-        error = f"cannot read {refusal.filename or home.path}: {refusal.strerror}; look at its owner and permissions"
+        problem = f"cannot read {refusal.filename or home.path}: {refusal.strerror}"
+        error = StorageError(problem, "look at its owner and permissions")
     writable = os.access(home.path, os.W_OK) and (not exists or os.access(home.catalog, os.W_OK))
     return IndexHealth(
         home.path,
-        exists or bool(error),
+        exists or error is not None,
         writable,
         _size(home),
         _free(home.path),

@@ -27,7 +27,7 @@ def forget(home: IndexHome, paths: tuple[bytes, ...], *, dry_run: bool = False) 
         unknown = [path for path in paths if not catalog.knows(path)]
         count = len({image_id for path in paths for image_id in catalog.ids_under(path).tolist()})
     if unknown:
-        raise UsageError(f"the index knows nothing of {printable(unknown[0])}; imgidx status lists its roots")
+        raise UsageError(f"the index knows nothing of {printable(unknown[0])}", "imgidx status lists its roots")
     if not dry_run:
         with exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
             count = sum(catalog.forget(path) for path in paths)
@@ -51,7 +51,7 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
     """
     copy = IndexHome(destination.absolute())
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
-        raise UsageError(f"{destination} is not an empty directory; name a new directory for the backup")
+        raise UsageError(f"{destination} is not an empty directory", "name a new directory for the backup")
     draft = copy.path / "catalog.tmp"
     with Catalog(home.catalog) as catalog:
         copy.create()
@@ -65,8 +65,8 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
             for path in (draft, copy.faiss, copy.moments):
                 path.unlink(missing_ok=True)
             tower_files.remove(copy.text)
-            cause = error.strerror if isinstance(error, OSError) else error
-            raise StorageError(f"cannot write the backup {destination}: {cause}") from error
+            cause, step = (error.strerror, "") if isinstance(error, OSError) else (error.problem, error.next_step)
+            raise StorageError(f"cannot write the backup {destination}: {cause}", step) from error
     return copy
 
 

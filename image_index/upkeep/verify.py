@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from image_index.models.names import digest_weights, locate_weights, parse_model
 from image_index.records import Stamp, Vectors
 from image_index.settings import IndexHome
 from image_index.training.freshness import rebuild
+from image_index.upkeep.health import Problem
 from image_index.vectors.derived_file import is_whole
 from image_index.vectors.moments import read_moments
 from image_index.vectors.open_index import FaissIndex, open_index
@@ -28,23 +28,17 @@ SAMPLE = 16
 MISSES_OF_LISTS = 0.05
 """What share of them inverted lists, tuned to find 0.99, may miss."""
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as it should be; what is `derived` a rebuild mends."""
-
-    subject: str
-    problem: str
-    derived: bool = False
+FROM_BACKUP = "restore the index from a backup"
+REBUILD = "imgidx verify --repair rebuilds it"
 
 
-def verify(home: IndexHome) -> Iterator[Finding]:
+def verify(home: IndexHome) -> Iterator[Problem]:
     """Yield what is wrong with the index: SQLite's own integrity, vectors, the model, and the FAISS file.
 
     Raises `StorageError` where the catalog is too damaged to be read, `IndexNotFound` where there is none.
     """
     with Catalog(home.catalog) as catalog:
-        damage = [Finding("catalog", problem) for problem in catalog.integrity_problems()]
+        damage = [Problem("catalog", problem, FROM_BACKUP) for problem in catalog.integrity_problems()]
         yield from damage
         if damage:  # whatever else is asked of it may be answered wrongly
             return
@@ -63,20 +57,20 @@ def repair(home: IndexHome) -> None:
             tower_files.remove(home.text)
 
 
-def _check_vectors(catalog: Catalog) -> Iterator[Finding]:
+def _check_vectors(catalog: Catalog) -> Iterator[Problem]:
     """Check the shape and the length of every vector."""
     stamp = catalog.stamp()
     wrong_size = catalog.count_odd_vectors(stamp.dim)
     if wrong_size:
-        yield Finding("vectors", f"{wrong_size} do not have {stamp.dim} dimensions")
+        yield Problem("vectors", f"{wrong_size} do not have {stamp.dim} dimensions", FROM_BACKUP)
         return
     lengths = [np.linalg.norm(vectors, axis=1) for _, vectors in catalog.vectors_after(0)]
     wrong = sum(int((~(np.abs(length - 1) < NORM_TOLERANCE)).sum()) for length in lengths)  # ~ also catches NaN
     if wrong:
-        yield Finding("vectors", f"{wrong} are not of length one")
+        yield Problem("vectors", f"{wrong} are not of length one", FROM_BACKUP)
 
 
-def _check_model(catalog: Catalog) -> Iterator[Finding]:
+def _check_model(catalog: Catalog) -> Iterator[Problem]:
     """Check that the model's weights, where they are at hand, are still those of the index."""
     model = catalog.model
     if model is None:
@@ -84,37 +78,38 @@ def _check_model(catalog: Catalog) -> Iterator[Finding]:
     try:
         weights = locate_weights(parse_model(model.name))
     except (ModelUnavailable, UsageError) as error:  # its directory is gone, or open_clip no longer has it
-        yield Finding("model", str(error))
+        yield Problem.of("model", error)
         return
     if weights is not None and digest_weights(weights) != model.weights_sha256:
-        yield Finding("model", f"the weights of {model.name} at {weights} are no longer those of this index")
+        problem = f"the weights of {model.name} at {weights} are no longer those of this index"
+        yield Problem("model", problem, "restore them, or train another index with --index DIR")
 
 
-def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterator[Finding]:
+def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterator[Problem]:
     """Check the FAISS files byte by byte; `compare` what it finds with an exact search of the catalog."""
     now = catalog.stamp()
     if not home.faiss.exists():
         if now.count:
-            yield Finding("index.faiss", "is missing", derived=True)
+            yield Problem("index.faiss", "is missing", REBUILD, derived=True)
         return
     index = open_index(home.faiss, now.catalog_id)
     if index is None or not is_whole(home.faiss):
-        yield Finding("index.faiss", "is damaged, or of another index", derived=True)
+        yield Problem("index.faiss", "is damaged, or of another index", REBUILD, derived=True)
         return
     if home.tail.exists() and not is_whole(home.tail):
-        yield Finding("tail.faiss", "is damaged", derived=True)
+        yield Problem("tail.faiss", "is damaged", REBUILD, derived=True)
     if read_moments(home.moments, now.catalog_id, index.stamp.last_id) is None:
-        yield Finding("moments.f32", "is missing or damaged", derived=True)
+        yield Problem("moments.f32", "is missing or damaged", REBUILD, derived=True)
     missed = _missed(catalog, index, now) if compare else 0
     if missed > (MISSES_OF_LISTS * SAMPLE * 10 if index.lists else 0):
-        yield Finding("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", derived=True)
+        yield Problem("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", REBUILD, derived=True)
 
 
-def _check_text(catalog: Catalog, home: IndexHome) -> Iterator[Finding]:
+def _check_text(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
     """Check the exported text tower byte by byte; that there is none is no fault, for a child can do its work."""
     model = catalog.model
     if model and home.text.exists() and not tower_files.is_settled(home.text, model.fingerprint):
-        yield Finding("text", "is damaged, or of another model", derived=True)
+        yield Problem("text", "is damaged, or of another model", REBUILD, derived=True)
 
 
 def _missed(catalog: Catalog, index: FaissIndex, now: Stamp) -> int:

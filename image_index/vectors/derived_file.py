@@ -74,7 +74,7 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     except (OSError, RuntimeError) as error:  # FAISS raises the latter
         draft.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error}; free some disk space and run again") from error
+        raise StorageError(f"cannot write {path}: {error}", "free some disk space and run again") from error
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

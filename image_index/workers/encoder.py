@@ -165,7 +165,7 @@ def choose_device(wanted: str) -> torch.device:
     count = torch.cuda.device_count() if device and device.type == "cuda" else 1
     if device is None or not available.get(device.type) or (device.index or 0) >= count:
         there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise UsageError(f"no device {wanted} on this machine; --device takes one of: auto, {there}")
+        raise UsageError(f"no device {wanted} on this machine", f"--device takes one of: auto, {there}")
     return device
 
 

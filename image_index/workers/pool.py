@@ -141,7 +141,7 @@ class ChildPool:
                     raise ModelUnavailable(f"the model cannot encode the query: {message.reason}")
                 deaths += message is None and child.awaited
                 list(self._take(child, message, WorkQueue(())))
-        raise WorkersFailed(f"{deaths} child processes died of the query; try --device cpu, or another query")
+        raise WorkersFailed(f"{deaths} child processes died of the query", "try --device cpu, or another query")
 
     def _feed(self, queue: WorkQueue) -> None:
         """Keep the children supplied; one that failed to preload gets one batch, at which it tries again."""
@@ -263,8 +263,8 @@ class ChildPool:
             self._restart(child)
         if not self._children or self._fruitless_deaths >= FRUITLESS_DEATHS:
             raise WorkersFailed(
-                f"child processes cannot be kept alive (the last one: {reason}); what is stored is kept; "
-                "try --workers 1, --device cpu, or --verbose to see why"
+                f"child processes cannot be kept alive (the last one: {reason}); what is stored is kept",
+                "try --workers 1, --device cpu, or --verbose to see why",
             )
         if not child.ready:
             queue.put_back(child.held)

@@ -67,7 +67,7 @@ def test_verifying_ends_in_9_with_the_step_that_mends(shell: Shell) -> None:
     done = shell.run("verify")
     assert (done.code, done.out) == (9, b"")
     finding, step = done.err.splitlines()
-    assert finding == "imgidx: index.faiss: is missing"
+    assert finding == "imgidx: index.faiss: is missing; imgidx verify --repair rebuilds it"
     assert step.endswith("imgidx verify --repair mends that")
     mended = shell.run("verify", "--repair")
     assert (mended.code, mended.out, mended.err) == (0, b"all is well\n", "")

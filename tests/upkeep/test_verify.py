@@ -17,7 +17,8 @@ from image_index.catalog.lock import exclusive_lock
 from image_index.errors import IndexLocked, IndexNotFound, StorageError
 from image_index.records import EmbeddedBatch, ImageFile
 from image_index.settings import IndexHome
-from image_index.upkeep.verify import Finding, repair, verify
+from image_index.upkeep.health import Problem
+from image_index.upkeep.verify import REBUILD, repair, verify
 from image_index.vectors import build as faiss_build
 from tests.support.library import contents, found, make_index, nearest
 from tests.support.records import embedded_image
@@ -176,5 +177,5 @@ def test_verifying_writes_nothing(home: IndexHome) -> None:
     """Whatever it finds, the files stay as they are."""
     flip_middle(home.faiss)
     before = {path.name: path.read_bytes() for path in home.path.iterdir()}
-    assert list(verify(home)) == [Finding("index.faiss", "is damaged, or of another index", derived=True)]
+    assert list(verify(home)) == [Problem("index.faiss", "is damaged, or of another index", REBUILD, derived=True)]
     assert {path.name: path.read_bytes() for path in home.path.iterdir()} == before
