@@ -109,7 +109,6 @@ class ModelFacts:
 class Batch:
     """Files that travel to a child together; `alone`: with nothing else in work beside them, lest that be blamed."""
 
-    number: int
     files: tuple[ImageFile, ...]
     alone: bool = False
 

@@ -154,7 +154,7 @@ class QueryEncoder:
             stored: QueryVector = vectors[0]
             return stored
         with self._child() as pool:
-            results = list(pool.embed([Batch(1, (file,))]))
+            results = list(pool.embed([Batch((file,))]))
             _check(self._catalog, pool)
         for result in results:
             for failure in result.failures:

@@ -131,7 +131,7 @@ class Child:
     def answered(self) -> Batch:
         """Note that the oldest job is answered; return it, or an empty batch where it was no batch."""
         self.awaited = False
-        job = self.held.popleft() if self.held else Batch(0, ())
+        job = self.held.popleft() if self.held else Batch(())
         self.expect(None)
         return job
 

@@ -70,13 +70,13 @@ def make_batches(files: Iterable[ImageFile], size: int) -> Iterator[Batch]:
     if size < 1:
         raise UsageError("--batch-size must be at least 1")
     held: list[ImageFile] = []
-    held_bytes = number = 0
+    held_bytes = 0
     for file in files:
         file_bytes = len(file.path) + _FILE_BYTES
         if held and (len(held) == size or held_bytes + file_bytes > MAX_BATCH_BYTES):
-            yield Batch(number := number + 1, tuple(held))
+            yield Batch(tuple(held))
             held, held_bytes = [], 0
         held.append(file)
         held_bytes += file_bytes
     if held:
-        yield Batch(number + 1, tuple(held))
+        yield Batch(tuple(held))

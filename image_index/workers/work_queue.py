@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import count
 
-from image_index.records import Batch, Failure, ImageFile, Stage
+from image_index.records import Batch, Failure, Stage
 
 DEATHS_ALONE = 2
 """A lone file is given up after as many deaths: one may be chance (the out-of-memory killer, a person)."""
@@ -27,7 +26,6 @@ class WorkQueue:
         self._returned: deque[Batch] = deque()
         self._suspects: deque[Batch] = deque()
         self._deaths: Counter[bytes] = Counter()
-        self._numbers = count(-1, -1)
 
     def take(self, *, alone: bool = True) -> Batch | None:
         """Return the next batch: one that came back, else a new one, else a suspect; None when there is none.
@@ -59,11 +57,11 @@ class WorkQueue:
         if len(files) == 1:
             return self._condemn(batch, stage, reason)
         if position is not None and position < len(files):
-            self.suspect([self._batch(files[position : position + 1])])
-            self.put_back([self._batch(files[:position] + files[position + 1 :])])
+            self.suspect([Batch(files[position : position + 1])])
+            self.put_back([Batch(files[:position] + files[position + 1 :])])
         else:
             middle = len(files) // 2
-            self.suspect([self._batch(files[:middle]), self._batch(files[middle:])])
+            self.suspect([Batch(files[:middle]), Batch(files[middle:])])
         return None
 
     def _condemn(self, batch: Batch, stage: Stage, reason: str) -> Failure | None:
@@ -74,6 +72,3 @@ class WorkQueue:
             self.suspect([batch])
             return None
         return Failure(file, stage, reason)
-
-    def _batch(self, files: tuple[ImageFile, ...]) -> Batch:
-        return Batch(next(self._numbers), files)

@@ -99,7 +99,7 @@ def test_a_child_leaves_when_its_channel_closes() -> None:
 def test_a_child_leaves_when_told_to_after_the_work_it_holds(pictures: Pictures) -> None:
     """What was handed over before the word to stop is still answered."""
     with Talk(SETUP) as child:
-        child.channel.send(Batch(1, (pictures.make("a.png"),)))
+        child.channel.send(Batch((pictures.make("a.png"),)))
         child.channel.send(None)
         child.hear(Ready)
         assert len(child.hear(Embedded).result.images) == 1
@@ -153,7 +153,7 @@ def test_the_four_lines_of_a_preloading_child_reach_the_parents_log(
     caplog.set_level(logging.INFO, "image_index.worker")
     setup = ChildSetup(parse_model("starter"), "0" * 64, device="cpu", log_level=logging.INFO)
     with ChildPool(setup, [Slot("cpu", 1)]) as pool:
-        (result,) = pool.embed([Batch(1, (pictures.make("a.png"),))])
+        (result,) = pool.embed([Batch((pictures.make("a.png"),))])
         assert pool.facts
         assert pool.facts.dim == result.vectors.shape[1] == 512
     lines = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]

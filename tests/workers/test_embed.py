@@ -62,7 +62,7 @@ def test_each_vector_belongs_to_the_picture_in_its_place(pictures: Pictures, enc
     """Images keep the order of their files, and vectors the order of the images."""
     colours = [(200, 10, 10), (10, 200, 10), (10, 10, 200), (90, 90, 10)]
     files = [pictures.make(f"{i}.png", colour) for i, colour in enumerate(colours)]
-    result = embed_batch(Batch(1, tuple(files)), encoder, SETUP, ignore)
+    result = embed_batch(Batch(tuple(files)), encoder, SETUP, ignore)
     assert [image.file for image in result.images] == files
     for vector, colour in zip(result.vectors, colours, strict=True):
         np.testing.assert_allclose(vector, unit(colour), atol=1e-4)
@@ -73,7 +73,7 @@ def test_facts_of_an_image_are_those_of_its_content(pictures: Pictures, encoder:
     file = pictures.make("a.jpg")
     stale = file._replace(size=1, mtime_ns=1)
     before = time.time_ns()
-    (image,) = embed_batch(Batch(1, (stale,)), encoder, SETUP, ignore).images
+    (image,) = embed_batch(Batch((stale,)), encoder, SETUP, ignore).images
     assert image.file == file
     assert image.sha256 == hashlib.sha256(Path(os.fsdecode(file.path)).read_bytes()).digest()
     assert (image.picture.width, image.picture.height, image.picture.format) == (12, 8, "png")
@@ -99,7 +99,7 @@ def test_bad_files_cost_nothing_but_themselves(
 
     monkeypatch.setattr(read, "read_file", reads)
     files = (broken, good[0], vanished, good[1], unreadable, buggy, good[2])
-    result = embed_batch(Batch(1, files), encoder, SETUP, ignore)
+    result = embed_batch(Batch(files), encoder, SETUP, ignore)
     assert [image.file for image in result.images] == good
     assert result.vanished == (vanished,)
     failed = {failure.file.path: (failure.stage, failure.reason) for failure in result.failures}
@@ -116,7 +116,7 @@ def test_a_batch_of_nothing_but_bad_files_asks_nothing_of_the_model(pictures: Pi
     bad = pictures.directory / "bad.png"
     bad.write_bytes(b"bad")
     encoder = fake_models.FakeEncoder(fake_models.SPEC, "0" * 64)
-    result = embed_batch(Batch(1, (pictures.file(bad),)), encoder, SETUP, ignore)
+    result = embed_batch(Batch((pictures.file(bad),)), encoder, SETUP, ignore)
     assert (result.images, result.vectors.shape, len(result.failures)) == ((), (0, 3), 1)
     assert encoder.batches == 0
 
@@ -124,9 +124,9 @@ def test_a_batch_of_nothing_but_bad_files_asks_nothing_of_the_model(pictures: Pi
 def test_a_picture_over_the_pixel_limit_is_a_failure(pictures: Pictures, encoder: fake_models.FakeEncoder) -> None:
     """The limit that the child was told is the limit it keeps."""
     file = pictures.make("large.png")
-    limited = embed_batch(Batch(1, (file,)), encoder, replace(SETUP, max_pixels=12 * 8 - 1), ignore)
+    limited = embed_batch(Batch((file,)), encoder, replace(SETUP, max_pixels=12 * 8 - 1), ignore)
     assert [failure.stage for failure in limited.failures] == [Stage.DECODE]
-    allowed = embed_batch(Batch(1, (file,)), encoder, replace(SETUP, max_pixels=12 * 8), ignore)
+    allowed = embed_batch(Batch((file,)), encoder, replace(SETUP, max_pixels=12 * 8), ignore)
     assert len(allowed.images) == 1
 
 
@@ -142,7 +142,7 @@ def test_a_vector_that_is_not_finite_is_a_failure_and_is_never_stored(pictures: 
 
     colours = [(200, 10, 10), (10, 200, 10), (10, 10, 200)]
     files = [pictures.make(f"{i}.png", colour) for i, colour in enumerate(colours)]
-    result = embed_batch(Batch(1, tuple(files)), Overflowing(fake_models.SPEC, "0" * 64), SETUP, ignore)
+    result = embed_batch(Batch(tuple(files)), Overflowing(fake_models.SPEC, "0" * 64), SETUP, ignore)
     assert [image.file for image in result.images] == [files[0], files[2]]
     np.testing.assert_allclose(result.vectors, [unit(colours[0]), unit(colours[2])], atol=1e-4)
     (failure,) = result.failures
@@ -168,7 +168,7 @@ def test_every_file_is_announced_before_it_is_opened_and_the_forward_pass_before
     monkeypatch.setattr(read, "read_file", reads)
     files = [pictures.make(f"{i}.png") for i in range(3)]
     Path(os.fsdecode(files[1].path)).write_bytes(b"bad")
-    embed_batch(Batch(1, tuple(files)), Telling(fake_models.SPEC, "0" * 64), SETUP, happened.append)
+    embed_batch(Batch(tuple(files)), Telling(fake_models.SPEC, "0" * 64), SETUP, happened.append)
     assert happened == [0, files[0].path, 1, files[1].path, 2, files[2].path, 3, ("forward", 2, 4)]
 
 
@@ -195,7 +195,7 @@ def test_seconds_are_counted_by_stage(pictures: Pictures, monkeypatch: pytest.Mo
     monkeypatch.setattr(decode, "decode", slowly)
     monkeypatch.setattr(time, "perf_counter", lambda: clock["now"])
     files = tuple(pictures.make(f"{i}.png") for i in range(2))
-    seconds = embed_batch(Batch(1, files), Slow(fake_models.SPEC, "0" * 64), SETUP, ignore).seconds
+    seconds = embed_batch(Batch(files), Slow(fake_models.SPEC, "0" * 64), SETUP, ignore).seconds
     assert (seconds.read, seconds.decode, seconds.forward) == (2, 6, 7)
 
 
@@ -206,7 +206,7 @@ def test_threads_change_nothing_but_the_time(
     files = [pictures.make(f"{i}.png", (9 * i, 100, 50)) for i in range(12)]
     Path(os.fsdecode(files[3].path)).write_bytes(b"no picture")
     Path(os.fsdecode(files[5].path)).unlink()
-    expected = embed_batch(Batch(1, tuple(files)), encoder, SETUP, ignore)
+    expected = embed_batch(Batch(tuple(files)), encoder, SETUP, ignore)
     read_file = read.read_file
 
     def reads(path: bytes) -> read.FileContent:
@@ -214,7 +214,7 @@ def test_threads_change_nothing_but_the_time(
         return replace(read_file(path), read_at_ns=0)
 
     monkeypatch.setattr(read, "read_file", reads)
-    result = embed_batch(Batch(1, tuple(files)), encoder, IN_THREADS, ignore)
+    result = embed_batch(Batch(tuple(files)), encoder, IN_THREADS, ignore)
     assert result.images == tuple(replace(image, read_at_ns=0) for image in expected.images)
     np.testing.assert_array_equal(result.vectors, expected.vectors)
     assert (result.failures, result.vanished) == (expected.failures, expected.vanished)
@@ -223,7 +223,7 @@ def test_threads_change_nothing_but_the_time(
 def test_threads_decode_the_next_batch_while_the_model_is_at_this_one(pictures: Pictures) -> None:
     """The forward pass of a batch can wait for the pictures of the one after it."""
     files = [pictures.make(f"{i}.png") for i in range(4)]
-    first, second = Batch(1, tuple(files[:2])), Batch(2, tuple(files[2:]))
+    first, second = Batch(tuple(files[:2])), Batch(tuple(files[2:]))
 
     class Waiting(fake_models.FakeEncoder):
         def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
@@ -250,7 +250,7 @@ def test_a_batch_that_is_to_be_alone_is_opened_file_by_file(
 
     monkeypatch.setattr(read, "read_file", reads)
     files = [pictures.make(f"{i}.png") for i in range(2)]
-    embed_batch(Batch(1, tuple(files), alone=True), encoder, IN_THREADS, happened.append)
+    embed_batch(Batch(tuple(files), alone=True), encoder, IN_THREADS, happened.append)
     assert happened == [0, (files[0].path, True), 1, (files[1].path, True), 2]
 
 
@@ -266,7 +266,7 @@ def test_time_that_the_model_waits_for_threads_is_idle(
 
     monkeypatch.setattr(read, "read_file", reads)
     files = tuple(pictures.make(f"{i}.png") for i in range(3))
-    seconds = embed_batch(Batch(1, files), encoder, IN_THREADS, ignore).seconds
+    seconds = embed_batch(Batch(files), encoder, IN_THREADS, ignore).seconds
     assert seconds.read > 1.4
     assert 0.4 < seconds.idle < seconds.read
-    assert embed_batch(Batch(2, files[:1]), encoder, SETUP, ignore).seconds.idle == 0
+    assert embed_batch(Batch(files[:1]), encoder, SETUP, ignore).seconds.idle == 0
