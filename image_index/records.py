@@ -278,6 +278,15 @@ class Root:
     problem: str | None
 
 
+class Outcome(StrEnum):
+    """How a run ended; a run that was killed stays `running`."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far an update has come; `total` is None while it is still being counted."""

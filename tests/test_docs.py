@@ -115,7 +115,7 @@ def all_errors() -> list[type[errors.ImgidxError]]:
 def printed_objects() -> dict[str, str]:
     """Return a line of each kind of JSON that the program prints."""
     summary = summary_record(Summary())
-    run = {"started_at_s": 1, "ended_at_s": 1, "outcome": "done", **summary}
+    run = {"started_at_s": 1, "ended_at_s": 1, "outcome": "done", "error": None, **summary}
     preview = {"dry_run": True, "to_embed": 0, **counts_record(plan_summary(Plan()))}
     listing = ModelListing("starter", "bundled", 512, 33, "", "")
     return {

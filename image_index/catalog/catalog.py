@@ -6,12 +6,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from image_index.catalog.query_memory import QueryMemory
 from image_index.catalog.schema import atomic, storage_errors
+from image_index.errors import ImgidxError, Interrupted, StorageError
 from image_index.paths import path_range
 from image_index.records import (
     EmbeddedBatch,
@@ -21,6 +22,7 @@ from image_index.records import (
     KnownImage,
     Match,
     ModelFacts,
+    Outcome,
     PictureFacts,
 )
 
@@ -29,6 +31,14 @@ _INSERT_IMAGE = f"INSERT INTO images ({', '.join(_NEW_COLUMNS)}) VALUES ({', '.j
 _SELECT_CONTENT = (
     f"SELECT vector, {', '.join(PictureFacts._fields)} FROM images JOIN vectors ON image_id = id WHERE id = ?"
 )
+
+
+@dataclass(slots=True)
+class Run:
+    """A run that is being recorded: what its block sets here is stored when the block ends."""
+
+    outcome: Outcome = Outcome.DONE
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Catalog(QueryMemory):
@@ -125,17 +135,41 @@ class Catalog(QueryMemory):
         with self._transaction() as connection:
             connection.execute(sql, (name, last_id, int(time.time())))
 
-    def start_run(self) -> int:
-        """Record that a run has begun; one that is killed stays `running`."""
-        with self._transaction() as connection:
-            sql = "INSERT INTO runs (started_at_s, outcome, summary) VALUES (?, 'running', '{}')"
-            return int(connection.execute(sql, (int(time.time()),)).lastrowid or 0)
+    @contextmanager
+    def run(self) -> Iterator[Run]:
+        """Record a run: `running` while the block lasts, then the outcome and summary that the block gave it.
 
-    def finish_run(self, run: int, outcome: str, summary: Mapping[str, Any]) -> None:
+        A block that raises is recorded as `failed`, with the message under the key `error` of its summary, or as
+        `stopped` where a signal ended it.
+        """
+        number, run = self.start_run(), Run()
+        try:
+            yield run
+        except BaseException as error:
+            by_signal = isinstance(error, Interrupted) or not isinstance(error, Exception)
+            if not by_signal:
+                run.summary = {**run.summary, "error": _message(error)}
+            with suppress(StorageError):  # on a full disk this fails too; `error` says more than that would
+                self.finish_run(number, Outcome.STOPPED if by_signal else Outcome.FAILED, run.summary)
+            raise
+        self.finish_run(number, run.outcome, run.summary)
+
+    def start_run(self) -> int:
+        """Record that a run has begun and return its number; `run` does this for its block."""
+        with self._transaction() as connection:
+            sql = "INSERT INTO runs (started_at_s, outcome, summary) VALUES (?, ?, '{}')"
+            return int(connection.execute(sql, (int(time.time()), Outcome.RUNNING)).lastrowid or 0)
+
+    def finish_run(self, run: int, outcome: Outcome, summary: Mapping[str, Any]) -> None:
         """Record how a run ended."""
         with self._transaction() as connection:
             sql = "UPDATE runs SET ended_at_s = ?, outcome = ?, summary = ? WHERE id = ?"
             connection.execute(sql, (int(time.time()), outcome, json.dumps(summary), run))
+
+
+def _message(error: BaseException) -> str:
+    """Return what an error says, behind its type where it is none of ours."""
+    return str(error) if isinstance(error, ImgidxError) else f"{type(error).__name__}: {error}"
 
 
 def _next_generation(connection: sqlite3.Connection, changes: int) -> None:

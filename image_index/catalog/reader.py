@@ -231,7 +231,10 @@ class CatalogReader:
         return Counts(total - missing, missing, failures)
 
     def last_run(self) -> dict[str, Any] | None:
-        """Return the newest run: `started_at_s`, `ended_at_s`, `outcome`, and the keys of its summary."""
+        """Return the newest run: `started_at_s`, `ended_at_s`, `outcome`, `error`, and the keys of its summary."""
         row = self._one("SELECT started_at_s, ended_at_s, outcome, summary FROM runs ORDER BY id DESC")
         with self._true_values():
-            return row and {"started_at_s": row[0], "ended_at_s": row[1], "outcome": row[2], **json.loads(row[3])}
+            if row is None:
+                return None
+            times = {"started_at_s": row[0], "ended_at_s": row[1]}
+            return {**times, "outcome": row[2], "error": None, **json.loads(row[3])}

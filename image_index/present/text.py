@@ -20,7 +20,7 @@ from rich.text import Text
 from image_index.dates import time_field
 from image_index.models.names import ModelListing
 from image_index.paths import kept_note, printable
-from image_index.records import Counts, Hit, KnownFailure, ModelFacts, Root, ScanProblem, Summary
+from image_index.records import Counts, Hit, KnownFailure, ModelFacts, Outcome, Root, ScanProblem, Summary
 from image_index.search.labels import TaggedImage
 from image_index.training.plan import Plan
 
@@ -99,8 +99,10 @@ def _run_text(run: dict[str, Any] | None) -> str:
     if run is None:
         return "never"
     started = time_field(run["started_at_s"])
-    if run["outcome"] == "running":
+    if run["outcome"] == Outcome.RUNNING:
         return f"{started}, not finished: running, or killed"
+    if run["outcome"] == Outcome.FAILED:
+        return f"{started}, failed: {printable(run['error'])}"
     return f"{started}, {run['outcome']}, {run.get('embedded', 0)} embedded in {run.get('seconds', 0):.0f} s"
 
 

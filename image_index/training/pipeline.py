@@ -14,7 +14,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
 from image_index.catalog.lock import exclusive_lock
 from image_index.paths import kept_note, printable
-from image_index.records import EmbeddedBatch, Progress, Report, StageSeconds, Summary
+from image_index.records import EmbeddedBatch, Outcome, Progress, Report, StageSeconds, Summary
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training import tower_update
@@ -56,7 +56,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
         catalog = stack.enter_context(Catalog(request.home.catalog, write=True))
         children = stack.enter_context(ExitStack())
         start = cache(lambda: children.enter_context(request.engine.pool(spec, stop, quiet=request.quiet)))
-        run = catalog.start_run()
+        run = stack.enter_context(catalog.run())
         with clock.of("scan"):
             plan = plan_roots(catalog, request.survey, report, stop, start)  # the children load while the scan goes on
         with clock.of("store"):
@@ -73,12 +73,13 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
         if not plan.embed_count and not stop() and catalog.model and catalog.holds_pictures():
             exported = tower_update.export_alone(request.home, catalog.model, spec, request.engine, stop)
             summary = replace(summary, exported=exported)
+        run.outcome = Outcome.STOPPED if stop() else Outcome.DONE  # now: the index is built whole, whatever time it is
         note_roots(catalog, request, plan)
         with clock.of("index"):
             build_if_stale(catalog, request.home, report, thorough=summary.embedded > 0)
         stages, seconds = summary.stages + clock.seconds, time.monotonic() - started
         summary = replace(summary, seconds=seconds, stages=stages, stopped_by=stop.signal_number)
-        catalog.finish_run(run, "stopped" if stop() else "done", summary_record(summary))
+        run.summary = summary_record(summary)
     return summary
 
 

@@ -15,7 +15,7 @@ from image_index.catalog.reader import CatalogReader
 from image_index.errors import ImgidxError, IndexNotFound, StorageError
 from image_index.models import tower_files
 from image_index.models.names import locate_weights, parse_model
-from image_index.records import Counts, ModelFacts, Stamp
+from image_index.records import Counts, ModelFacts, Outcome, Stamp
 from image_index.settings import IndexHome
 from image_index.vectors.derived_file import is_whole, read_contents
 
@@ -206,8 +206,11 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
         )
     if running:  # what follows is then under way
         return
-    if catalog.last_run and catalog.last_run["outcome"] == "running":
-        yield Problem("last run", "it was killed", "imgidx train goes on where it ended")
+    run = catalog.last_run or {}
+    ends: dict[Any, str] = {Outcome.RUNNING: "it was killed", Outcome.FAILED: f"it failed: {run.get('error')}"}
+    how = ends.get(run.get("outcome"))
+    if how:
+        yield Problem("last run", how, "imgidx train goes on where it ended")
     states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "text": catalog.text}
     for name, state in states.items():
         if state is DerivedState.DAMAGED:

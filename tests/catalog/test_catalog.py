@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from image_index.catalog.catalog import Catalog
-from image_index.errors import IndexNotFound, StorageError
+from image_index.errors import IndexNotFound, Interrupted, ModelUnavailable, StorageError
 from image_index.paths import below
 from image_index.records import (
     Counts,
@@ -26,6 +26,7 @@ from image_index.records import (
     ImageFile,
     KnownImage,
     Match,
+    Outcome,
     Preprocess,
     Root,
     Stage,
@@ -235,7 +236,7 @@ def test_generation_grows_exactly_when_vectors_change(catalog: Catalog) -> None:
         (False, lambda: catalog.note_scan(b"/", None)),
         (False, lambda: catalog.drop_failures([b"/c"])),
         (False, lambda: catalog.set_model(facts())),
-        (False, lambda: catalog.finish_run(catalog.start_run(), "done", {})),
+        (False, lambda: catalog.finish_run(catalog.start_run(), Outcome.DONE, {})),
     ]
     for grows, change in steps:
         before, vectors = catalog.stamp().generation, sorted(vectors_of(catalog).values())
@@ -327,17 +328,65 @@ def test_roots_remember_their_last_scan(catalog: Catalog) -> None:
     assert [root.problem for root in catalog.roots()] == [None, None]
 
 
-def test_last_run_is_running_until_it_is_finished(catalog: Catalog) -> None:
-    """A run that was killed is seen as such."""
-    catalog.finish_run(catalog.start_run(), "done", {"embedded": 3})
+def last_run(catalog: Catalog) -> dict[str, Any]:
+    """Return the newest run, which must be there."""
     last = catalog.last_run()
     assert last is not None
-    assert (last["outcome"], last["embedded"]) == ("done", 3)
+    return last
+
+
+def test_a_run_is_running_until_its_block_ends(catalog: Catalog) -> None:
+    """A run that was killed is seen as such, for nobody ends its block."""
+    with catalog.run() as run:
+        last = last_run(catalog)
+        assert (last["outcome"], last["ended_at_s"], last["error"]) == ("running", None, None)
+        run.summary = {"embedded": 3}
+    last = last_run(catalog)
+    assert (last["outcome"], last["embedded"], last["error"]) == ("done", 3, None)
     assert last["started_at_s"] <= last["ended_at_s"]
-    catalog.start_run()
-    last = catalog.last_run()
-    assert last is not None
-    assert (last["outcome"], last["ended_at_s"]) == ("running", None)
+    with catalog.run() as run:
+        run.outcome = Outcome.STOPPED
+    assert last_run(catalog)["outcome"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "message"),
+    [
+        (ModelUnavailable("it cannot be fetched; try again"), "failed", "it cannot be fetched; try again"),
+        (ZeroDivisionError("by zero"), "failed", "ZeroDivisionError: by zero"),
+        (Interrupted(15), "stopped", None),
+        (KeyboardInterrupt(), "stopped", None),
+    ],
+)
+def test_a_run_that_an_error_ends_says_so(
+    catalog: Catalog, error: BaseException, outcome: str, message: str | None
+) -> None:
+    """The error goes on to the caller; what was done before it is kept in the summary."""
+
+    def fail() -> None:
+        with catalog.run() as run:
+            run.summary = {"embedded": 3}
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    last = last_run(catalog)
+    assert (last["outcome"], last["embedded"], last["error"]) == (outcome, 3, message)
+    assert last["ended_at_s"] is not None
+
+
+def test_an_error_is_not_hidden_by_a_disk_on_which_it_cannot_be_recorded(catalog: Catalog, path: Path) -> None:
+    """Then the run looks killed, and the caller hears of the first error."""
+
+    def fail() -> None:
+        with catalog.run():
+            catalog.close()
+            raise ModelUnavailable("gone")
+
+    with pytest.raises(ModelUnavailable):
+        fail()
+    with Catalog(path, write=True) as reopened:
+        assert last_run(reopened)["outcome"] == "running"
 
 
 def test_reader_works_while_a_writer_has_a_transaction_open(catalog: Catalog, path: Path) -> None:

@@ -253,6 +253,7 @@ def test_colour_is_used_only_where_asked_for() -> None:
         (None, "never"),
         (RUN, "1970-01-01T00:00:00Z, done, 3 embedded in 2 s"),
         ({"started_at_s": 0, "ended_at_s": None, "outcome": "running"}, "not finished: running, or killed"),
+        ({"started_at_s": 0, "ended_at_s": 9, "outcome": "failed", "error": "no model"}, "Z, failed: no model"),
     ],
 )
 def test_status_says_how_the_last_run_went(run: dict[str, Any] | None, shown: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
-from image_index.errors import IndexLocked, IndexMismatch
+from image_index.errors import IndexLocked, IndexMismatch, ModelUnavailable
 from image_index.paths import resolve
 from image_index.records import Progress
 from image_index.settings import IndexHome
@@ -87,6 +87,39 @@ def test_exactly_what_changed_is_embedded(library: Library) -> None:
     assert after["photos/sub/c2.png"] == before["photos/c.png"]
     assert after["photos/a.png"] == before["photos/a.png"]
     assert min(after["photos/b.png"], after["photos/f.png"]) > max(before.values())
+
+
+def test_a_run_that_ends_by_an_error_of_ours_is_recorded_as_failed(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not as running, as a killed one is: the reason can be read afterwards."""
+
+    def refuse(_: ChildPool) -> ChildPool:
+        raise ModelUnavailable("the model cannot be loaded; fetch it")
+
+    monkeypatch.setattr(ChildPool, "__enter__", refuse)
+    with pytest.raises(ModelUnavailable):
+        library.train()
+    with Catalog(library.home.catalog) as catalog:
+        last = catalog.last_run()
+    assert last is not None
+    assert (last["outcome"], last["error"]) == ("failed", "the model cannot be loaded; fetch it")
+
+
+def test_a_time_limit_that_passes_while_the_index_is_built_stops_nothing(library: Library) -> None:
+    """All was embedded, and the index is built whole: the run is done."""
+    stop = StopRequest()
+
+    def at_the_index(progress: Progress) -> None:
+        if progress.stage == "index":
+            stop.deadline = 0.0
+
+    assert counts(update_index(library.request(), at_the_index, stop)) == {"embedded": 5}
+    assert stop()
+    with Catalog(library.home.catalog) as catalog:
+        last = catalog.last_run()
+    assert last is not None
+    assert last["outcome"] == "done"
 
 
 def test_a_picture_that_vanished_comes_back_for_free(library: Library, no_children: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ import re
 import shutil
 import sqlite3
 import tomllib
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock, find_holder
+from image_index.errors import ModelUnavailable
 from image_index.present.doctor import short_home
 from image_index.settings import IndexHome
 from image_index.upkeep import doctor
@@ -90,6 +91,20 @@ def test_derived_files_are_told_apart(home: IndexHome) -> None:
     assert found.catalog is not None
     assert (found.catalog.faiss, found.catalog.moments, found.catalog.text) == ("behind", "damaged", "absent")
     assert [problem.subject for problem in found.problems()] == ["catalog", "moments.f32", "text"]
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"), [(None, "it was killed"), (ModelUnavailable("no model"), "it failed: no model")]
+)
+def test_how_the_last_run_ended_is_a_problem(home: IndexHome, error: Exception | None, problem: str) -> None:
+    """A killed run left nothing behind; one that failed said why."""
+    with Catalog(home.catalog, write=True) as catalog:
+        if error is None:
+            catalog.start_run()
+        else:
+            with suppress(ModelUnavailable), catalog.run():
+                raise error
+    assert [found.problem for found in examine_index(home).problems() if found.subject == "last run"] == [problem]
 
 
 def test_what_a_killed_run_left_in_the_journal_is_read_and_left_there(tmp_path: Path, home: IndexHome) -> None:
