@@ -190,8 +190,8 @@ def test_a_broken_picture_is_named_and_ends_in_exit_3(library: Library) -> None:
 def test_log_file_has_the_four_lines_of_a_preloading_child_and_the_failure(library: Library) -> None:
     """What the screen does not show is in the log, with its time."""
     log = library.log.read_text(encoding="utf-8").splitlines()
-    lines = [line for line in log if " INFO image_index.workers.child_main: " in line]
-    assert [line.partition(" INFO image_index.workers.child_main: ")[2] for line in lines] == list(FOUR_LINES)
+    lines = [line for line in log if " INFO image_index.worker: " in line]
+    assert [line.partition(" INFO image_index.worker: ")[2] for line in lines] == list(FOUR_LINES)
     assert any("WARNING" in line and "broken.jpg" in line for line in log)
 
 
