@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "search": ("models", "workers", "catalog", "vectors"),
     "upkeep": ("files", "models", "catalog", "vectors", "training"),
     "index": ("workers", "catalog", "search", "upkeep"),
-    "present": ("pictures", "models", "training", "search", "upkeep"),
+    "present": ("files", "pictures", "models", "training", "search", "upkeep"),
     "cli": ("files", "models", "workers", "catalog", "training", "search", "upkeep", "index", "present"),
 }
 """Each room and the rooms that it may import, beside itself and the ground floor; it stands below all of them."""

@@ -31,7 +31,6 @@ from image_index.models.tower_files import (
     Manifest,
     Vocabulary,
     describe_files,
-    make_private,
     write_manifest,
 )
 from image_index.records import ModelFacts, Vectors
@@ -131,7 +130,7 @@ def export_text_tower(model: torch.nn.Module, tokenizer: Any, facts: ModelFacts,
     tokens, vocabulary = portable_tokenizer(tokenizer)
     if any(tokens.encode(probe) != _ids(tokenizer, tokens, probe) for probe in PROBES):
         raise ExportRefused("its tokenizer gives other tokens")
-    make_private(directory)
+    directory.mkdir(mode=0o700)
     (directory / MERGES).write_bytes(tokens.merges.astype("<i8").tobytes())
     manifest = Manifest(
         facts.fingerprint,
@@ -181,7 +180,7 @@ def _write_graph(form: torch.nn.Module, example: torch.Tensor, directory: Path, 
     draft = directory / "raw"
     was_fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # no graph has the fused operator of attention without a mask
-    make_private(draft)  # a tower beyond 2 GB becomes many files
+    draft.mkdir()  # a tower beyond 2 GB becomes many files
     try:
         torch.onnx.export(
             form.eval(),

@@ -8,8 +8,6 @@ numpy adds up 150 MB in 10 ms, where CRC-32 takes from 20 to 150, and no flipped
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -19,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from image_index.errors import StorageError
-from image_index.files.atomic import sync
+from image_index.files.atomic import replacing_directory
 
 FORMAT = 1
 """Grows when an older imgidx could not read what is exported, or an export is worth making anew."""
@@ -169,65 +166,8 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
-# Replacing the directory
-
-
-def draft_of(directory: Path) -> Path:
-    """Return where an export is written before it takes its place; what a killed run left there is removed."""
-    draft = directory.with_name(directory.name + ".tmp")
-    for leftover in (draft, _replaced(directory)):
-        remove(leftover)
-    return draft
-
-
-def install(draft: Path, directory: Path) -> None:
-    """Put a finished draft in the place of `directory`; raises `StorageError` where the disk refuses.
-
-    A search that opens it in the instant in between finds nothing, and encodes its text in a child.
-    """
-    old = _replaced(directory)
-    try:
-        for path in (*draft.iterdir(), draft):
-            sync(path)
-        if os.path.lexists(directory):
-            directory.rename(old)
-        draft.rename(directory)
-        sync(directory.parent)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {directory}: {error.strerror}", "free some disk space and run again"
-        ) from error
-    finally:
-        remove(draft)
-        remove(old)
-
-
-def install_refusal(directory: Path, fingerprint: str, reason: str) -> None:
-    """Record why the model has no tower here, so that not every run tries again."""
-    draft = draft_of(directory)
-    try:
-        make_private(draft)
+def write_refusal(directory: Path, fingerprint: str, reason: str) -> None:
+    """Record why the model has no tower here, so that not every run tries again; raises `StorageError`."""
+    with replacing_directory(directory) as draft:
         write_manifest(draft, Manifest(fingerprint, reason))
         (draft / MANIFEST).chmod(0o600)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {directory}: {error.strerror}", "free some disk space and run again"
-        ) from error
-    install(draft, directory)
-
-
-def make_private(directory: Path) -> None:
-    """Make a directory that only its owner can look into."""
-    directory.mkdir(mode=0o700)
-
-
-def remove(path: Path) -> None:
-    """Remove a directory, or whatever else is there, as far as that is possible."""
-    if path.is_symlink() or path.is_file():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _replaced(directory: Path) -> Path:
-    return directory.with_name(directory.name + ".old")

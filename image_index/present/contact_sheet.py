@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from image_index.errors import StorageError, UsageError
+from image_index.errors import UsageError
+from image_index.files.atomic import replacing_file
 from image_index.pictures.thumbnails import thumbnails
 from image_index.present.html import Item, Section, sheet
 from image_index.records import Hit, ImageFacts
@@ -32,16 +33,9 @@ def write_groups(path: Path, title: str, subtitle: str, groups: Iterable[tuple[s
         raise UsageError(f"cannot write {path}: there is no directory {target.parent}")
     if target.exists() and not target.is_file():
         raise UsageError(f"cannot write {path}: it is not a regular file")
-    unfinished = target.with_name(f".imgidx-{os.getpid()}.html")
     sections = (Section(heading, _items(entries)) for heading, entries in groups)
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.writelines(sheet(title, subtitle, sections))
-        unfinished.replace(target)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing_file(target, mode=0o666) as draft, draft.open("w", encoding="utf-8") as file:
+        file.writelines(sheet(title, subtitle, sections))
 
 
 def _entry(hit: Hit) -> Entry:

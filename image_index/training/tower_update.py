@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 
 from image_index.errors import ImgidxError, StorageError
+from image_index.files.atomic import draft_of, put_directory, remove
 from image_index.models.names import ModelSpec, locate_weights
-from image_index.models.tower_files import draft_of, install, install_refusal, is_settled, remove
+from image_index.models.tower_files import is_settled, write_refusal
 from image_index.records import ModelFacts
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
@@ -42,12 +43,12 @@ class TextExport:
         self.errand = None
         try:
             if outcome.refusal is None:
-                install(self._draft, self._directory)
+                put_directory(self._draft, self._directory)
                 return
             level = logging.INFO if outcome.refusal == NO_TOWER else logging.WARNING
             logger.log(level, "Searches by text will load the whole model, for it has no export: %s", outcome.refusal)
             if not outcome.lost or remember_loss:
-                install_refusal(self._directory, facts.fingerprint, outcome.refusal)
+                write_refusal(self._directory, facts.fingerprint, outcome.refusal)
         except StorageError as error:
             logger.warning("The text tower is not stored: %s", error)
 

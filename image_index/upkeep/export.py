@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -25,7 +23,7 @@ import numpy as np
 
 from image_index.dates import time_field
 from image_index.errors import StorageError, UsageError
-from image_index.files.atomic import sync
+from image_index.files.atomic import replacing_directory, storage_errors
 from image_index.paths import path_field, printable
 from image_index.records import ImageFacts, ModelFacts, Vectors
 
@@ -59,19 +57,19 @@ def export(pictures: Pictures, model: ModelFacts, destination: Path, *, parquet:
     open_table = _parquet if parquet else _json_lines
     if parquet:
         _check_pyarrow()
-    with _storage_errors(destination):
+    with storage_errors(destination):
         _check_free(destination)
-        first = next((chunk for chunk in pictures if chunk[0]), None)
-        if first is None:
-            return None
-        with _appearing(destination) as draft:
-            (draft / "img_emb").mkdir()
-            (draft / "metadata").mkdir()
-            counts = _write_parts(chain([first], pictures), model.dim, draft, open_table)
-            _pad_numbers(draft, len(str(len(counts))))
-            facts = {"name": model.name, "fingerprint": model.fingerprint, "weights_sha256": model.weights_sha256}
-            described = {**facts, "dim": model.dim, "preprocess": asdict(model.preprocess)}
-            (draft / "model.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    first = next((chunk for chunk in pictures if chunk[0]), None)
+    if first is None:
+        return None
+    with replacing_directory(destination, keep_full=True) as draft:
+        (draft / "img_emb").mkdir()
+        (draft / "metadata").mkdir()
+        counts = _write_parts(chain([first], pictures), model.dim, draft, open_table)
+        _pad_numbers(draft, len(str(len(counts))))
+        facts = {"name": model.name, "fingerprint": model.fingerprint, "weights_sha256": model.weights_sha256}
+        described = {**facts, "dim": model.dim, "preprocess": asdict(model.preprocess)}
+        (draft / "model.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     return Exported(destination, "parquet" if parquet else "npy", sum(counts), len(counts), model.dim)
 
 
@@ -84,16 +82,6 @@ def exported_record(done: Exported) -> dict[str, Any]:
 # The directory
 
 
-@contextmanager
-def _storage_errors(destination: Path) -> Iterator[None]:
-    """Turn what a disk refuses into a `StorageError`."""
-    try:
-        yield
-    except OSError as error:
-        cause = error.strerror or error
-        raise StorageError(f"cannot write the export {printable(os.fsencode(destination))}: {cause}") from error
-
-
 def _check_free(destination: Path) -> None:
     """Raise `UsageError` unless `destination` is an empty directory, or a new one in a directory that is there."""
     shown = printable(os.fsencode(destination))
@@ -102,20 +90,6 @@ def _check_free(destination: Path) -> None:
             raise UsageError(f"{shown} is not an empty directory", "name a new directory for the export")
     elif not destination.parent.is_dir():
         raise UsageError(f"{shown}: there is no directory to make it in", "make that first")
-
-
-@contextmanager
-def _appearing(destination: Path) -> Iterator[Path]:
-    """Yield a directory that is `destination` once all in it is on the disk; if anything goes wrong it is removed."""
-    draft = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".tmp", dir=destination.parent))
-    try:
-        yield draft
-        for path in [*draft.rglob("*"), draft]:
-            sync(path)
-        draft.rename(destination)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)  # there is none after the renaming
-    sync(destination.parent)
 
 
 def _pad_numbers(draft: Path, digits: int) -> None:

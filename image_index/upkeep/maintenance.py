@@ -13,7 +13,7 @@ from pathlib import Path
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.errors import StorageError, UsageError
-from image_index.models import tower_files
+from image_index.files.atomic import remove, replacing_directory, replacing_file
 from image_index.paths import printable
 from image_index.settings import IndexHome
 
@@ -52,36 +52,35 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
     copy = IndexHome(destination.absolute())
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise UsageError(f"{destination} is not an empty directory", "name a new directory for the backup")
-    draft = copy.path / "catalog.tmp"
     with Catalog(home.catalog) as catalog:
         copy.create()
         try:
             _copy_file(home.faiss, copy.faiss)  # first: a FAISS file may be older than its catalog, never newer
             _copy_file(home.moments, copy.moments)
-            _copy_text(home.text, copy.text)
-            catalog.copy_to(draft)
-            draft.rename(copy.catalog)
+            _copy_directory(home.text, copy.text)
+            with replacing_file(copy.catalog) as draft:  # last: without a catalog it is no index
+                catalog.copy_to(draft)
         except (OSError, StorageError) as error:
-            for path in (draft, copy.faiss, copy.moments):
-                path.unlink(missing_ok=True)
-            tower_files.remove(copy.text)
+            for path in (copy.faiss, copy.moments, copy.text):
+                remove(path)
             cause, step = (error.strerror, "") if isinstance(error, OSError) else (error.problem, error.next_step)
             raise StorageError(f"cannot write the backup {destination}: {cause}", step) from error
     return copy
 
 
-def _copy_text(source: Path, destination: Path) -> None:
-    """Copy an exported text tower, where there is one: the copy can be searched at once, also without the model."""
+def _copy_directory(source: Path, destination: Path) -> None:
+    """Copy the files of a directory, where there is one: the copy can be searched at once, also without the model."""
     with suppress(FileNotFoundError):  # a train may just be replacing it; a copy of half of it is not believed
         names = [path.name for path in source.iterdir()]
-        tower_files.make_private(destination)
-        for name in names:
-            _copy_file(source / name, destination / name)
+        with replacing_directory(destination) as draft:
+            for name in names:
+                _copy_file(source / name, draft / name)
 
 
 def _copy_file(source: Path, destination: Path) -> None:
-    """Copy a file, where there is one, to a new file that only its owner can read."""
-    with suppress(FileNotFoundError), source.open("rb") as file:
-        descriptor = os.open(destination, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(descriptor, "wb") as copy:
+    """Copy a file, where there is one, to a new file that only its owner can read; its modification time stays."""
+    with suppress(FileNotFoundError), source.open("rb") as file, replacing_file(destination) as draft:
+        with draft.open("r+b") as copy:
             shutil.copyfileobj(file, copy)
+        status = os.stat(file.fileno())
+        os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns))

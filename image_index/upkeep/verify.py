@@ -9,6 +9,7 @@ import numpy as np
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.errors import ModelUnavailable, UsageError
+from image_index.files.atomic import remove
 from image_index.models import tower_files
 from image_index.models.names import digest_weights, locate_weights, parse_model
 from image_index.records import Stamp, Vectors
@@ -54,7 +55,7 @@ def repair(home: IndexHome) -> None:
     with Catalog(home.catalog), exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
         rebuild(catalog, home)
         if list(_check_text(catalog, home)):
-            tower_files.remove(home.text)
+            remove(home.text)
 
 
 def _check_vectors(catalog: Catalog) -> Iterator[Problem]:

@@ -12,8 +12,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from image_index.files.atomic import replacing_file
 from image_index.records import Ids, Stamp, Vectors
-from image_index.vectors.derived_file import FLAT_LIMIT, Contents, append_trailer, is_whole, read_contents, replacing
+from image_index.vectors.derived_file import FLAT_LIMIT, Contents, append_trailer, is_whole, read_contents
 from image_index.vectors.lists import Tuning, new_lists, sample_of
 
 RETRAIN_GROWTH = 2.0
@@ -43,7 +44,7 @@ def build_index(path: Path, stamp: Stamp, source: Source, texts: Texts = lambda:
     Raises `StorageError` where the disk refuses.
     """
     contents = Contents(stamp, stamp.count)
-    with replacing(path) as draft:
+    with replacing_file(path) as draft:
         if stamp.count <= FLAT_LIMIT:
             contents = _write_flat(draft, contents, source)
         else:
@@ -53,7 +54,7 @@ def build_index(path: Path, stamp: Stamp, source: Source, texts: Texts = lambda:
 
 def build_tail(path: Path, stamp: Stamp, after: int, source: Source) -> None:
     """Write a flat index of `source`, the vectors of the catalog of `stamp` whose ids are over `after`, to `path`."""
-    with replacing(path) as draft:
+    with replacing_file(path) as draft:
         append_trailer(draft, _write_flat(draft, Contents(stamp, 0, after), source))
 
 

@@ -1,4 +1,4 @@
-"""The files that hold FAISS indexes: a trailer that says what is in them, checksums, atomic replacement.
+"""The files that hold FAISS indexes: a trailer that says what is in them, and checksums.
 
 A file is FAISS's own format followed by a trailer that FAISS does not read: as JSON the fields of `Trailer`, among them
 the CRC-32 of every block before; then the JSON's CRC-32 (4 bytes, little-endian), its length (8 bytes, little-endian),
@@ -10,13 +10,9 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from image_index.errors import StorageError
-from image_index.files.atomic import sync
 from image_index.records import Stamp
 
 MAGIC = b"imgidx2\n"
@@ -56,28 +52,6 @@ class Trailer:
     contents: Contents
     checksums: tuple[int, ...]
     size: int
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the path of a new empty file, readable by its owner alone, that takes the place of `path` at the end.
-
-    It is there whole, or not at all. Raises `StorageError` where the disk refuses.
-    """
-    draft = path.with_suffix(".tmp")
-    try:
-        draft.unlink(missing_ok=True)  # what a killed run left behind may be readable by others
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        yield draft
-        sync(draft)
-        os.replace(draft, path)
-        sync(path.parent)
-    except (OSError, RuntimeError) as error:  # FAISS raises the latter
-        draft.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error}", "free some disk space and run again") from error
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def append_trailer(path: Path, contents: Contents) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from image_index.files.atomic import replacing_file
 from image_index.records import Ids, Stamp, Vectors
-from image_index.vectors.derived_file import Contents, append_trailer, is_whole, read_contents, replacing
+from image_index.vectors.derived_file import Contents, append_trailer, is_whole, read_contents
 
 SAMPLE = 100_000
 """About as many vectors are looked at, evenly spread over the index: that tells a deviation to half a percent."""
@@ -72,7 +73,7 @@ def measure(chunks: Iterator[tuple[Ids, Vectors]], count: int, dim: int) -> Mome
 
 def write_moments(path: Path, stamp: Stamp, moments: Moments) -> None:
     """Write the file at `path`, whole or not at all; raise `StorageError` where the disk refuses."""
-    with replacing(path) as draft:
+    with replacing_file(path) as draft:
         draft.write_bytes(moments.mean.astype("<f4").tobytes() + moments.covariance.astype("<f4").tobytes())
         append_trailer(draft, Contents(stamp, stamp.count))
 

@@ -35,7 +35,6 @@ from image_index.training import tower_update as text_update
 from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.survey import SurveyOptions
 from image_index.vectors import build as faiss_build
-from image_index.vectors import derived_file as faiss_file
 from image_index.workers import engine as engine_module
 from image_index.workers.child import Child, Deadlines
 from image_index.workers.engine import Engine
@@ -53,7 +52,7 @@ STRIKES: dict[str, tuple[Any, str, str]] = {
     "after the text tower": (text_update.TextExport, "settle", "after"),
     "before the FAISS write": (faiss_build, "_write_flat", "before"),
     "after the FAISS write": (faiss_build, "_write_flat", "after"),
-    "FAISS trailer": (faiss_file, "sync", "before"),
+    "FAISS trailer": (faiss_build, "append_trailer", "after"),
     "before the rename": (os, "replace", "before"),
     "after the rename": (os, "replace", "after"),
     "run finished": (Catalog, "finish_run", "after"),

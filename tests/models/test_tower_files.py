@@ -14,8 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from image_index.errors import StorageError
-from image_index.models import tower_files as text_files
+from image_index.files.atomic import replacing_directory
 from image_index.models.tower import open_tower
 from image_index.models.tower_files import (
     BLOCK_BYTES,
@@ -23,12 +22,10 @@ from image_index.models.tower_files import (
     MANIFEST,
     MERGES,
     WEIGHTS,
-    draft_of,
-    install,
-    install_refusal,
     is_settled,
     is_whole,
     read_manifest,
+    write_refusal,
 )
 from image_index.records import ModelFacts
 from tests.support.text_models import export, make_model
@@ -165,8 +162,8 @@ def test_what_is_no_tower_is_none(specimen: Specimen, kind: str) -> None:
         specimen.directory.mkdir()
     assert read_manifest(specimen.directory) is None
     assert specimen.encode() is None
-    shutil.copytree(specimen.original, draft_of(specimen.directory))
-    install(specimen.directory.with_name("text.tmp"), specimen.directory)
+    with replacing_directory(specimen.directory) as draft:
+        shutil.copytree(specimen.original, draft, dirs_exist_ok=True)
     assert specimen.encode() == specimen.vector
     assert [path.name for path in specimen.directory.parent.iterdir()] == ["text"]
 
@@ -183,38 +180,13 @@ def test_an_export_that_knows_no_scale_is_used_and_made_anew(specimen: Specimen)
 
 def test_a_refusal_is_settled_for_its_model_alone(tmp_path: Path) -> None:
     """Not every run tries again; another model is another matter."""
-    install_refusal(tmp_path / "text", "0" * 64, "it is odd")
+    write_refusal(tmp_path / "text", "0" * 64, "it is odd")
     manifest = read_manifest(tmp_path / "text")
     assert manifest is not None
     assert manifest.refusal == "it is odd"
     assert is_settled(tmp_path / "text", "0" * 64)
     assert not is_settled(tmp_path / "text", "1" * 64)
     assert open_tower(tmp_path / "text", "0" * 64) is None
-
-
-def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
-    """A draft, and what was being replaced."""
-    for name in ("text.tmp", "text.old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / WEIGHTS).write_bytes(b"half")
-    assert draft_of(tmp_path / "text") == tmp_path / "text.tmp"
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_disk_that_refuses_is_said_and_leaves_the_old_one(
-    specimen: Specimen, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As at the fsync of a full disk."""
-
-    def refuse(_: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    shutil.copytree(specimen.original, draft_of(specimen.directory))
-    monkeypatch.setattr(text_files, "sync", refuse)
-    with pytest.raises(StorageError, match="No space left"):
-        install(specimen.directory.with_name("text.tmp"), specimen.directory)
-    assert specimen.encode() == specimen.vector
-    assert not specimen.directory.with_name("text.tmp").exists()
 
 
 def test_a_whole_tower_is_whole(specimen: Specimen) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from image_index.catalog.catalog import Catalog
 from image_index.errors import ImgidxError, IndexMismatch, StorageError
-from image_index.models.tower_files import remove
+from image_index.files.atomic import remove
 from image_index.records import Vectors
 from image_index.search.ranking import SearchOptions, search
 from image_index.settings import IndexHome

@@ -54,19 +54,19 @@ def test_every_file_of_an_index_home_is_the_users_alone(
     library = Library(tmp_path / "photos", IndexHome(tmp_path / "index"))
     library.add("a.png", "b.png")
     replace = os.replace
-    seen = []
+    seen = list[str]()
 
     def look_and_replace(source: Any, target: Any) -> None:
         open_catalog = {f"catalog.sqlite3{end}" for end in ("", "-wal", "-shm")}
-        drafts = {"index.tmp"} if Path(source).name == "index.tmp" else {"index.faiss", "moments.tmp"}
-        assert_private(library.home, {"lock", "text/manifest.json", *drafts, *open_catalog})
-        seen.append(source)
+        written = {"index.faiss"} if seen else set()  # before the moments
+        assert_private(library.home, {"lock", "text/manifest.json", Path(source).name, *written, *open_catalog})
+        seen.append(Path(target).name)
         replace(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", look_and_replace)
         library.train()
-    assert seen
+    assert seen == ["index.faiss", "moments.f32"]
     assert_private(library.home, {"lock", "index.faiss", "moments.f32", "text/manifest.json", "catalog.sqlite3"})
     assert_private(
         backup(library.home, tmp_path / "copy"), {"index.faiss", "moments.f32", "text/manifest.json", "catalog.sqlite3"}

@@ -24,6 +24,7 @@ import pytest
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.errors import StorageError, UsageError
+from image_index.files import atomic
 from image_index.index import Index
 from image_index.records import EmbeddedBatch, ImageFacts, ImageFile, PictureFacts, Vectors
 from image_index.settings import IndexHome
@@ -198,7 +199,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
     done = run_confined("-c", code, "export", place / "out", *options, file_bytes=limit)
     assert done.returncode == 9, done.stderr
     assert done.stdout == ""
-    assert done.stderr.startswith(f"imgidx: cannot write the export {place / 'out'}: ")
+    assert done.stderr.startswith(f"imgidx: cannot write {place / 'out'}: ")
     assert done.stderr.count("\n") == 1, done.stderr
     assert not list(place.iterdir())
 
@@ -215,7 +216,7 @@ def test_a_disk_that_refuses_to_sync_leaves_nothing(
         if len(synced) == sync_number:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(export_module, "sync", failing_sync)
+    monkeypatch.setattr(atomic, "sync", failing_sync)
     (tmp_path / "place").mkdir()
     with pytest.raises(StorageError, match="No space left"):
         export_all(home, tmp_path / "place/out")

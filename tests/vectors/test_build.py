@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import stat
 from collections.abc import Iterator
@@ -219,6 +220,6 @@ def test_failing_write_leaves_the_old_file_whole(
 def test_index_is_private(path: Path, lists: None, stamp: object) -> None:
     """Only its owner reads it, also where an index of others stood before."""
     path.touch(0o644)
-    path.with_suffix(".tmp").touch(0o644)
+    path.with_name(f".index.faiss.{os.getpid()}.tmp").touch(0o644)
     build(path, LISTED if stamp is LISTED else STAMP)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
