@@ -91,4 +91,4 @@ check: $(SAMPLES)  ## install the wheel of dist/ into a clean environment and ru
 	PYTHON=$(PYTHON) PHOTOS=$(abspath $(SAMPLES)) sh tools/check_wheel.sh dist/*.whl
 
 clean:  ## remove everything that is not in the repository
-	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* build dist
