@@ -17,7 +17,7 @@ from image_index.search.ranking import SearchOptions, search
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
 from image_index.upkeep.verify import verify
-from tests.cli.test_cli import Shell
+from tests.support.shell import Shell
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.test_cli import Done, Shell, run_on_terminal
 from tests.support.photos import real_photos
+from tests.support.shell import Done, Shell
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -68,9 +68,10 @@ def test_filters_choose_who_takes_part(trained: Shell) -> None:
 
 def test_a_terminal_gets_a_table_without_control_characters(trained: Shell) -> None:
     """How near, how large, and where; a blank line between groups."""
-    _, shown = run_on_terminal(trained, "dupes")
+    code, shown = trained.on_terminal("dupes")
+    assert code == 0
     assert [line.split()[0] for line in shown.splitlines() if line.strip()][:2] == ["best", "equal"]
-    assert run_on_terminal(trained, "dupes", "-f")[1].split()[0] == "equal"
+    assert trained.on_terminal("dupes", "-f")[1].split()[0] == "equal"
     assert "copy\\n" in shown
     assert all(character.isprintable() or character in "\r\n" for character in shown)
 

@@ -8,8 +8,8 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.settings import IndexHome
-from tests.cli.test_cli import Shell
 from tests.support.library import contents, make_index
+from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -12,8 +12,9 @@ from PIL import ExifTags, Image
 
 from image_index.catalog.catalog import Catalog
 from image_index.settings import IndexHome
-from tests.cli.test_cli import Done, Shell
+from tests.cli.conftest import Library
 from tests.support.photos import real_photos
+from tests.support.shell import Done, Shell
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -51,6 +52,58 @@ def names(done: Done) -> list[str]:
 def every(shell: Shell, *options: str | Path) -> list[str]:
     """Return the names of all pictures that options leave of a search for a text."""
     return sorted(names(shell.run("search", "a photo", "--top", "all", "--json", *options)))
+
+
+def test_a_text_finds_every_picture_best_first(searcher: Shell, library: Library) -> None:
+    """JSON has one hit a line, ranked, with pinned keys; names that are not UTF-8 have their own."""
+    done = searcher.run("search", "a photo", "--json", "-n", "100")
+    assert (done.code, done.err) == (0, "")
+    assert [hit["rank"] for hit in done.records] == list(range(1, len(library.good) + 1))
+    scores = [hit["score"] for hit in done.records]
+    assert scores == sorted(scores, reverse=True)
+    keys = {tuple(hit) for hit in done.records}
+    facts = ("date", "width", "height", "format", "camera")
+    assert keys <= {("rank", "score", "sigma", path, *facts) for path in ("path", "path_bytes")}
+    assert {os.fsencode(hit["path"]) for hit in done.records if "path" in hit} == {
+        path for path in library.good if b"\xff" not in path
+    }
+
+
+def test_a_picture_finds_itself_first(searcher: Shell, library: Library) -> None:
+    """Its own vector has cosine 1 with itself."""
+    done = searcher.run("search", "--image", library.photos / "plain.jpg", "--json", "-n", "1", "--include-query")
+    (hit,) = done.records
+    assert os.fsencode(hit["path"]) == os.path.realpath(os.fsencode(library.photos / "plain.jpg"))
+    assert hit["score"] == pytest.approx(1, abs=1e-3)
+
+
+def test_nothing_found_is_exit_1_without_a_word(searcher: Shell, library: Library) -> None:
+    """As grep: scripts test the code."""
+    elsewhere = searcher.directory
+    assert searcher.run(*library.like_plain("--under", str(elsewhere))) == Done(1, b"", "")
+    other = library.photos / "with space.jpg"
+    assert searcher.run(*library.like_plain("--under", str(other))).code == 0
+    assert searcher.run(*library.like_plain("--under", str(other), "--min-score", "0.99")) == Done(1, b"", "")
+
+
+def test_hits_are_limited_by_directory(searcher: Shell, library: Library) -> None:
+    """`--under` takes a relative directory too."""
+    done = searcher.run(*library.like_plain("--json", "--under", os.path.relpath(library.photos, searcher.directory)))
+    assert len(done.records) == len(library.good)
+
+
+def test_a_query_of_nothing_is_exit_2(searcher: Shell) -> None:
+    """Space is no description."""
+    done = searcher.run("search", " ")
+    assert done.code == 2
+    assert "the query is empty" in done.complaint
+
+
+def test_a_query_that_is_no_picture_is_exit_2(searcher: Shell) -> None:
+    """A file that is not there is wrong use."""
+    done = searcher.run("search", "--image", "none.jpg")
+    assert done.code == 2
+    assert "none.jpg: No such file" in done.complaint
 
 
 def test_filters_leave_what_they_say(trained: Shell, photos: Path) -> None:
@@ -138,7 +191,7 @@ def test_a_contact_sheet_is_written_and_opened(trained: Shell) -> None:
     browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {trained.directory}/opened\n')
     browser.chmod(0o755)
     shell = Shell(trained.directory, {"BROWSER": str(browser)})
-    assert shell.run("search", "a <photo>", "-n", "3", "--html", "page.html", "--open") == Done(0, b"", "")
+    assert shell.spawn("search", "a <photo>", "-n", "3", "--html", "page.html", "--open") == Done(0, b"", "")
     page = trained.directory / "page.html"
     text = page.read_text(encoding="utf-8")
     assert (text.count("<img"), "a &lt;photo&gt;" in text, "a <photo>" in text) == (3, True, False)
@@ -209,11 +262,11 @@ def test_a_mark_stays_where_the_output_was_lost_or_a_query_failed(own: Shell) ->
     """A reader that is gone has seen nothing, and sees it the next time; so does a query that could not be used."""
     ours, theirs = os.pipe()
     os.close(ours)
-    own.run("search", "a photo", "--json", "--since-last", "dog", stdout=theirs)
+    own.spawn("search", "a photo", "--json", "--since-last", "dog", stdout=theirs)
     os.close(theirs)
     assert mark_of(own, "dog") == 0
     with open("/dev/full", "wb") as full:
-        assert own.run("search", "a photo", "--json", "--since-last", "dog", stdout=full).code == 9
+        assert own.spawn("search", "a photo", "--json", "--since-last", "dog", stdout=full).code == 9
     assert mark_of(own, "dog") == 0
     (own.directory / "queries").write_text('a photo\n{"image": "/nonexistent.jpg"}\n')
     assert own.run("search", "--queries", "queries", "--since-last", "dog").code == 3

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.test_cli import Done, Shell
 from tests.support.photos import real_photos
+from tests.support.shell import Done, Shell
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -5,95 +5,74 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import Shell, awkward_names
-from tests.support.photos import real_photos
+from tests.cli.conftest import Library
+from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(180)
 
 LABELS = "dog,red car,something else"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Shell:
-    """Return a shell with an index of a few photos under awkward names."""
-    shell = Shell(tmp_path_factory.mktemp("shell"))
-    photos = shell.directory / "photos"
-    photos.mkdir()
-    sources = real_photos(sample_photos, 7)
-    for number, name in enumerate(awkward_names()):
-        shutil.copy(os.fsencode(sources[number % len(sources)]), os.path.join(os.fsencode(photos), name))
-    done = shell.run("train", photos, "--model", "starter", "--device", "cpu", "-j", "1", "-q")
-    assert done.code == 0, done.err
-    return shell
-
-
-def paths(shell: Shell) -> set[bytes]:
-    """Return the paths of the photos."""
-    directory = os.path.realpath(os.fsencode(shell.directory / "photos"))
-    return {os.path.join(directory, name) for name in awkward_names()}
-
-
-def test_a_pipe_gets_lines_of_path_label_and_probability(trained: Shell) -> None:
+def test_a_pipe_gets_lines_of_path_label_and_probability(searcher: Shell, library: Library) -> None:
     """Byte for byte, one for each label."""
-    done = trained.run("tag", "--labels", LABELS, "--top", "2", "--glob", "!new*")
+    done = searcher.run("tag", "--labels", LABELS, "--top", "2", "--glob", "!new*")
     assert (done.code, done.err) == (0, "")
     rows = [line.split(b"\t") for line in done.out.splitlines()]
-    assert {path for path, _, _ in rows} == {path for path in paths(trained) if b"\n" not in path}
+    assert {path for path, _, _ in rows} == {path for path in set(library.good) if b"\n" not in path}
     assert {label.decode() for _, label, _ in rows} <= set(LABELS.split(","))
     first, second = rows[0], rows[1]
     assert first[0] == second[0]
     assert 1 >= float(first[2]) >= float(second[2]) > 0
 
 
-def test_json_and_csv_say_the_same(trained: Shell) -> None:
+def test_json_and_csv_say_the_same(searcher: Shell, library: Library) -> None:
     """Every picture with all its labels; the probabilities of a picture add up to 1."""
-    records = trained.run("tag", "--labels", LABELS, "--top", "3", "--json").records
-    assert len(records) == len(paths(trained))
+    records = searcher.run("tag", "--labels", LABELS, "--top", "3", "--json").records
+    assert len(records) == len(set(library.good))
     for record in records:
         assert set(record) <= {"path", "path_bytes", "labels"}
         assert [list(label) for label in record["labels"]] == [["label", "probability"]] * 3
         assert sum(label["probability"] for label in record["labels"]) == pytest.approx(1, abs=1e-5)
-    done = trained.run("tag", "--labels", LABELS, "--top", "3", "--csv")
+    done = searcher.run("tag", "--labels", LABELS, "--top", "3", "--csv")
     header, *rows = csv.reader(io.StringIO(done.out.decode(errors="surrogateescape"), newline=""))
     assert header == ["path", "label", "probability"]
-    assert {os.fsencode(path) for path, _, _ in rows} == paths(trained)
+    assert {os.fsencode(path) for path, _, _ in rows} == set(library.good)
     expected = [(label["label"], label["probability"]) for record in records for label in record["labels"]]
     assert [(label, float(probability)) for _, label, probability in rows] == expected
 
 
-def test_labels_from_a_file_and_from_stdin_are_the_same(trained: Shell) -> None:
+def test_labels_from_a_file_and_from_stdin_are_the_same(searcher: Shell, library: Library) -> None:
     """One a line."""
-    listed = trained.run("tag", "--labels", LABELS)
-    file = trained.directory / "labels.txt"
+    listed = searcher.run("tag", "--labels", LABELS)
+    file = searcher.directory / "labels.txt"
     file.write_text(LABELS.replace(",", "\n"), encoding="utf-8")
-    assert trained.run("tag", "--labels", file) == listed
+    assert searcher.run("tag", "--labels", file) == listed
     with file.open("rb") as stdin:
-        assert trained.run("tag", "--labels", "-", stdin=stdin) == listed
+        assert searcher.spawn("tag", "--labels", "-", stdin=stdin) == listed
 
 
-def test_sentences_of_ones_own_change_the_probabilities(trained: Shell) -> None:
+def test_sentences_of_ones_own_change_the_probabilities(searcher: Shell, library: Library) -> None:
     """They take the place of those that are built in."""
     usual, own = (
-        trained.run("tag", "--labels", LABELS, "--json", *options).records
+        searcher.run("tag", "--labels", LABELS, "--json", *options).records
         for options in ((), ("--template", "not a {} at all", "--template", "{}"))
     )
     assert [record["path"] for record in usual if "path" in record] == [each["path"] for each in own if "path" in each]
     assert usual != own
 
 
-def test_nothing_probable_enough_is_exit_1(trained: Shell) -> None:
+def test_nothing_probable_enough_is_exit_1(searcher: Shell, library: Library) -> None:
     """And nothing is printed; CSV keeps its header."""
     labels = ",".join(f"thing {number}" for number in range(50))
-    done = trained.run("tag", "--labels", labels, "--min-prob", "1")
+    done = searcher.run("tag", "--labels", labels, "--min-prob", "1")
     assert (done.code, done.out, done.err) == (1, b"", "")
-    assert trained.run("tag", "--labels", labels, "--min-prob", "1", "--csv").out == b"path,label,probability\n"
+    assert searcher.run("tag", "--labels", labels, "--min-prob", "1", "--csv").out == b"path,label,probability\n"
 
 
 @pytest.mark.parametrize(
@@ -106,9 +85,11 @@ def test_nothing_probable_enough_is_exit_1(trained: Shell) -> None:
         (("--labels", LABELS, "--newer", "soon"), "soon"),
     ],
 )
-def test_what_cannot_be_meant_is_exit_2(trained: Shell, options: tuple[str, ...], complaint: str) -> None:
+def test_what_cannot_be_meant_is_exit_2(
+    searcher: Shell, library: Library, options: tuple[str, ...], complaint: str
+) -> None:
     """One line that names it."""
-    done = trained.run("tag", *options)
+    done = searcher.run("tag", *options)
     assert (done.code, done.out) == (2, b"")
     assert complaint in done.complaint
 
@@ -120,27 +101,27 @@ def test_no_index_is_exit_4(tmp_path: Path) -> None:
     assert "imgidx train" in done.complaint
 
 
-def test_a_reader_that_leaves_early_hears_no_complaint(trained: Shell) -> None:
+def test_a_reader_that_leaves_early_hears_no_complaint(searcher: Shell, library: Library) -> None:
     """As after `| head -1`."""
     read, written = os.pipe()
     os.close(read)
-    done = trained.run("tag", "--labels", LABELS, stdout=written)
+    done = searcher.spawn("tag", "--labels", LABELS, stdout=written)
     os.close(written)
     assert (done.code, done.err) == (0, "")
 
 
-def test_a_disk_that_is_full_is_exit_9(trained: Shell) -> None:
+def test_a_disk_that_is_full_is_exit_9(searcher: Shell, library: Library) -> None:
     """Half a list is no list."""
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("only Linux has /dev/full")
     with full.open("wb") as stdout:
-        done = trained.run("tag", "--labels", LABELS, stdout=stdout)
+        done = searcher.spawn("tag", "--labels", LABELS, stdout=stdout)
     assert done.code == 9
     assert "cannot write the results" in done.complaint
 
 
-def test_tagging_needs_no_torch(trained: Shell) -> None:
+def test_tagging_needs_no_torch(searcher: Shell, library: Library) -> None:
     """The exported text tower encodes the labels."""
     code = (
         "import sys\nfrom image_index.cli.app import run\ncode = run(sys.argv[1:])\n"
@@ -148,8 +129,8 @@ def test_tagging_needs_no_torch(trained: Shell) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "tag", "--labels", LABELS, "--json"],
-        env=trained.environment,
-        cwd=trained.directory,
+        env=searcher.environment,
+        cwd=searcher.directory,
         capture_output=True,
         text=True,
         check=True,

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
-import subprocess
 import sys
-import time
 from base64 import b64decode
 from dataclasses import replace
 from io import BytesIO
@@ -21,8 +17,8 @@ from PIL import Image
 from image_index.errors import UsageError
 from image_index.present.preview import VARIABLE, previews
 from image_index.records import Hit
-from tests.cli.test_cli import COMMAND, Shell
 from tests.support.records import hit, image_facts
+from tests.support.shell import Shell
 
 try:
     import chafa  # noqa: F401
@@ -168,20 +164,10 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 def test_a_terminal_that_answers_nothing_is_not_waited_for(shell: Shell, name: str) -> None:
     """In a real terminal: the right sequences, no question and exit 0."""
     variables, expected = TERMINALS[name]
-    ours, theirs = pty.openpty()
-    command = (*COMMAND, "search", "a red square", "--preview")
-    environment = shell.environment | variables
-    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as process:
-        os.close(theirs)
-        output, ends_at = b"", time.monotonic() + 60
-        while select.select([ours], [], [], max(0, ends_at - time.monotonic()))[0]:
-            try:
-                output += os.read(ours, 1 << 16)
-            except OSError:  # Linux says so where the other end is closed
-                break
-        os.close(ours)
-        assert process.wait(10) == 0, process.stderr and process.stderr.read()
-    text = output.decode()
+    code, text = shell.on_terminal(
+        "search", "a red square", "--preview", **{"NO_COLOR": "", "COLUMNS": "80"} | variables
+    )
+    assert code == 0, text
     assert kind(text) == expected
     assert not [question for question in QUESTIONS if question in text]
     assert "red.png" in text

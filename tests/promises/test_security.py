@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import pty
 import shutil
 import stat
 import sys
@@ -19,10 +18,10 @@ from image_index.models.names import STARTER
 from image_index.records import EmbeddedBatch, Failure, ImageFile, Stage
 from image_index.settings import IndexHome
 from image_index.upkeep.maintenance import backup
-from tests.cli.test_cli import Shell, read_terminal
 from tests.support.confined import run_confined
 from tests.support.library import Library, make_index, random_batch
 from tests.support.records import embedded_image
+from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -148,19 +147,6 @@ def test_nothing_is_written_outside_the_index_home(tmp_path: Path) -> None:
     }
 
 
-def on_a_terminal(shell: Shell, *arguments: str) -> bytes:
-    """Return all that a command shows on a terminal, stdout and stderr."""
-    ours, theirs = pty.openpty()
-    shell.variables |= {"NO_COLOR": "1", "COLUMNS": "300", "TERM": "xterm"}
-    with shell.start(*arguments, stdout=theirs, stderr=theirs):
-        os.close(theirs)
-        shown = b""
-        while chunk := read_terminal(ours):
-            shown += chunk
-    os.close(ours)
-    return shown
-
-
 @pytest.mark.skipif(sys.platform == "darwin", reason="names there are UTF-8")
 @pytest.mark.parametrize(
     "words",
@@ -186,8 +172,8 @@ def test_no_control_character_of_a_name_reaches_a_terminal(tmp_path: Path, words
     if words[0] == "backup":
         (tmp_path / words[1]).mkdir()
         (tmp_path / words[1] / "x").touch()
-    shown = on_a_terminal(Shell(tmp_path), *(str(query) if word == "QUERY" else word for word in words))
+    _, shown = Shell(tmp_path).on_terminal(*(str(query) if word == "QUERY" else word for word in words))
     assert shown
-    text = shown.decode().replace("\r\n", "")
+    text = shown.replace("\r\n", "")
     assert all(character.isprintable() for character in text), shown
     assert words[0] == "verify" or "\\x1b" in text

@@ -22,8 +22,8 @@ from image_index.settings import IndexHome
 from image_index.upkeep import doctor
 from image_index.upkeep.health import DerivedState, examine_index
 from tests.catalog.test_lock import holder_of
-from tests.cli.test_cli import Shell
 from tests.support.library import make_index, random_batch
+from tests.support.shell import Shell
 from tests.test_architecture import HEAVY, loaded_by
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

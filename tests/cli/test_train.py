@@ -1,0 +1,129 @@
+"""`imgidx train` as users and scripts run it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+import pytest
+
+from tests.cli.conftest import Library
+from tests.support.shell import COUNT_KEYS, SUMMARY_KEYS, Shell
+
+pytestmark = pytest.mark.timeout(180)
+
+CHILD = " INFO image_index.worker: "
+FOUR_LINES = (
+    "Preloading embedding model in worker process",
+    "Loading OpenCLIP model starter on cpu",
+    "Model loaded. Embedding dim: 512",
+    "Embedding model preloaded successfully in worker process",
+)
+
+
+def test_last_line_of_training_is_the_summary_with_pinned_keys(library: Library) -> None:
+    """A script reads one object, and its counts are true."""
+    summary = library.trained.records[-1]
+    assert list(summary) == SUMMARY_KEYS
+    assert (summary["embedded"], summary["failed"], summary["unchanged"]) == (len(library.good), 1, 0)
+    stages = ["scan", "load", "read", "decode", "forward", "idle", "store", "index"]
+    assert list(summary["stage_seconds"]) == stages
+    assert all(seconds > 0 for seconds in summary["stage_seconds"].values())
+
+
+def test_a_broken_picture_is_named_and_ends_in_exit_3(library: Library) -> None:
+    """The rest is done; stderr has one line for the picture and its reason."""
+    assert library.trained.code == 3
+    assert "broken.jpg" in library.trained.complaint
+
+
+def test_log_file_has_the_four_lines_of_a_preloading_child_and_the_failure(library: Library) -> None:
+    """What the screen does not show is in the log, with its time."""
+    log = library.log.read_text(encoding="utf-8").splitlines()
+    assert [line.partition(CHILD)[2] for line in log if CHILD in line] == list(FOUR_LINES)
+    assert any("WARNING" in line and "broken.jpg" in line for line in log)
+
+
+def test_a_failure_known_from_before_does_not_count_again(searcher: Shell, library: Library) -> None:
+    """A second run finds nothing to do, and is done."""
+    done = searcher.run("train", library.photos, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert (done.records[-1]["unchanged"], done.records[-1]["failed"]) == (len(library.good), 0)
+
+
+def test_training_without_roots_takes_those_of_before(searcher: Shell, library: Library) -> None:
+    """An index knows its roots."""
+    done = searcher.run("train")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.decode().endswith(f", {len(library.good)} unchanged, 1 failed before\n")
+
+
+def test_dry_run_says_what_would_be_done_and_touches_nothing(shell: Shell, library: Library) -> None:
+    """No index, no model, no child."""
+    done = shell.run("train", library.photos, "--dry-run", "--json")
+    assert done.code == 0
+    assert list(done.records[-1]) == ["dry_run", "to_embed", *COUNT_KEYS]
+    assert done.records[-1]["to_embed"] == len(library.good) + 1
+    assert not shell.index.exists()
+
+
+def test_quiet_training_prints_nothing(shell: Shell, library: Library) -> None:
+    """Not even that a picture failed: the exit code says so."""
+    done = shell.run("train", library.broken, "--model", "starter", "-j", "1", "--quiet")
+    assert (done.code, done.out, done.err) == (3, b"", "")
+
+
+def test_a_log_nobody_reads_any_more_does_not_end_a_training(shell: Shell, library: Library) -> None:
+    """With stderr gone, the work goes on and is stored."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = shell.spawn("train", library.broken, "--model", "starter", "-j", "1", "--json", stderr=writer)
+    os.close(writer)
+    assert (done.code, done.records[-1]["failed"]) == (3, 1)
+
+
+def test_a_device_that_is_not_there_is_exit_2(shell: Shell, library: Library) -> None:
+    """The children find out, and the parent says it."""
+    done = shell.run("train", library.photos, "--model", "starter", "-j", "1", "--device", "warp")
+    assert done.code == 2
+    assert "no device warp on this machine" in done.complaint
+
+
+def test_another_model_is_exit_5(searcher: Shell, library: Library) -> None:
+    """The index's model and the one asked for are named."""
+    other = searcher.directory / "other"
+    other.mkdir()
+    (other / "open_clip_config.json").write_text('{"model_cfg": {}}')
+    (other / "open_clip_model.safetensors").write_bytes(b"other weights")
+    done = searcher.run("train", library.photos, "--model", f"local-dir:{other}")
+    assert (done.code, done.out) == (5, b"")
+    assert "made with the model starter" in done.complaint
+
+
+def test_a_model_that_cannot_be_had_is_exit_6_and_begins_no_index(shell: Shell, library: Library) -> None:
+    """One line names the model, the cause and the ways out."""
+    done = shell.spawn("train", library.photos)  # the hub's client reads the environment once
+    assert (done.code, done.out) == (6, b"")
+    for part in ("ViT-B-32/laion2b_s34b_b79k", "HF_HUB_OFFLINE", "models fetch", "HF_HOME", "--model starter"):
+        assert part in done.complaint
+    assert not shell.index.exists()
+
+
+def test_an_index_in_use_is_exit_7(shell: Shell, library: Library) -> None:
+    """Another run is not waited for; it is named."""
+    shell.index.mkdir()
+    with (shell.index / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711")
+        lock.flush()
+        done = shell.run("train", library.photos, "--model", "starter")
+    assert (done.code, done.out) == (7, b"")
+    assert "4711" in done.complaint
+
+
+def test_an_index_home_that_cannot_be_made_is_exit_9(shell: Shell, library: Library) -> None:
+    """A file in the way is named."""
+    shell.index.write_text("in the way")
+    done = shell.run("train", library.photos, "--model", "starter")
+    assert done.code == 9
+    assert str(shell.index) in done.complaint
