@@ -250,6 +250,18 @@ class Stamp:
     dim: int
 
 
+class DerivedState(StrEnum):
+    """How a file that is derived from the catalog or from the model stands to it."""
+
+    CURRENT = "current"
+    BEHIND = "behind"
+    DAMAGED = "damaged"
+    """Not what was written, or of another catalog or model: it is never used."""
+    ABSENT = "absent"
+    REFUSED = "refused"
+    """The model has no text tower that can be exported, and it is known why."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownFailure:
     """A failure as the catalog remembers it; times in seconds since 1970."""

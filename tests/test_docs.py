@@ -26,14 +26,14 @@ from image_index.present.doctor import Terminal, report_line
 from image_index.present.groups import group_line
 from image_index.present.known import account_line
 from image_index.present.tags import tagged_line
-from image_index.records import Counts, Failure, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
+from image_index.records import Counts, DerivedState, Failure, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
 from image_index.search.duplicates import Duplicate
 from image_index.search.labels import Label, TaggedImage
 from image_index.training.pipeline import counts_record, plan_summary, summary_record
 from image_index.training.plan import Plan
 from image_index.upkeep.doctor import EXTRAS, PACKAGES, Devices, Machine, ModelCache, Report
 from image_index.upkeep.export import Exported, exported_record
-from image_index.upkeep.health import CatalogHealth, DerivedState, IndexHealth
+from image_index.upkeep.health import CatalogHealth, IndexHealth
 from image_index.upkeep.known import Account, PictureState
 from tests.support.records import hit, image_facts
 from tests.test_architecture import ROOMS

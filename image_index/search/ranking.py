@@ -93,8 +93,8 @@ def open_files(catalog: Catalog, home: IndexHome) -> OpenFiles:
     catalog_id, moments = catalog.catalog_id, open_moments(catalog, home)
     first = open_index(home.faiss, catalog_id)
     if first is None:
-        if catalog.holds_pictures():
-            logger.info("No usable index.faiss: searching the catalog itself; the next train rebuilds it")
+        if not home.faiss.exists() and catalog.holds_pictures():  # of a damaged one `open_index` warns
+            logger.info("There is no index.faiss: searching the catalog itself; the next train builds it")
         return OpenFiles(moments=moments)
     tail = open_index(home.tail, catalog_id) if home.tail.exists() else None
     if tail is None or tail.contents.after != first.stamp.last_id:

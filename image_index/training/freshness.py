@@ -10,12 +10,10 @@ So a train that adds a hundred pictures to a million writes no FAISS file, or on
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from image_index.catalog.catalog import Catalog
 from image_index.records import Progress, Report, Stamp
 from image_index.settings import IndexHome
-from image_index.vectors.derived_file import FLAT_LIMIT, Contents, is_whole, read_contents
+from image_index.vectors.derived_file import FLAT_LIMIT, state
 from image_index.vectors.moments import measure, write_moments
 
 SMALL_INDEX = 20_000
@@ -31,18 +29,19 @@ SCAN_LIMIT = 1000
 def build_if_stale(catalog: Catalog, home: IndexHome, report: Report, *, thorough: bool = True) -> None:
     """Rebuild what is missing or damaged of the FAISS files, or behind the catalog by too much.
 
-    Without `thorough` no more of a large file is read to find damage than before a search.
+    `thorough=False` checks of a large file only what a search checks.
     """
     now = catalog.stamp()
-    built = _sound(home.faiss, now, thorough=thorough)
+    built, moments, tail = (
+        state(path, now.catalog_id, thorough=thorough)[1] for path in (home.faiss, home.moments, home.tail)
+    )
     if built is None and not now.count:
         return
     if built is None or _is_stale(built.stamp, now):
         rebuild(catalog, home, report)
         return
-    if _sound(home.moments, now, thorough=thorough) is None:
+    if moments is None:
         build_moments(catalog, home, now)
-    tail = _sound(home.tail, now, thorough=thorough)
     after = built.stamp.last_id
     covered = tail.stamp.last_id if tail and tail.after == after else after
     if now.last_id - covered > SCAN_LIMIT:
@@ -67,14 +66,6 @@ def rebuild(catalog: Catalog, home: IndexHome, report: Report = lambda _: None) 
 def build_moments(catalog: Catalog, home: IndexHome, now: Stamp) -> None:
     """Write the moments of all vectors that the catalog holds."""
     write_moments(home.moments, now, measure(catalog.vectors_after(0), now.count, now.dim))
-
-
-def _sound(path: Path, now: Stamp, *, thorough: bool) -> Contents | None:
-    """Return what the file at `path` holds, if it is whole and of this catalog."""
-    contents = read_contents(path)
-    if contents is None or contents.stamp.catalog_id != now.catalog_id or not is_whole(path, thorough=thorough):
-        return None
-    return contents
 
 
 def _is_stale(built: Stamp, now: Stamp) -> bool:

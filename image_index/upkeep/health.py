@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,12 @@ from image_index.catalog.reader import CatalogReader
 from image_index.errors import ImgidxError, IndexNotFound, StorageError
 from image_index.models import tower_files
 from image_index.models.names import locate_weights, parse_model
-from image_index.records import Counts, ModelFacts, Outcome, Stamp
+from image_index.records import Counts, DerivedState, ModelFacts, Outcome
 from image_index.settings import IndexHome
-from image_index.vectors.derived_file import is_whole, read_contents
+from image_index.vectors import derived_file
 
 LITTLE_SPACE_BYTES = 500_000_000
 """With less than that free on its disk, an index is near to being stopped."""
-
-
-class DerivedState(StrEnum):
-    """What has become of a file that is derived from the catalog or from the model."""
-
-    CURRENT = "current"
-    BEHIND = "behind"
-    DAMAGED = "damaged"
-    ABSENT = "absent"
-    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +117,8 @@ def _examine_catalog(reader: CatalogReader, home: IndexHome) -> CatalogHealth:
         model=model,
         model_is_here=model is None or _is_here(model),
         last_run=reader.last_run(),
-        faiss=_derived(home.faiss, stamp),
-        moments=_derived(home.moments, stamp),
+        faiss=derived_file.state(home.faiss, stamp.catalog_id, now=stamp, thorough=False)[0],
+        moments=derived_file.state(home.moments, stamp.catalog_id, now=stamp, thorough=False)[0],
         text=_text_tower(home.text, model),
     )
 
@@ -140,19 +129,6 @@ def _is_here(model: ModelFacts) -> bool:
         return locate_weights(parse_model(model.name)) is not None
     except ImgidxError:
         return False
-
-
-def _derived(path: Path, stamp: Stamp) -> DerivedState:
-    """Return how a file that is derived from the catalog stands to it."""
-    if not os.path.lexists(path):
-        return DerivedState.ABSENT
-    contents = read_contents(path)
-    try:
-        if contents is None or not is_whole(path, thorough=False):
-            return DerivedState.DAMAGED
-    except OSError:
-        return DerivedState.DAMAGED
-    return DerivedState.CURRENT if contents.stamp == stamp else DerivedState.BEHIND
 
 
 def _text_tower(directory: Path, model: ModelFacts | None) -> DerivedState:

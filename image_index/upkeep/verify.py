@@ -12,11 +12,11 @@ from image_index.errors import ModelUnavailable, UsageError
 from image_index.files.atomic import remove
 from image_index.models import tower_files
 from image_index.models.names import digest_weights, locate_weights, parse_model
-from image_index.records import Stamp, Vectors
+from image_index.records import DerivedState, Stamp, Vectors
 from image_index.settings import IndexHome
 from image_index.training.freshness import rebuild
 from image_index.upkeep.health import Problem
-from image_index.vectors.derived_file import is_whole
+from image_index.vectors.derived_file import state
 from image_index.vectors.moments import read_moments
 from image_index.vectors.open_index import FaissIndex, open_index
 
@@ -94,15 +94,15 @@ def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterato
             yield Problem("index.faiss", "is missing", REBUILD, derived=True)
         return
     index = open_index(home.faiss, now.catalog_id)
-    if index is None or not is_whole(home.faiss):
+    if index is None or state(home.faiss, now.catalog_id)[1] is None:
         yield Problem("index.faiss", "is damaged, or of another index", REBUILD, derived=True)
         return
-    if home.tail.exists() and not is_whole(home.tail):
+    if state(home.tail, now.catalog_id)[0] is DerivedState.DAMAGED:
         yield Problem("tail.faiss", "is damaged", REBUILD, derived=True)
     if read_moments(home.moments, now.catalog_id, index.stamp.last_id) is None:
         yield Problem("moments.f32", "is missing or damaged", REBUILD, derived=True)
     missed = _missed(catalog, index, now) if compare else 0
-    if missed > (MISSES_OF_LISTS * SAMPLE * 10 if index.lists else 0):
+    if missed > (MISSES_OF_LISTS * SAMPLE * 10 if index.nlist else 0):
         yield Problem("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", REBUILD, derived=True)
 
 

@@ -1,8 +1,8 @@
-"""The files that hold FAISS indexes: a trailer that says what is in them, and checksums.
+"""The files derived from the catalog's vectors: a trailer that says what is in one, and whether that is still true.
 
-A file is FAISS's own format followed by a trailer that FAISS does not read: as JSON the fields of `Trailer`, among them
-the CRC-32 of every block before; then the JSON's CRC-32 (4 bytes, little-endian), its length (8 bytes, little-endian),
-and `MAGIC`. A file without a true trailer is no index.
+A file is FAISS's own format, or the numbers of `moments`, followed by a trailer that FAISS does not read: as JSON the
+fields of `Trailer`, among them the CRC-32 of every block before; then the JSON's CRC-32 (4 bytes, little-endian), its
+length (8 bytes, little-endian), and `MAGIC`. A file without such a trailer is damaged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from image_index.records import Stamp
+from image_index.records import DerivedState, Stamp
 
 MAGIC = b"imgidx2\n"
 FOOTER_BYTES = 4 + 8 + len(MAGIC)
@@ -30,10 +30,12 @@ QUICK_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What an index file holds: the vectors of the catalog `stamp` whose ids are over `after`.
+    """What a file holds: the `count` vectors of the catalog `stamp` whose ids are over `after`.
 
-    `head` and `foot` are the bytes at its start and end that FAISS relies on to stay inside the file. A score may
-    differ from the true one by `error`. `trained_on` is how many vectors there were when its lists were laid out.
+    `head` and `foot` are the sizes in bytes of FAISS's own structures, at the start (header, centroids, sizes of the
+    lists) and at the end (the ids of a flat index). They are checksummed before every search: damaged, they make FAISS
+    read out of bounds. A score may differ from the true one by `error`. `trained_on` is how many vectors there were
+    when the inverted lists were trained, 0 where there are none.
     """
 
     stamp: Stamp
@@ -47,15 +49,35 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Trailer:
-    """What the end of an index file says of it; `size` is where FAISS's own bytes end."""
+    """What the end of a file says of it; `size` is how many bytes are before the trailer."""
 
     contents: Contents
     checksums: tuple[int, ...]
     size: int
 
 
+def state(
+    path: Path, catalog_id: str, *, now: Stamp | None = None, thorough: bool = True
+) -> tuple[DerivedState, Contents | None]:
+    """Return how the file at `path` stands to the catalog `catalog_id`, and what it holds where it can be used.
+
+    It is BEHIND where the stamp `now` of the catalog is given and is another than that of the file. `thorough=False`
+    checks of a large file only what a search checks: what FAISS needs to stay inside the file. A damaged vector or id
+    can then cost a search a hit, but never give a wrong score, for scores come from the catalog.
+    """
+    if not os.path.lexists(path):
+        return DerivedState.ABSENT, None
+    trailer = read_trailer(path)
+    if trailer is None or trailer.contents.stamp.catalog_id != catalog_id:
+        return DerivedState.DAMAGED, None
+    if not _is_whole(path, trailer, thorough=thorough):
+        return DerivedState.DAMAGED, None
+    is_behind = now is not None and now != trailer.contents.stamp
+    return DerivedState.BEHIND if is_behind else DerivedState.CURRENT, trailer.contents
+
+
 def append_trailer(path: Path, contents: Contents) -> None:
-    """Append the trailer to the file of FAISS at `path`."""
+    """Append the trailer to a file."""
     size = path.stat().st_size
     checksums = [_checksum(path, start, size) for start in range(0, size, BLOCK_BYTES)]
     text = json.dumps({"contents": asdict(contents), "crc32": checksums}).encode()
@@ -84,29 +106,19 @@ def read_trailer(path: Path) -> Trailer | None:
         return None
 
 
-def read_contents(path: Path) -> Contents | None:
-    """Return what the file at `path` says that it holds, or None where there is no whole index."""
-    trailer = read_trailer(path)
-    return trailer.contents if trailer else None
-
-
-def is_whole(path: Path, *, thorough: bool = True) -> bool:
-    """Tell whether the file at `path` is byte for byte what was written; without `thorough` only where it costs little.
-
-    A search looks at what FAISS itself relies on (the header, the centroids, the sizes of the lists); a damaged vector
-    or id can cost it a hit, but never a wrong score, which comes from the catalog.
-    """
-    trailer = read_trailer(path)
-    if trailer is None or len(trailer.checksums) != -(-trailer.size // BLOCK_BYTES):
+def _is_whole(path: Path, trailer: Trailer, *, thorough: bool) -> bool:
+    """Tell whether the blocks of a file have their checksums; without `thorough`, of a large one a few blocks."""
+    size, blocks = trailer.size, range(len(trailer.checksums))
+    if len(blocks) != -(-size // BLOCK_BYTES):
         return False
-    blocks = range(len(trailer.checksums))
-    if not thorough and trailer.size > QUICK_BYTES:
+    checked = {*blocks}
+    if not thorough and size > QUICK_BYTES:
         head, foot = trailer.contents.head, trailer.contents.foot
-        blocks_of_foot = blocks[(trailer.size - foot) // BLOCK_BYTES :] if foot else ()
-        looked_at = {*blocks[: -(-head // BLOCK_BYTES)], *blocks_of_foot}
-    else:
-        looked_at = set(blocks)
-    return all(_checksum(path, i * BLOCK_BYTES, trailer.size) == trailer.checksums[i] for i in looked_at)
+        checked = {*blocks[: -(-head // BLOCK_BYTES)], *(blocks[(size - foot) // BLOCK_BYTES :] if foot else ())}
+    try:
+        return all(_checksum(path, number * BLOCK_BYTES, size) == trailer.checksums[number] for number in checked)
+    except OSError:
+        return False
 
 
 def _checksum(path: Path, start: int, end: int) -> int:

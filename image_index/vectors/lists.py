@@ -1,4 +1,4 @@
-"""Laying out inverted lists, and finding out how many of them a search must look into."""
+"""Training inverted lists, and choosing `nprobe`: how many of them a search must visit."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ITERATIONS = 8
 
 TOP = 10
 RECALL = 0.993
-"""What share of the best `TOP` the sampled searches must find; the margin over 0.99 is for what they do not show."""
+"""The share of the exact best `TOP` that the sample queries must find; the margin over 0.99 is for other queries."""
 
 MAX_SHARE = 0.25
-"""The most that a search looks into: vectors without any order, as random ones are, would need nearly all lists."""
+"""The largest share of the lists that a search visits: vectors without any order, as random ones, would need all."""
 
 TUNING_SAMPLE = 4096
-"""How many vectors are enough to make those queries of, and to see how wrong the quantiser is."""
+"""How many vectors are enough to make sample queries of, and to see how wrong the quantiser is."""
 
 NEAR_QUERIES, CONES, QUERIES_PER_CONE = 64, 8, 24
-"""How many searches are tried: near pictures, and in several cones far from them."""
+"""How many sample queries there are: near pictures, and in several cones far from them."""
 
 
 def sample_of(chunks: Iterable[tuple[Ids, Vectors]], count: int, *, train: bool) -> Vectors:
@@ -55,15 +55,15 @@ def list_count(count: int) -> int:
     return int(max(1, min(MAX_LISTS, 4 * count**0.5)))
 
 
-def new_lists(sample: Vectors, count: int) -> faiss.IndexIVFScalarQuantizer:
+def train_lists(sample: Vectors, count: int) -> faiss.IndexIVFScalarQuantizer:
     """Return an empty index with lists for `count` vectors, trained on a `sample` (S, D) of them."""
     dim, lists = sample.shape[1], min(list_count(count), len(sample))
-    means = faiss.Kmeans(
+    kmeans = faiss.Kmeans(
         dim, lists, niter=ITERATIONS, spherical=True, seed=1, min_points_per_centroid=1, max_points_per_centroid=10**9
     )
-    means.train(sample)
+    kmeans.train(sample)
     quantizer = faiss.IndexFlatIP(dim)
-    centroids: Any = means.centroids  # the stubs say that there may be none
+    centroids: Any = kmeans.centroids  # the stubs say that there may be none
     quantizer.add(centroids)
     kind = faiss.ScalarQuantizer.QT_8bit
     index = faiss.IndexIVFScalarQuantizer(quantizer, dim, lists, kind, faiss.METRIC_INNER_PRODUCT, False)
@@ -74,12 +74,14 @@ def new_lists(sample: Vectors, count: int) -> faiss.IndexIVFScalarQuantizer:
 
 
 class Tuning:
-    """Sampled searches, and their exact answers once every vector has been looked at.
+    """Chooses `nprobe`: keeps the exact top 10 of some hundred sample queries while every vector passes by.
 
-    Some queries lie near pictures, as pictures do. The others are texts, which need more lists: what is nearest to them
-    is spread over lists that are all about as far. Where the model's own `texts` (Q, D) cannot be had, they are made
-    up, in cones far from all pictures: mostly a direction that all of a cone share, some of what sets one picture
-    apart, and noise.
+    Then it is known in which lists those ten are, and how many lists a search must visit to recall 99.3 % of them.
+
+    Some queries lie near pictures, as pictures do. The others are texts, which need more lists: the vectors of texts
+    lie far from all pictures, so that many lists are about equally near. Where the model's own `texts` (Q, D) cannot be
+    had, they are made up, in cones far from all pictures: mostly a direction that all of a cone share, some of what
+    sets one picture apart, and noise.
     """
 
     def __init__(self, sample: Vectors, texts: Vectors | None = None) -> None:
@@ -93,7 +95,7 @@ class Tuning:
         self._ids = np.full((len(self._queries), TOP), -1, np.int64)
 
     def look_at(self, ids: Ids, vectors: Vectors) -> None:
-        """Take vectors (n, D) into account."""
+        """Let vectors (n, D) pass by, and keep those that are among the best of a query."""
         scores = self._queries @ vectors.T
         better = (scores > self._scores.min(axis=1, keepdims=True)).any(axis=0)  # few, once many have been looked at
         scores, ids = np.concatenate([self._scores, scores[:, better]], axis=1), ids[better]
@@ -101,8 +103,12 @@ class Tuning:
         every = np.concatenate([self._ids, np.broadcast_to(ids, (len(scores), len(ids)))], axis=1)
         self._scores, self._ids = (np.take_along_axis(values, best, axis=1) for values in (scores, every))
 
-    def probes(self, index: faiss.IndexIVF, ids: Ids, lists: NDArray[np.int32]) -> int:
-        """Return into how many lists a search must look, where the vector `ids[i]` is in the list `lists[i]`."""
+    def nprobe(self, index: faiss.IndexIVF, ids: Ids, lists: NDArray[np.int32]) -> int:
+        """Return how many lists a search must visit, where the vector `ids[i]` is in the list `lists[i]`.
+
+        Queries near pictures and texts each decide for themselves: of both together, the many easy ones would hide the
+        few that need more.
+        """
         order = np.argsort(ids)
         homes = lists[order[np.searchsorted(ids[order], np.maximum(self._ids, ids.min()))]]
         nearest = index.quantizer.search(self._queries, index.nlist)[1]

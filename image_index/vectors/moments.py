@@ -3,7 +3,7 @@
 The score of a picture v for a query q is q·v. So over the whole index the mean of the scores is q·m and their variance
 q·C·q, with the mean m and the covariance C of the vectors: exact, for any query, without a look at any picture.
 
-The file holds m (D) and C (D, D) as little-endian float32, and the trailer of `faiss_file`.
+The file holds m (D) and C (D, D) as little-endian float32, and the trailer of `derived_file`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from image_index.files.atomic import replacing_file
 from image_index.records import Ids, Stamp, Vectors
-from image_index.vectors.derived_file import Contents, append_trailer, is_whole, read_contents
+from image_index.vectors.derived_file import Contents, append_trailer, state
 
 SAMPLE = 100_000
 """About as many vectors are looked at, evenly spread over the index: that tells a deviation to half a percent."""
@@ -80,10 +80,8 @@ def write_moments(path: Path, stamp: Stamp, moments: Moments) -> None:
 
 def read_moments(path: Path, catalog_id: str, up_to_id: int) -> Moments | None:
     """Return what the file at `path` holds, if it is whole, of this catalog, and knows of the images `up_to_id`."""
-    contents = read_contents(path)
-    if contents is None or contents.stamp.catalog_id != catalog_id or not is_whole(path):
-        return None
-    if contents.stamp.last_id < up_to_id:
+    _, contents = state(path, catalog_id)
+    if contents is None or contents.stamp.last_id < up_to_id:
         return None
     dim = contents.stamp.dim
     values = np.fromfile(path, "<f4", dim + dim * dim)

@@ -13,8 +13,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from image_index.records import Ids, Stamp, Vectors
-from image_index.vectors.derived_file import Contents, is_whole, read_contents
+from image_index.errors import StorageError
+from image_index.records import DerivedState, Ids, Stamp, Vectors
+from image_index.vectors.derived_file import Contents, state
 
 Scores = NDArray[np.float32]
 
@@ -34,20 +35,20 @@ class FaissIndex:
         return self.contents.stamp
 
     @property
-    def lists(self) -> int:
+    def nlist(self) -> int:
         """How many inverted lists there are; 0 for a flat index, which is searched whole."""
         return int(self._index.nlist) if isinstance(self._index, faiss.IndexIVF) else 0
 
     @property
-    def probes(self) -> int:
-        """How many inverted lists a search looks into; 0 for a flat index."""
-        return int(self._index.nprobe) if self.lists else 0
+    def nprobe(self) -> int:
+        """How many inverted lists a search visits; 0 for a flat index."""
+        return int(self._index.nprobe) if self.nlist else 0
 
     def search(self, query: Vectors, count: int, among: Ids | None = None) -> tuple[Scores, Ids]:
         """Return the scores and ids, best first, of the `count` vectors nearest to `query` (D,) by inner product.
 
-        `among` limits the search to those ids; the fewer they are, the more lists are looked into. Fewer come back only
-        where there are fewer. The scores of inverted lists are wrong by up to `contents.error`.
+        `among` limits the search to those ids; the fewer they are, the more lists are visited. Fewer than `count` come
+        back only where there are fewer. The scores of inverted lists are wrong by up to `contents.error`.
         """
         with _one_thread():
             return self._search(query, count, among)
@@ -55,16 +56,18 @@ class FaissIndex:
     def _search(self, query: Vectors, count: int, among: Ids | None) -> tuple[Scores, Ids]:
         selector = _selector(among, self.contents.stamp.last_id) if among is not None else None
         count = min(count, max(self.contents.count, 1))
-        if not self.lists:
+        if not self.nlist:
             return self._ask(query, count, faiss.SearchParameters(sel=selector))  # type: ignore[call-arg]
+        # nprobe is tuned for a search of everything. Among a tenth of the ids, the best ten are as far away as the best
+        # hundred of all are, and so are their lists: ten times as many are visited.
         share = len(among) / self.contents.count if among is not None else 1.0
-        probes = min(self.lists, int(np.ceil(self.probes / max(share, 1 / self.contents.count))))
+        nprobe = min(self.nlist, int(np.ceil(self.nprobe / max(share, 1 / self.contents.count))))
         while True:
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)  # type: ignore[call-arg]
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)  # type: ignore[call-arg]
             scores, ids = self._ask(query, count, parameters)
-            if len(ids) == count or probes == self.lists:
+            if len(ids) == count or nprobe == self.nlist:
                 return scores, ids
-            probes = min(self.lists, 4 * probes)
+            nprobe = min(self.nlist, 4 * nprobe)
 
     def _ask(self, query: Vectors, count: int, parameters: faiss.SearchParameters) -> tuple[Scores, Ids]:
         scores, ids = self._index.search(query[np.newaxis], count, params=parameters)
@@ -91,19 +94,32 @@ def _selector(ids: Ids, last_id: int) -> faiss.IDSelector:
 
 
 def open_index(path: Path, catalog_id: str) -> FaissIndex | None:
-    """Open the index at `path` if it is whole and belongs to the catalog `catalog_id`; None means: use the catalog."""
-    contents = read_contents(path)
-    if contents is None or contents.stamp.catalog_id != catalog_id:
-        return None
-    if not is_whole(path, thorough=False):
-        logger.warning("Ignoring the damaged index %s; the next train, or imgidx verify --repair, rebuilds it", path)
+    """Open the index at `path` if it is whole and of the catalog `catalog_id`; None means: use the catalog itself."""
+    found, contents = state(path, catalog_id, thorough=False)
+    if contents is None:
+        if found is DerivedState.DAMAGED:
+            _warn(path, "damaged, or of another catalog")
         return None
     try:
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    except (RuntimeError, MemoryError) as error:  # a damaged length is a request for terabytes
-        logger.warning("Ignoring the damaged index %s (%s)", path, str(error).partition("\n")[0])
+        index = map_index(path)
+    except StorageError as error:
+        _warn(path, error.problem)
         return None
     if (index.ntotal, index.d) != (contents.count, contents.stamp.dim):
-        logger.warning("Ignoring the damaged index %s (it does not hold what it says)", path)
+        _warn(path, "it does not hold what it says")
         return None
     return FaissIndex(contents, index)
+
+
+def map_index(path: Path) -> Any:
+    """Return FAISS's own index of a file, mapped into memory; raise `StorageError` where FAISS cannot read it."""
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except (RuntimeError, MemoryError) as error:  # a damaged length is a request for terabytes
+        cause = str(error).partition("\n")[0]
+        raise StorageError(f"FAISS {faiss.__version__} cannot read {path}: {cause}", "run imgidx doctor") from error
+
+
+def _warn(path: Path, cause: str) -> None:
+    """Say that an index is not used."""
+    logger.warning("Ignoring the index %s (%s); the next train, or imgidx verify --repair, rebuilds it", path, cause)

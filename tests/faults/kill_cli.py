@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from image_index.vectors import derived_file as faiss_file
 from tests.faults.photo_library import Library, Row, Run, compare, library, start
 from tests.faults.tally import Tally, total, verdict
+from tests.support.faiss_examples import is_whole
 from tests.support.photos import REPOSITORY
 
 PICTURES, KILLS = 500, 20
@@ -82,7 +82,7 @@ def _same(made: Library, expected: Mapping[bytes, Row]) -> Tally:
     checks = verdict(
         (other == 0, f"{other} pictures have another hash or vector"),
         (len(rows) == len(expected), f"{len(rows)} pictures instead of {len(expected)}"),
-        (faiss_file.is_whole(made.home.faiss), "index.faiss is damaged"),
+        (is_whole(made.home.faiss), "index.faiss is damaged"),
     )
     return checks + Tally("", lost=lost)
 

@@ -23,10 +23,10 @@ from image_index.catalog.catalog import Catalog
 from image_index.records import Ids, Vectors
 from image_index.search.ranking import SearchOptions, search
 from image_index.settings import IndexHome
-from image_index.vectors import derived_file as faiss_file
 from image_index.vectors import open_index as faiss_index
 from tests.faults.driver import Orders
 from tests.faults.tally import Tally, verdict
+from tests.support.faiss_examples import is_whole
 from tests.support.photos import REPOSITORY, SAMPLE_PHOTOS
 
 DEADLINE_S = 300.0
@@ -253,7 +253,7 @@ def agrees(made: Library, expected: Mapping[bytes, Row]) -> Tally:
         (other == 0, f"{other} pictures have another hash or vector"),
         (index is not None and index.stamp == stamp, "index.faiss is not of the catalog as it is"),
         (index is not None and _agree(index, ids, vectors), "FAISS does not agree with the catalog"),
-        (faiss_file.is_whole(made.home.faiss), "index.faiss is damaged"),
+        (is_whole(made.home.faiss), "index.faiss is damaged"),
         (not list(made.home.path.glob("*.tmp")), "a draft was left behind"),
     )
     return checks + Tally("", lost=lost)

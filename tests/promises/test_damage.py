@@ -26,6 +26,7 @@ from image_index.upkeep.maintenance import backup, forget, prune
 from image_index.upkeep.verify import repair, verify
 from image_index.vectors import derived_file as faiss_file
 from image_index.workers.pool import ChildPool
+from tests.support.faiss_examples import is_whole
 from tests.support.library import Library, contents, found, make_index, nearest
 
 pytestmark = pytest.mark.timeout(180)
@@ -107,11 +108,11 @@ def assert_noticed_and_mended(specimen: Specimen, content: bytes) -> None:
     """Put `content` in the place of the FAISS file: it is noticed, a search stays right, the next run rebuilds it."""
     home = specimen.home
     home.faiss.write_bytes(content)
-    assert not faiss_file.is_whole(home.faiss)
+    assert not is_whole(home.faiss)
     for query in np.eye(3, dtype=np.float32):
         assert found(home, query) == nearest(home, query)
     assert specimen.library.train().unchanged == 12
-    assert faiss_file.is_whole(home.faiss)
+    assert is_whole(home.faiss)
     assert home.faiss.read_bytes() == specimen.faiss
 
 
@@ -144,7 +145,7 @@ def test_every_single_byte_of_the_file_is_covered_by_a_checksum(sound: Specimen)
         content = bytearray(sound.faiss)
         content[position] ^= 0x10
         sound.home.faiss.write_bytes(content)
-        assert not faiss_file.is_whole(sound.home.faiss), position
+        assert not is_whole(sound.home.faiss), position
 
 
 @pytest.mark.parametrize("kind", ["directory", "text", "link to nowhere"])
@@ -177,7 +178,7 @@ def test_a_trailer_that_lies_with_a_true_checksum_is_no_index(sound: Specimen) -
         lie = json.dumps(json.loads(text) | {"crc32": checksums}).encode()
         footer = zlib.crc32(lie).to_bytes(4, "little") + len(lie).to_bytes(8, "little") + faiss_file.MAGIC
         sound.home.faiss.write_bytes(body + lie + footer)
-        assert not faiss_file.is_whole(sound.home.faiss)
+        assert not is_whole(sound.home.faiss)
 
 
 # The catalog

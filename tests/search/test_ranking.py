@@ -27,6 +27,7 @@ from image_index.training.freshness import build_if_stale
 from image_index.vectors import build as faiss_build
 from image_index.vectors import derived_file as faiss_file
 from image_index.vectors.build import build_index
+from tests.support.faiss_examples import contents_of
 from tests.support.records import batch, embedded_image, facts, image_file
 
 DIRECTORIES = (b"/p", b"/p/in", b"/p/inn", b"/q")
@@ -303,7 +304,7 @@ def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch
             for _ in range(12):
                 step(library, random)
                 recalls += compare(library, random)
-            assert open_files(catalog, home).indexes[0].lists
+            assert open_files(catalog, home).indexes[0].nlist
     assert sum(recalls) >= 0.99 * len(recalls)
 
 
@@ -312,8 +313,8 @@ def compare(library: Library, random: np.random.Generator) -> Iterator[float]:
     catalog, files = library.catalog, open_files(library.catalog, library.home)
     all_lists = open_files(library.catalog, library.home)
     for index in all_lists.indexes:
-        if index.lists:
-            index._index.nprobe = index.lists
+        if index.nlist:
+            index._index.nprobe = index.nlist
     stored = {path: np.array(vector, np.float32).astype(np.float16) for path, (_, vector) in library.pictures.items()}
     vectors = {path: vector.astype(np.float64) for path, vector in stored.items()}
     middle = int(np.median([image_id for image_id, _ in library.pictures.values()]))
@@ -407,7 +408,7 @@ def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(
     random = np.random.default_rng(1)
     library.add({path: random.integers(-2, 3, 3).tolist() for path in paths(1000)})
     library.build()
-    whole, contents = library.home.faiss.read_bytes(), faiss_file.read_contents(library.home.faiss)
+    whole, contents = library.home.faiss.read_bytes(), contents_of(library.home.faiss)
     assert contents is not None
     truth = {key: (path, score) for _, score, path, key in library.expected([1, 2, -1], SearchOptions(None, -100.0))}
     for _ in range(100):

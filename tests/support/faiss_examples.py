@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from image_index.records import Ids, Stamp, Vectors
 from image_index.vectors.build import build_index
-from image_index.vectors.derived_file import read_contents
+from image_index.vectors.derived_file import Contents, read_trailer, state
 from image_index.vectors.open_index import FaissIndex, open_index
 
 STAMP = Stamp("a" * 32, 7, 300, 30, 8)
@@ -45,5 +45,17 @@ def opened(path: Path, stamp: Stamp = STAMP) -> FaissIndex:
 
 def read_stamp(path: Path) -> Stamp | None:
     """Return the stamp of the catalog that the file at `path` was built from, or None where there is no whole index."""
-    contents = read_contents(path)
+    contents = contents_of(path)
     return contents.stamp if contents else None
+
+
+def contents_of(path: Path) -> Contents | None:
+    """Return what the trailer of the file at `path` says, or None where there is no whole one."""
+    trailer = read_trailer(path)
+    return trailer.contents if trailer else None
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether the file at `path` is byte for byte what was written, for whichever catalog."""
+    contents = contents_of(path)
+    return contents is not None and state(path, contents.stamp.catalog_id)[1] is not None

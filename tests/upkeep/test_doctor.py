@@ -18,9 +18,10 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock, find_holder
 from image_index.errors import ModelUnavailable
 from image_index.present.doctor import short_home
+from image_index.records import DerivedState
 from image_index.settings import IndexHome
 from image_index.upkeep import doctor
-from image_index.upkeep.health import DerivedState, examine_index
+from image_index.upkeep.health import examine_index
 from tests.catalog.test_lock import holder_of
 from tests.support.library import make_index, random_batch
 from tests.support.shell import Shell

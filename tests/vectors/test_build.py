@@ -20,9 +20,8 @@ from image_index.records import Ids, Vectors
 from image_index.vectors import build as faiss_build
 from image_index.vectors import derived_file as faiss_file
 from image_index.vectors.build import build_index, build_tail
-from image_index.vectors.derived_file import is_whole, read_contents
 from image_index.vectors.open_index import open_index
-from tests.support.faiss_examples import STAMP, build, chunks, opened, random_vectors, read_stamp
+from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors, read_stamp
 
 COUNT, DIM = 2000, 16
 LISTED = replace(STAMP, last_id=10 * COUNT, count=COUNT, dim=DIM)
@@ -67,7 +66,7 @@ def centroids(path: Path) -> Vectors:
 def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists: None) -> None:
     """Written piece by piece past FAISS, the file is byte for byte what FAISS writes of the same index."""
     vectors = build(path, LISTED)
-    contents = read_contents(path)
+    contents = contents_of(path)
     assert contents is not None
     ours: Any = faiss.read_index(str(path))
     again = faiss.IndexIVFScalarQuantizer(ours.quantizer, DIM, ours.nlist, ours.sq.qtype, ours.metric_type, False)
@@ -81,7 +80,7 @@ def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists
 
 @pytest.mark.parametrize("count", [0, 1, 700])
 def test_a_flat_file_is_that_which_faiss_itself_would_write(path: Path, lists: None, count: int) -> None:
-    """Written piece by piece past FAISS, byte for byte."""
+    """Added piece by piece, byte for byte what FAISS makes of all at once."""
     vectors = build(path, replace(STAMP, last_id=10 * count, count=count, dim=DIM))
     flat = faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index = faiss.IndexIDMap(flat)
@@ -96,7 +95,7 @@ def test_a_search_of_all_lists_misses_nothing(path: Path, lists: None) -> None:
     """Every vector is in one list, and its score is wrong by no more than the file says."""
     vectors, query = build(path, LISTED), random_vectors(1, DIM, seed=5)[0]
     index = opened(path, LISTED)
-    assert 1 < index.probes < index.lists
+    assert 1 < index.nprobe < index.nlist
     scores, ids = index.search(query, COUNT)
     assert sorted(ids.tolist()) == (np.arange(1, COUNT + 1) * 10).tolist()
     exact = (vectors @ query)[ids // 10 - 1]
@@ -123,7 +122,7 @@ def test_lists_serve_again_for_a_library_that_has_grown_a_little(
     build(path, LISTED)
     before = centroids(path)
     grown = replace(LISTED, last_id=10 * (COUNT + 500), count=COUNT + 500)
-    monkeypatch.setattr(faiss_build, "new_lists", None)
+    monkeypatch.setattr(faiss_build, "train_lists", None)
     vectors = build(path, grown)
     np.testing.assert_array_equal(centroids(path), before)
     found = [opened(path, grown).search(vector, 10)[1] for vector in vectors[-50:]]
@@ -155,7 +154,7 @@ def test_a_flipped_byte_in_what_faiss_relies_on_is_noticed_before_a_search(
     monkeypatch.setattr(faiss_file, "QUICK_BYTES", 0)
     monkeypatch.setattr(faiss_file, "BLOCK_BYTES", 512)
     build(path, LISTED)
-    contents, whole = read_contents(path), path.read_bytes()
+    contents, whole = contents_of(path), path.read_bytes()
     assert contents is not None
     for position in range(0, contents.head, 7):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 8]) + whole[position + 1 :])
@@ -176,16 +175,16 @@ def test_vectors_without_any_order_are_searched_to_the_cap(path: Path, monkeypat
     stamp = replace(STAMP, last_id=40_000, count=4000, dim=64)
     build(path, stamp)
     index = opened(path, stamp)
-    assert index.probes == index.lists // 4
+    assert index.nprobe == index.nlist // 4
 
 
 def test_a_tail_is_flat_and_knows_where_it_begins(path: Path, lists: None) -> None:
     """It holds the rows newer than an id, however many."""
     vectors = random_vectors(1500, 8)
     build_tail(path, replace(STAMP, last_id=2500), 1000, lambda: chunks(np.arange(1001, 2501), vectors))
-    contents, index = read_contents(path), opened(path)
+    contents, index = contents_of(path), opened(path)
     assert contents is not None
-    assert (contents.after, contents.count, contents.stamp.last_id, index.lists) == (1000, 1500, 2500, 0)
+    assert (contents.after, contents.count, contents.stamp.last_id, index.nlist) == (1000, 1500, 2500, 0)
     assert index.search(vectors[7], 1)[1].tolist() == [1008]
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from image_index.vectors import derived_file as faiss_file
-from image_index.vectors.derived_file import is_whole
 from image_index.vectors.open_index import open_index
-from tests.support.faiss_examples import STAMP, build, opened, read_stamp
+from tests.support.faiss_examples import STAMP, build, is_whole, opened, read_stamp
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from image_index.records import Vectors
 from image_index.vectors import lists as ivf_training
-from image_index.vectors.lists import Tuning, list_count, new_lists, sample_of
+from image_index.vectors.lists import Tuning, list_count, sample_of, train_lists
 from tests.support.faiss_examples import chunks, random_vectors
 
 COUNT, DIM = 6000, 16
@@ -43,13 +43,13 @@ def test_the_number_of_lists_grows_with_the_root_of_the_count_and_is_bounded() -
 def test_tuned_lists_find_what_an_exact_search_finds() -> None:
     """For queries that the tuning has not seen: near pictures, and anywhere."""
     vectors = topical(COUNT, DIM)
-    index = new_lists(vectors, COUNT)
+    index = train_lists(vectors, COUNT)
     index.add(vectors)
     tuning = Tuning(vectors)
     for ids, part in chunks(np.arange(COUNT), vectors, 1000):
         tuning.look_at(ids, part)
     homes = index.quantizer.search(vectors, 1)[1][:, 0].astype(np.int32)
-    index.nprobe = tuning.probes(index, np.arange(COUNT), homes)
+    index.nprobe = tuning.nprobe(index, np.arange(COUNT), homes)
     assert 1 <= index.nprobe <= index.nlist // 4
     for queries in (topical(200, DIM) + 0.02, random_vectors(200, DIM, 9)):
         best = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
@@ -60,13 +60,13 @@ def test_tuned_lists_find_what_an_exact_search_finds() -> None:
 def test_lists_are_tuned_for_the_texts_that_are_given() -> None:
     """Texts that lie in the midst of a few lists need few, those that lie between all need many."""
     vectors = topical(COUNT, DIM)
-    index = new_lists(vectors, COUNT)
+    index = train_lists(vectors, COUNT)
     homes = index.quantizer.search(vectors, 1)[1][:, 0].astype(np.int32)
 
     def probes(texts: Vectors) -> int:
         tuning = Tuning(vectors, texts)
         tuning.look_at(np.arange(COUNT), vectors)
-        return tuning.probes(index, np.arange(COUNT), homes)
+        return tuning.nprobe(index, np.arange(COUNT), homes)
 
     assert probes(vectors[:200]) < probes(random_vectors(200, DIM, 7))
 
@@ -74,7 +74,7 @@ def test_lists_are_tuned_for_the_texts_that_are_given() -> None:
 def test_the_error_bounds_what_the_quantiser_does_to_scores() -> None:
     """For other vectors and queries than those it was measured by."""
     vectors = topical(COUNT, DIM)
-    index = new_lists(vectors[::2], COUNT)
+    index = train_lists(vectors[::2], COUNT)
     error = Tuning(vectors[::2]).error(index)
     rounded = index.sq.decode(index.sq.compute_codes(vectors))
     assert np.abs(random_vectors(50, DIM, 4) @ (rounded - vectors).T).max() <= error < 0.02
@@ -82,4 +82,4 @@ def test_the_error_bounds_what_the_quantiser_does_to_scores() -> None:
 
 def test_a_small_sample_gives_as_many_lists_as_it_can() -> None:
     """No list is trained on nothing."""
-    assert new_lists(random_vectors(5, DIM), 1000).nlist == 5
+    assert train_lists(random_vectors(5, DIM), 1000).nlist == 5

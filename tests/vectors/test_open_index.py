@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_index.vectors.build import build_index
-from image_index.vectors.derived_file import is_whole
+from image_index.vectors.derived_file import append_trailer
 from image_index.vectors.open_index import open_index
-from tests.support.faiss_examples import STAMP, build, chunks, opened, random_vectors, read_stamp
+from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors, read_stamp
 
 
 @pytest.fixture
@@ -74,8 +74,10 @@ def test_missing_index_is_none(path: Path) -> None:
 @pytest.mark.parametrize("count", [STAMP.count - 1, STAMP.count + 1])
 def test_index_that_does_not_hold_what_it_says_is_ignored(path: Path, count: int) -> None:
     """The counts of stamp and index must agree."""
-    vectors = random_vectors(STAMP.count, STAMP.dim)
-    build_index(path, replace(STAMP, count=count), lambda: chunks(np.arange(STAMP.count), vectors))
+    build(path)
+    contents = contents_of(path)
+    assert contents is not None
+    append_trailer(path, replace(contents, count=count))
     assert is_whole(path)
     assert open_index(path, STAMP.catalog_id) is None
 
