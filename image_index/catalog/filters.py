@@ -103,15 +103,15 @@ def glob_matcher(globs: tuple[str, ...]) -> Callable[[bytes], bool]:
     """
     import os
 
-    from pathspec import GitIgnoreSpec
+    from image_index.files.globs import any_matches, compile_pattern
 
     wanted = [glob for glob in globs if not glob.startswith("!")]
     unwanted = [glob[1:] for glob in globs if glob.startswith("!")]
-    takes, refuses = (GitIgnoreSpec.from_lines(map(_anywhere, side)) for side in (wanted, unwanted))
+    takes, refuses = ([compile_pattern(_anywhere(glob)) for glob in side] for side in (wanted, unwanted))
 
     def fits(path: bytes) -> bool:
         relative = os.fsdecode(path).lstrip("/")
-        return (not wanted or takes.match_file(relative)) and not (unwanted and refuses.match_file(relative))
+        return (not wanted or any_matches(takes, relative)) and not any_matches(refuses, relative)
 
     return fits
 

@@ -9,14 +9,11 @@ import errno
 import os
 import re
 import stat
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pathspec.patterns.gitignore import GitIgnorePatternError
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
 from image_index.errors import UsageError
+from image_index.files.globs import Pattern, compile_pattern
 from image_index.formats import readable_extensions
 from image_index.paths import below
 from image_index.records import ImageFile, ScanProblem
@@ -41,7 +38,7 @@ class _Rules:
     """The patterns of one ignore file, last one first, relative to the directory it lies in."""
 
     base: bytes
-    patterns: tuple[tuple[re.Pattern[str], bool], ...]
+    patterns: tuple[Pattern, ...]
 
     def verdict(self, path: bytes, *, is_directory: bool) -> bool | None:
         """Return True for ignored, False for taken back by a `!` pattern, None for not mentioned."""
@@ -211,18 +208,17 @@ def _exclude_rules(root: bytes, excludes: tuple[str, ...]) -> _Rules:
     return _Rules(below(root), tuple(patterns[::-1]))
 
 
-def _patterns(lines: Iterable[str]) -> Iterator[tuple[re.Pattern[str], bool]]:
-    """Yield the regular expression of each gitignore pattern, and whether it ignores; what git discards is left out."""
+def _patterns(lines: Iterable[str]) -> Iterator[Pattern]:
+    """Yield the gitignore patterns of some lines; what git discards is left out."""
     for line in lines:
         # the library's expressions for a last segment of stars do not tell a directory from what is inside it
         whole = re.sub(r"(^!?|/)\*(/?)\s*$", r"\1?*\2", re.sub(r"(^!?|/)\*\*(/?)\s*$", r"\1**/*\2", line))
         try:
-            with warnings.catch_warnings(action="ignore", category=FutureWarning):
-                pattern = GitIgnoreSpecPattern(_one_line(whole.removesuffix("\n")))
-        except (GitIgnorePatternError, re.error):
+            pattern = compile_pattern(_one_line(whole.removesuffix("\n")))
+        except ValueError:
             continue
-        if pattern.regex is not None and pattern.include is not None:
-            yield pattern.regex, pattern.include
+        if pattern is not None:
+            yield pattern
 
 
 def _one_line(text: str) -> str:
