@@ -136,7 +136,7 @@ def printed_objects() -> dict[str, str]:
 def doctor_line() -> str:
     """Return what `doctor --json` prints of an index that lacks its FAISS file."""
     states = (DerivedState.ABSENT, DerivedState.CURRENT, DerivedState.CURRENT)
-    catalog = CatalogHealth(3, Counts(24, 0, 0), 0, None, True, None, *states)
+    catalog = CatalogHealth(1, Counts(24, 0, 0), None, True, None, *states)
     index = IndexHealth(Path("/index"), True, True, 1, 10**12, None, catalog, None)
     packages: dict[str, str | None] = dict.fromkeys((*PACKAGES, "sqlite"), "1")
     extras, environment = dict.fromkeys(EXTRAS, True), {"HF_HUB_OFFLINE": "1"}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from image_index.catalog.filters import GLOB_FUNCTION, Filters, glob_matcher
 from image_index.catalog.reader import CatalogReader
-from image_index.catalog.schema import FACTS_VERSION, damaged, storage_errors, version_of
+from image_index.catalog.schema import damaged
 from image_index.paths import path_range
 from image_index.records import Ids, ImageFacts, PictureFacts, Vectors
 
@@ -21,14 +21,6 @@ _FACTS = f"{', '.join(PictureFacts._fields)}, id, path, size, mtime_ns, sha256, 
 class PictureReader(CatalogReader):
     """An open catalog that is asked for pictures and vectors."""
 
-    @property
-    def _images(self) -> str:
-        """The table of images, with the columns that an older schema lacks and a reader could not add."""
-        with storage_errors(self._path):
-            if version_of(self._connection) >= FACTS_VERSION:
-                return "images"
-        return "(SELECT *, NULL AS taken_at_s, NULL AS camera, NULL AS phash FROM images)"
-
     # Which pictures
 
     def ids_matching(self, filters: Filters) -> Ids:
@@ -36,7 +28,7 @@ class PictureReader(CatalogReader):
         condition, parameters = filters.where()
         if filters.globs:
             self._connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
-        rows = self._rows(f"SELECT id FROM {self._images} WHERE {condition}", parameters)
+        rows = self._rows(f"SELECT id FROM images WHERE {condition}", parameters)
         return np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
 
     def ids_under(self, directory: bytes) -> Ids:
@@ -54,7 +46,7 @@ class PictureReader(CatalogReader):
 
     def facts_of(self, ids: Iterable[int]) -> dict[int, ImageFacts]:
         """Return what is known, by id, of those images that exist, in the order of `ids`."""
-        sql = f"SELECT {_FACTS} FROM {self._images} WHERE id = ?"
+        sql = f"SELECT {_FACTS} FROM images WHERE id = ?"
         rows = (self._one(sql, (image_id,)) for image_id in ids)
         return {image.id: image for image in (_image_facts(row) for row in rows if row)}
 
@@ -72,9 +64,6 @@ class PictureReader(CatalogReader):
 
     def mark(self, name: str) -> int:
         """Return the id of the newest picture that the searches of this name have shown; 0 for a new name."""
-        with storage_errors(self._path):
-            if version_of(self._connection) < FACTS_VERSION:
-                return 0
         row = self._one("SELECT last_id FROM marks WHERE name = ?", (name,))
         return int(row[0]) if row else 0
 

@@ -1,7 +1,6 @@
 """Texts that were searched for before, and their vectors: a repeated search needs no model.
 
-It is a cache in the catalog. That it cannot be written, or that the catalog is of a schema without it, costs a search
-nothing, and no search waits for it.
+It is a cache in the catalog: a search does not wait to write it, and does without where it cannot be written.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.pictures import PictureReader
-from image_index.catalog.schema import QUERIES_VERSION, atomic, storage_errors, unless_refused, version_of
+from image_index.catalog.schema import atomic, storage_errors, unless_refused
 from image_index.records import ModelFacts
 
 QUERIES_KEPT = 1000
@@ -29,9 +28,6 @@ class QueryMemory(PictureReader):
     def remembered_query(self, text: str, model: ModelFacts) -> NDArray[np.float32] | None:
         """Return the vector (D,) that `model` gave `text` in an earlier search, if that is remembered undamaged."""
         key = text.encode("utf-8", "surrogatepass")
-        with storage_errors(self._path):
-            if version_of(self._connection) < QUERIES_VERSION:
-                return None
         sql = "SELECT vector, used_at_s FROM queries WHERE text = ? AND fingerprint = ?"
         row = self._one(sql, (key, model.fingerprint))
         if row is None:
@@ -57,11 +53,9 @@ class QueryMemory(PictureReader):
     def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
         """Run statements in one transaction, if the catalog can be written to at once."""
         connection = self._connection
-        with storage_errors(self._path), unless_refused(connection):
-            if version_of(connection) >= QUERIES_VERSION:
-                with atomic(connection):
-                    for sql, parameters in statements:
-                        connection.execute(sql, parameters)
+        with storage_errors(self._path), unless_refused(connection), atomic(connection):
+            for sql, parameters in statements:
+                connection.execute(sql, parameters)
 
 
 def _crc(key: bytes, model: ModelFacts, content: bytes) -> bytes:

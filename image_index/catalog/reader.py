@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from image_index.catalog.schema import (
-    FACTS_VERSION,
     copy_database,
     damaged,
     open_database,
@@ -212,11 +211,6 @@ class CatalogReader:
         """How many migrations the catalog has seen."""
         with storage_errors(self._path):
             return version_of(self._connection)
-
-    def count_without_facts(self) -> int:
-        """Return how many images were embedded before perceptual hashes and the facts of EXIF were stored."""
-        old = self.schema < FACTS_VERSION
-        return int(self._one("SELECT count(*) FROM images" + (" WHERE phash IS NULL" if not old else ""))[0])
 
     def holds_pictures(self) -> bool:
         """Tell whether there is any image that is not missing; unlike `counts`, without reading all rows."""

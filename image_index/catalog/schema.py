@@ -22,10 +22,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
             weights_sha256 TEXT NOT NULL, config TEXT NOT NULL, preprocess TEXT NOT NULL, dim INTEGER NOT NULL)""",
         "CREATE TABLE roots (path BLOB PRIMARY KEY, added_at_s INTEGER NOT NULL, scanned_at_s INTEGER, problem TEXT)",
+        # moment_ms, latitude, longitude and grid are not used yet: docs/reference.md says what they are for
         """CREATE TABLE images (
-            id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
+            id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, moment_ms INTEGER, size INTEGER NOT NULL,
             mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL, read_at_ns INTEGER NOT NULL, width INTEGER NOT NULL,
-            height INTEGER NOT NULL, format TEXT NOT NULL, missing_since_s INTEGER)""",
+            height INTEGER NOT NULL, format TEXT NOT NULL, taken_at_s INTEGER, camera TEXT, latitude REAL,
+            longitude REAL, phash BLOB, grid BLOB, missing_since_s INTEGER)""",
+        # coalesce, for SQL takes two NULLs for different: UNIQUE (path, moment_ms) would let a picture in twice
+        "CREATE UNIQUE INDEX images_by_path ON images (path, coalesce(moment_ms, -1))",
         "CREATE INDEX images_by_size ON images (size)",
         "CREATE INDEX images_missing ON images (missing_since_s) WHERE missing_since_s IS NOT NULL",
         # little-endian float16, apart from the rows so that a walk over paths does not read a gigabyte of vectors
@@ -38,30 +42,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE runs (
             id INTEGER PRIMARY KEY AUTOINCREMENT, started_at_s INTEGER NOT NULL, ended_at_s INTEGER,
             outcome TEXT NOT NULL, summary TEXT NOT NULL)""",
-        "INSERT INTO meta VALUES ('catalog_id', lower(hex(randomblob(16)))), ('generation', 0)",
-    ),
-    (
         # vector: little-endian float32, so that a repeated search scores the same, and the CRC-32 of the row
         """CREATE TABLE queries (
             text BLOB PRIMARY KEY, fingerprint TEXT NOT NULL, vector BLOB NOT NULL, used_at_s INTEGER NOT NULL)""",
         "CREATE INDEX queries_by_use ON queries (used_at_s)",
-    ),
-    (
-        # what EXIF and the pixels say; NULL in rows that were embedded before
-        "ALTER TABLE images ADD COLUMN taken_at_s INTEGER",
-        "ALTER TABLE images ADD COLUMN camera TEXT",
-        "ALTER TABLE images ADD COLUMN phash BLOB",
         # search --since-last: the newest picture that a search of this name has shown
         "CREATE TABLE marks (name TEXT PRIMARY KEY, last_id INTEGER NOT NULL, moved_at_s INTEGER NOT NULL)",
+        "INSERT INTO meta VALUES ('catalog_id', lower(hex(randomblob(16)))), ('generation', 0)",
     ),
 )
+"""The statements of each migration. One that has been released is never changed: another is added behind it."""
+
 SCHEMA_VERSION = len(MIGRATIONS)
-
-QUERIES_VERSION = 2
-"""The schema that has the table of queries; a reader may meet an older one that it could not migrate."""
-
-FACTS_VERSION = 3
-"""The schema that has the facts of EXIF, perceptual hashes and marks."""
 
 BUSY_S = 60.0
 """How long to wait for another process that is writing."""

@@ -118,8 +118,7 @@ def _index_lines(index: IndexHealth) -> Iterator[tuple[str, str]]:
         yield "catalog", "cannot be read"
         return
     counts, model = catalog.counts, catalog.model
-    facts = f", {catalog.without_facts} without dates and hashes" if catalog.without_facts else ""
-    pictures = f"{counts.images} pictures, {counts.missing} missing, {counts.failures} failures{facts}"
+    pictures = f"{counts.images} pictures, {counts.missing} missing, {counts.failures} failures"
     yield "catalog", f"schema {catalog.schema}, {pictures}"
     yield "model", f"{model.name}, {model.dim} dimensions" if model else "none yet"
     yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, text {catalog.text}"
@@ -155,7 +154,6 @@ def _catalog_record(catalog: CatalogHealth) -> dict[str, Any]:
         "images": catalog.counts.images,
         "missing": catalog.counts.missing,
         "failures": catalog.counts.failures,
-        "without_facts": catalog.without_facts,
         "model": model.name if model else None,
         "dim": model.dim if model else None,
         "model_is_here": catalog.model_is_here,

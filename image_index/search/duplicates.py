@@ -6,7 +6,6 @@ against the best of it, so that no chain leads from one picture to quite another
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ HASH_BYTES = 8
 
 CHUNK = 4096
 """How many vectors are read at a time."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +91,6 @@ def _near(
     `images` are of different content, best first; whoever comes first takes all that are near enough and still free.
     """
     hashed = [position for position, image in enumerate(images) if len(image.picture.phash or b"") == HASH_BYTES]
-    if len(hashed) < len(images):
-        logger.warning(
-            "%d pictures were indexed before hashes were stored: only equal content is found of them; "
-            "imgidx forget DIR, then imgidx train DIR, indexes them anew",
-            len(images) - len(hashed),
-        )
     hashes = _Hashes(images, hashed, options.distance)
     candidates = hashes.candidates()
     vectors = _Vectors(catalog, [images[position].id for position in candidates])

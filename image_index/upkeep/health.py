@@ -42,11 +42,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CatalogHealth:
-    """What the catalog says of itself; `without_facts` images were embedded before schema 3."""
+    """What the catalog says of itself, and how its derived files stand to it."""
 
     schema: int
     counts: Counts
-    without_facts: int
     model: ModelFacts | None
     model_is_here: bool
     last_run: dict[str, Any] | None
@@ -113,7 +112,6 @@ def _examine_catalog(reader: CatalogReader, home: IndexHome) -> CatalogHealth:
     return CatalogHealth(
         schema=reader.schema,
         counts=reader.counts(),
-        without_facts=reader.count_without_facts(),
         model=model,
         model_is_here=model is None or _is_here(model),
         last_run=reader.last_run(),
@@ -166,12 +164,6 @@ def _free(path: Path) -> int | None:
 
 def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> Iterator[Problem]:
     """Yield what is wrong with a catalog that can be read, and with what is derived from it."""
-    if catalog.without_facts:
-        yield Problem(
-            "catalog",
-            f"pictures indexed before dates, cameras and perceptual hashes were stored: {catalog.without_facts}",
-            "imgidx forget DIR, then imgidx train DIR",
-        )
     if catalog.counts.failures:
         yield Problem("catalog", f"pictures that could not be read: {catalog.counts.failures}", "imgidx failures")
     if not catalog.model_is_here and catalog.model:

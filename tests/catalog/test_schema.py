@@ -6,7 +6,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ import pytest
 from image_index.catalog import schema
 from image_index.catalog.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, atomic, open_database
 from image_index.errors import IndexMismatch, IndexNotFound, StorageError
+from image_index.settings import IndexHome
+from tests.support.confined import run_confined
+from tests.support.shell import Shell
 
 
 @pytest.fixture
@@ -136,30 +140,106 @@ def test_empty_file_is_a_catalog_not_begun(path: Path) -> None:
     assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION
 
 
-def test_older_schema_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stood in it stays, and the new migration is applied once."""
+LATER = ("ALTER TABLE roots ADD COLUMN note DEFAULT 'new'",)
+"""A migration that may come some day."""
+
+
+@contextmanager
+def migrations(*later: tuple[str, ...]) -> Iterator[None]:
+    """Be an imgidx that knows these migrations too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, *later))
+        patch.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + len(later))
+        yield
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_older_schema_is_migrated(path: Path, *, write: bool) -> None:
+    """What stood in it stays, and the new migration is applied once, by whoever comes first."""
     create(path)
     execute(path, "INSERT INTO roots VALUES (x'2f', 1, NULL, NULL)")
-    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, ("ALTER TABLE roots ADD COLUMN note DEFAULT 'new'",)))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    create(path)
-    create(path)
+    with migrations(LATER):
+        open_database(path, write=write).close()
+        create(path)
     assert ask(path, "SELECT note FROM roots") == "new"
     assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION + 1
 
 
-def test_failing_migration_leaves_the_old_version_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_leaves_an_older_schema_while_another_process_writes(path: Path) -> None:
+    """It does not wait for a migration that it can do without; the next one applies it."""
+    create(path)
+    execute(path, "INSERT INTO roots VALUES (x'2f', 1, NULL, NULL)")
+    with migrations(LATER), closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with closing(open_database(path, write=False)) as connection:
+            assert connection.execute("SELECT path FROM roots").fetchone() == (b"/",)
+            assert schema.version_of(connection) == SCHEMA_VERSION
+        writer.execute("COMMIT")
+        open_database(path, write=False).close()
+        assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION + 1
+
+
+READ_OLDER = """
+import sys
+from pathlib import Path
+from image_index.catalog import schema
+schema.MIGRATIONS, schema.SCHEMA_VERSION = (*schema.MIGRATIONS, ("CREATE TABLE later (a)",)), schema.SCHEMA_VERSION + 1
+connection = schema.open_database(Path(sys.argv[1]), write=False)
+print(schema.version_of(connection), connection.execute("SELECT count(*) FROM images").fetchone()[0])
+"""
+
+
+@pytest.mark.parametrize("what", ["directory", "file"])
+def test_a_reader_leaves_an_older_schema_that_it_may_not_write_to(path: Path, what: str) -> None:
+    """Not a byte changes."""
+    create(path)
+    before = path.read_bytes()
+    path.chmod(0o400)
+    if what == "directory":
+        path.parent.chmod(0o500)
+    done = run_confined("-c", READ_OLDER, path)
+    path.parent.chmod(0o700)
+    assert (done.stdout, done.returncode) == (f"{SCHEMA_VERSION} 0\n", 0), done.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("search", "a cat"), ("failures",), ("train", "."), ("verify",), ("forget", "/"), ("prune",)]
+)
+def test_an_index_of_a_later_schema_is_exit_5_and_stays_as_it_is(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """The message says what to do, and not a byte is written."""
+    home = IndexHome(tmp_path / "index")
+    home.create()
+    create(home.catalog)
+    execute(home.catalog, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = home.catalog.read_bytes()
+    done = Shell(tmp_path).run(*words)
+    assert (done.code, done.out) == (5, b"")
+    assert "upgrade imgidx" in done.complaint
+    assert home.catalog.read_bytes() == before
+
+
+def test_failing_migration_leaves_the_old_version_whole(path: Path) -> None:
     """Half a migration is none; the one before it stays."""
     create(path)
-    broken = (*MIGRATIONS, ("CREATE TABLE first (a)",), ("CREATE TABLE second (a)", "CREATE NONSENSE"))
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", broken)
-        patch.setattr(schema, "SCHEMA_VERSION", len(broken))
-        with pytest.raises(StorageError):
-            create(path)
+    broken = ("CREATE TABLE first (a)",), ("CREATE TABLE second (a)", "CREATE NONSENSE")
+    with migrations(*broken), pytest.raises(StorageError):
+        create(path)
     assert ask(path, "PRAGMA user_version") == SCHEMA_VERSION + 1
     assert ask(path, "SELECT count(*) FROM sqlite_master WHERE name = 'first'") == 1
     assert ask(path, "SELECT count(*) FROM sqlite_master WHERE name = 'second'") == 0
+
+
+def test_a_file_has_one_picture_and_may_have_one_for_each_moment(path: Path) -> None:
+    """Room for videos: SQLite alone would take two NULLs for two moments."""
+    create(path)
+    columns = "path, moment_ms, size, mtime_ns, sha256, read_at_ns, width, height, format"
+    insert = f"INSERT INTO images ({columns}) VALUES (x'2f', {{}}, 1, 1, x'00', 1, 4, 3, 'png')"
+    execute(path, *(insert.format(moment) for moment in ("NULL", 0, 40)))
+    for moment in ("NULL", 40):
+        with pytest.raises(sqlite3.IntegrityError):
+            execute(path, insert.format(moment))
+    assert ask(path, "SELECT count(*) FROM images WHERE path = x'2f'") == 3
 
 
 def test_transaction_is_all_or_nothing(path: Path) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from image_index.catalog import schema
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock, find_holder
+from image_index.catalog.schema import MIGRATIONS, SCHEMA_VERSION
 from image_index.errors import ModelUnavailable
 from image_index.present.doctor import short_home
 from image_index.records import DerivedState
@@ -26,8 +28,6 @@ from tests.catalog.test_lock import holder_of
 from tests.support.library import make_index, random_batch
 from tests.support.shell import Shell
 from tests.test_architecture import HEAVY, loaded_by
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
@@ -70,14 +70,13 @@ def test_without_an_index_it_describes_the_machine(tmp_path: Path) -> None:
 
 
 def test_a_good_index_has_no_problem(tmp_path: Path, home: IndexHome) -> None:
-    """But for the text tower and the hashes, which this one was made without."""
+    """But for the text tower, which this one was made without."""
     before = snapshot(tmp_path)
     found = examine_index(home)
     assert found.catalog is not None
     assert (found.catalog.counts.images, found.catalog.model_is_here) == (20, True)
     assert (found.catalog.faiss, found.catalog.moments) == (DerivedState.CURRENT, DerivedState.CURRENT)
-    assert found.catalog.without_facts == 20
-    assert [problem.subject for problem in found.problems()] == ["catalog", "text"]
+    assert [problem.subject for problem in found.problems()] == ["text"]
     assert snapshot(tmp_path) == before
 
 
@@ -91,7 +90,7 @@ def test_derived_files_are_told_apart(home: IndexHome) -> None:
     found = examine_index(home)
     assert found.catalog is not None
     assert (found.catalog.faiss, found.catalog.moments, found.catalog.text) == ("behind", "damaged", "absent")
-    assert [problem.subject for problem in found.problems()] == ["catalog", "moments.f32", "text"]
+    assert [problem.subject for problem in found.problems()] == ["moments.f32", "text"]
 
 
 @pytest.mark.parametrize(
@@ -122,16 +121,15 @@ def test_what_a_killed_run_left_in_the_journal_is_read_and_left_there(tmp_path: 
     assert snapshot(copy.path) == before
 
 
-def test_an_old_schema_stays_as_it_is(tmp_path: Path) -> None:
-    """Byte for byte; the pictures that lack what newer searches need are counted."""
-    shell = Shell(tmp_path)
-    shell.index.mkdir()
-    shutil.copy(FIXTURES / "schema-2.sqlite3", shell.index / "catalog.sqlite3")
-    before = snapshot(shell.index)
-    record = seen(shell)
-    assert (record["index"]["catalog"]["schema"], record["index"]["catalog"]["without_facts"]) == (2, 3)
-    assert any("imgidx forget DIR, then imgidx train DIR" in one["next_step"] for one in record["problems"])
-    assert snapshot(shell.index) == before
+def test_an_old_schema_stays_as_it_is(home: IndexHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte: it is described, and not migrated."""
+    before = snapshot(home.path)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE later (a)",)))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    found = examine_index(home)
+    assert found.catalog is not None
+    assert (found.catalog.schema, found.catalog.counts.images) == (SCHEMA_VERSION, 20)
+    assert snapshot(home.path) == before
 
 
 @pytest.mark.parametrize("content", [b"SQLite format 3\0" + b"\xff" * 5000, b"", b"no database at all" * 100])
