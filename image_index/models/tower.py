@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from image_index.models.tokens import ClipTokenizer
-from image_index.models.tower_files import GRAPH, MERGES, WEIGHTS, Manifest, is_whole, read_manifest
-from image_index.records import Vectors
+from image_index.models.tower_files import GRAPH, MERGES, WEIGHTS, Manifest, state
+from image_index.records import DerivedState, Vectors
 
 INPUT, OUTPUT = "tokens", "vectors"
 """The names of the graph's input (1, L) int64 and its output (1, D) float32."""
@@ -39,21 +39,18 @@ class TextTower:
     tokenizer: ClipTokenizer
 
     def encode(self, text: str) -> Vectors | None:
-        """Return the unit vector (D,) of `text`; None, with a warning, where the files are damaged."""
+        """Return the unit vector (D,) of `text`; None, with a warning, where the tower cannot be used."""
         vectors = self.encode_all([text])
         return None if vectors is None else vectors[0]
 
     def encode_all(self, texts: Sequence[str]) -> Vectors | None:
-        """Return the unit vectors (N, D) of one text or more; None, with a warning, where the files are damaged.
+        """Return the unit vectors (N, D) of one text or more; None, with a warning, where the tower cannot be used.
 
-        What ONNX Runtime makes of damage or of a version of its own that differs is no reason to fail: a child can
+        Whatever ONNX Runtime raises, of damage or because it is of another version, is no reason to fail: a child can
         encode the text all the same.
         """
         try:
             tokens = [self.tokenizer.encode(text) for text in texts]
-            if not is_whole(self.directory, self.manifest, {token for ids in tokens for token in ids}):
-                logger.warning("Ignoring the damaged %s; the next train rebuilds it", self.directory)
-                return None
             vectors = run_graph(self.directory / GRAPH, *map(self.padded, tokens))
         except Exception as error:  # what damaged merges lead to, or what ONNX Runtime throws
             logger.warning("Cannot use %s (%s)", self.directory, str(error).partition("\n")[0])
@@ -71,19 +68,20 @@ class TextTower:
 
 def open_tower(directory: Path, fingerprint: str) -> TextTower | None:
     """Return the text tower in `directory` if it is that of the model; None means: a child must encode the text."""
-    manifest = read_manifest(directory)
-    if manifest is None or manifest.fingerprint != fingerprint:
+    found, manifest = state(directory, fingerprint, thorough=False)
+    if found is DerivedState.DAMAGED:
+        logger.warning("Ignoring %s (damaged, or of another model); the next train rebuilds it", directory)
+    if manifest is None:
         logger.info("No exported text tower of this model: a child encodes the text; the next train exports it")
         return None
     if manifest.refusal is not None:
         logger.info("The text tower of this model cannot be exported (%s): a child encodes the text", manifest.refusal)
         return None
     try:
-        tokenizer = read_tokenizer(directory, manifest)
+        return TextTower(directory, manifest, read_tokenizer(directory, manifest))
     except (OSError, ValueError) as error:
-        logger.warning("Ignoring the damaged %s (%s); the next train rebuilds it", directory, error)
+        logger.warning("Ignoring %s (%s); the next train rebuilds it", directory, error)
         return None
-    return TextTower(directory, manifest, tokenizer)
 
 
 def read_tokenizer(directory: Path, manifest: Manifest) -> ClipTokenizer:

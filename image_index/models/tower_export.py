@@ -7,14 +7,12 @@ tokenizer is of a kind that is not known here, is refused with the reason.
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from open_clip.tokenizer import SimpleTokenizer, _clean_lower
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
@@ -27,7 +25,6 @@ from image_index.models.tower_files import (
     MERGES,
     USUAL_LOGIT_SCALE,
     WEIGHTS,
-    EmbeddingTable,
     Manifest,
     Vocabulary,
     describe_files,
@@ -142,8 +139,7 @@ def export_text_tower(model: torch.nn.Module, tokenizer: Any, facts: ModelFacts,
     with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape it meets
         manifest = _export(_on_cpu(model), tokenizer, directory, manifest)
-    table = _find_table(directory, len(tokenizer.encoder))
-    write_manifest(directory, replace(manifest, table=table, **describe_files(directory)))
+    write_manifest(directory, replace(manifest, files=describe_files(directory)))
     for path in directory.iterdir():
         path.chmod(0o600)
 
@@ -249,15 +245,3 @@ def _ids(tokenizer: Any, tokens: ClipTokenizer, text: str) -> list[int]:
     """Return open_clip's ids of a text, without the padding."""
     ids: list[int] = tokenizer([text])[0].tolist()
     return ids[: ids.index(tokens.end) + 1]
-
-
-def _find_table(directory: Path, vocabulary_size: int) -> EmbeddingTable:
-    """Return where the token embeddings lie in the weights; an empty table where that is not plain to see."""
-    graph = onnx.load(os.fspath(directory / GRAPH), load_external_data=False).graph
-    gathered = {node.input[0] for node in graph.node if node.op_type == "Gather" and INPUT in node.input[1:]}
-    for tensor in graph.initializer:
-        place = {entry.key: entry.value for entry in tensor.external_data}
-        if tensor.name in gathered and tensor.dims[0] >= vocabulary_size and "length" in place:
-            start, length = int(place.get("offset", 0)), int(place["length"])
-            return EmbeddingTable(start, start + length, length // tensor.dims[0])
-    return EmbeddingTable()

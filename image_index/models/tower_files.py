@@ -1,23 +1,21 @@
 """The directory `text/` of an index home: an exported text tower, or the reason why there is none.
 
-`manifest.json` says which model the files belong to and what their bytes were; nothing here is believed unless it
-agrees. Small files carry a CRC-32. The weights, hundreds of megabytes, carry a sum of 64-bit words for each block:
-numpy adds up 150 MB in 10 ms, where CRC-32 takes from 20 to 150, and no flipped bit leaves a sum as it was.
+`manifest.json` says which model the files belong to, and of each file its size, modification time and CRC-32. Before a
+query the sizes and times have to be those: to read 150 MB of weights would take longer than to encode the text.
+`imgidx train`, `verify` and `doctor` read every byte (docs/decisions/0016).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import zlib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from image_index.files.atomic import replacing_directory
+from image_index.records import DerivedState
 
 FORMAT = 1
 """Grows when an older imgidx could not read what is exported, or an export is worth making anew."""
@@ -27,17 +25,11 @@ USUAL_LOGIT_SCALE = 100.0
 
 MANIFEST, GRAPH, WEIGHTS, MERGES = "manifest.json", "graph.onnx", "weights.bin", "merges.bin"
 
-BLOCK_BYTES = 256 << 10
-"""How much of the weights one sum covers."""
+QUICK_BYTES = 4 << 20
+"""A file of at most this size is read whole before every query too: it takes 1 ms."""
 
-
-@dataclass(frozen=True, slots=True)
-class EmbeddingTable:
-    """Where in the weights the rows of the tokens lie: the largest part, of which a query needs a few rows only."""
-
-    start: int = 0
-    end: int = 0
-    row_bytes: int = 1
+READ_BYTES = 1 << 20
+"""How much of a file is read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +43,21 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A file of the tower as it was written."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What `text/` holds, for the model of that fingerprint; with a `refusal` it holds nothing.
 
-    `own_length` tells whether a text may be shorter than `context_length`. `crc32` is of the small files, `sums` are of
-    the weights' blocks. `logit_scale` is what the model multiplies a cosine with to compare texts; older
-    exports do not say.
+    `own_length` tells whether a text may be shorter than `context_length`. `logit_scale` is what the model multiplies a
+    cosine with to compare texts.
     """
 
     fingerprint: str
@@ -64,12 +65,62 @@ class Manifest:
     dim: int = 0
     context_length: int = 0
     own_length: bool = False
+    logit_scale: float = USUAL_LOGIT_SCALE
     vocabulary: Vocabulary | None = None
-    table: EmbeddingTable = EmbeddingTable()
-    sizes: tuple[tuple[str, int], ...] = ()
-    crc32: tuple[tuple[str, int], ...] = ()
-    sums: tuple[int, ...] = ()
-    logit_scale: float | None = None
+    files: tuple[ExportedFile, ...] = ()
+
+
+def state(directory: Path, fingerprint: str, *, thorough: bool = True) -> tuple[DerivedState, Manifest | None]:
+    """Return how `directory` stands to the model of that fingerprint, and what it holds unless it is damaged.
+
+    `thorough` reads every byte. Without it the weights are read only where their modification time is not that of the
+    export, as in a copied index home.
+    """
+    if not os.path.lexists(directory):
+        return DerivedState.ABSENT, None
+    manifest = read_manifest(directory)
+    if manifest is None or manifest.fingerprint != fingerprint:
+        return DerivedState.DAMAGED, None
+    if manifest.refusal is not None:
+        return DerivedState.REFUSED, manifest
+    try:
+        is_whole = all(_is_as_exported(directory, file, thorough=thorough) for file in manifest.files)
+    except OSError:
+        is_whole = False
+    return (DerivedState.CURRENT, manifest) if is_whole else (DerivedState.DAMAGED, None)
+
+
+def is_settled(directory: Path, fingerprint: str) -> bool:
+    """Tell whether there is nothing to export for that model: its tower is there and whole, or was refused."""
+    return state(directory, fingerprint)[0] in {DerivedState.CURRENT, DerivedState.REFUSED}
+
+
+def _is_as_exported(directory: Path, file: ExportedFile, *, thorough: bool) -> bool:
+    """Tell whether a file is still what was exported."""
+    status = (directory / file.name).stat()
+    if status.st_size != file.size:
+        return False
+    # A damaged graph may crash ONNX Runtime, and damaged merges give other tokens: both are small enough to be read.
+    believed = not thorough and status.st_mtime_ns == file.mtime_ns and file.size > QUICK_BYTES
+    return believed or _crc32_of(directory / file.name) == file.crc32
+
+
+def describe_files(directory: Path) -> tuple[ExportedFile, ...]:
+    """Return what `Manifest` says of the files of an exported tower."""
+    statuses = {name: (directory / name).stat() for name in (GRAPH, MERGES, WEIGHTS)}
+    return tuple(
+        ExportedFile(name, status.st_size, status.st_mtime_ns, _crc32_of(directory / name))
+        for name, status in statuses.items()
+    )
+
+
+def _crc32_of(path: Path) -> int:
+    """Return the CRC-32 of a file: zlib does 3 GB/s, and SHA-256 a third of that."""
+    checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(READ_BYTES):
+            checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def read_manifest(directory: Path) -> Manifest | None:
@@ -77,13 +128,13 @@ def read_manifest(directory: Path) -> Manifest | None:
     try:
         values = json.loads((directory / MANIFEST).read_bytes())
         content = values["manifest"]
-        if values["format"] != FORMAT or values["crc32"] != _crc(content):
+        if values["format"] != FORMAT or values["crc32"] != _crc32(content):
             return None
-        vocabulary = content.pop("vocabulary")
+        vocabulary, files = content.pop("vocabulary"), content.pop("files")
         return Manifest(
-            table=EmbeddingTable(**content.pop("table")),
-            vocabulary=vocabulary and Vocabulary(**{k: _frozen(v) for k, v in vocabulary.items()}),
-            **{key: _frozen(value) for key, value in content.items()},
+            vocabulary=vocabulary and Vocabulary(**{key: _frozen(value) for key, value in vocabulary.items()}),
+            files=tuple(ExportedFile(**file) for file in files),
+            **content,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -92,78 +143,8 @@ def read_manifest(directory: Path) -> Manifest | None:
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write the manifest; it is the last file that an export writes."""
     content = json.loads(json.dumps(asdict(manifest)))
-    text = json.dumps({"format": FORMAT, "crc32": _crc(content), "manifest": content})
+    text = json.dumps({"format": FORMAT, "crc32": _crc32(content), "manifest": content})
     (directory / MANIFEST).write_text(text, encoding="ascii")
-
-
-def describe_files(directory: Path) -> dict[str, Any]:
-    """Return the sizes and checksums of an exported tower's files, as `Manifest` takes them."""
-    small = (GRAPH, MERGES)
-    return {
-        "sizes": tuple((name, (directory / name).stat().st_size) for name in (*small, WEIGHTS)),
-        "crc32": tuple((name, zlib.crc32((directory / name).read_bytes())) for name in small),
-        "sums": tuple(_sums(directory / WEIGHTS)),
-    }
-
-
-def is_whole(directory: Path, manifest: Manifest, ids: Iterable[int] | None = None) -> bool:
-    """Tell whether the files are byte for byte what was exported.
-
-    With the token `ids` of a query, of the embedding table only the rows that the query needs are looked at.
-    """
-    try:
-        if any((directory / name).stat().st_size != size for name, size in manifest.sizes):
-            return False
-        if any(zlib.crc32((directory / name).read_bytes()) != crc for name, crc in manifest.crc32):
-            return False
-        count = -(-dict(manifest.sizes)[WEIGHTS] // BLOCK_BYTES)
-        numbers = range(count) if ids is None else _blocks_of(manifest.table, ids, count)
-        return len(manifest.sums) == count and all(
-            found == manifest.sums[number]
-            for number, found in zip(numbers, _sums(directory / WEIGHTS, numbers), strict=True)
-        )
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def is_settled(directory: Path, fingerprint: str) -> bool:
-    """Tell whether there is nothing to export for that model: its tower is there and whole, or was refused."""
-    manifest = read_manifest(directory)
-    if manifest is None or manifest.fingerprint != fingerprint:
-        return False
-    return manifest.refusal is not None or (manifest.logit_scale is not None and is_whole(directory, manifest))
-
-
-def _blocks_of(table: EmbeddingTable, ids: Iterable[int], count: int) -> list[int]:
-    """Return the blocks that encoding `ids` reads: all but those that hold nothing but rows of other tokens."""
-    spared = range(-(-table.start // BLOCK_BYTES), table.end // BLOCK_BYTES)
-    starts = [table.start + token * table.row_bytes for token in ids]
-    rows = {start // BLOCK_BYTES for start in starts} | {
-        (start + table.row_bytes - 1) // BLOCK_BYTES for start in starts
-    }
-    return [number for number in range(count) if number not in spared or number in rows]
-
-
-def _sums(path: Path, numbers: Iterable[int] | None = None) -> list[int]:
-    """Return the sums of the blocks of a file, or of those of these numbers: of 64-bit words, modulo 2^64."""
-    size = path.stat().st_size
-    content: NDArray[np.uint8] = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
-    found = []
-    for number in range(-(-size // BLOCK_BYTES)) if numbers is None else numbers:
-        block = content[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
-        whole = len(block) // 8 * 8
-        rest = int.from_bytes(block[whole:].tobytes(), "little")
-        found.append((int(block[:whole].view("<u8").sum(dtype=np.uint64)) + rest) % (1 << 64))
-    return found
-
-
-def _crc(content: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode("ascii"))
-
-
-def _frozen(value: Any) -> Any:
-    """Return lists as tuples, at any depth."""
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def write_refusal(directory: Path, fingerprint: str, reason: str) -> None:
@@ -171,3 +152,12 @@ def write_refusal(directory: Path, fingerprint: str, reason: str) -> None:
     with replacing_directory(directory) as draft:
         write_manifest(draft, Manifest(fingerprint, reason))
         (draft / MANIFEST).chmod(0o600)
+
+
+def _crc32(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode("ascii"))
+
+
+def _frozen(value: Any) -> Any:
+    """Return a list as a tuple."""
+    return tuple(value) if isinstance(value, list) else value

@@ -105,7 +105,7 @@ class QueryEncoder:
         """What the model multiplies a cosine with to compare texts; what is usual where it has no exported tower."""
         from image_index.models.tower_files import USUAL_LOGIT_SCALE
 
-        return (self._tower and self._tower.manifest.logit_scale) or USUAL_LOGIT_SCALE
+        return self._tower.manifest.logit_scale if self._tower else USUAL_LOGIT_SCALE
 
     def _term(self, term: Term) -> QueryVector:
         """Return the unit vector of a term without its weight; the same one is encoded once."""

@@ -117,7 +117,7 @@ def _examine_catalog(reader: CatalogReader, home: IndexHome) -> CatalogHealth:
         last_run=reader.last_run(),
         faiss=derived_file.state(home.faiss, stamp.catalog_id, now=stamp, thorough=False)[0],
         moments=derived_file.state(home.moments, stamp.catalog_id, now=stamp, thorough=False)[0],
-        text=_text_tower(home.text, model),
+        text=tower_files.state(home.text, model.fingerprint)[0] if model else DerivedState.ABSENT,
     )
 
 
@@ -127,21 +127,6 @@ def _is_here(model: ModelFacts) -> bool:
         return locate_weights(parse_model(model.name)) is not None
     except ImgidxError:
         return False
-
-
-def _text_tower(directory: Path, model: ModelFacts | None) -> DerivedState:
-    """Return how the exported text tower stands to the index's model."""
-    if model is None or not os.path.lexists(directory):
-        return DerivedState.ABSENT
-    manifest = tower_files.read_manifest(directory)
-    if manifest is None:
-        return DerivedState.DAMAGED
-    if manifest.fingerprint == model.fingerprint and manifest.refusal is not None:
-        return DerivedState.REFUSED
-    if tower_files.is_settled(directory, model.fingerprint):
-        return DerivedState.CURRENT
-    whole = tower_files.is_whole(directory, manifest)
-    return DerivedState.BEHIND if whole else DerivedState.DAMAGED
 
 
 def _size(home: IndexHome) -> int:

@@ -109,7 +109,7 @@ def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterato
 def _check_text(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
     """Check the exported text tower byte by byte; that there is none is no fault, for a child can do its work."""
     model = catalog.model
-    if model and home.text.exists() and not tower_files.is_settled(home.text, model.fingerprint):
+    if model and tower_files.state(home.text, model.fingerprint)[0] is DerivedState.DAMAGED:
         yield Problem("text", "is damaged, or of another model", REBUILD, derived=True)
 
 
