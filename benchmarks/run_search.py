@@ -40,7 +40,7 @@ def write(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
     home.create()
     vectors = KINDS[arguments.kind](arguments.count, arguments.dim)
     with Catalog(home.catalog, write=True) as catalog:
-        if catalog.model is None:
+        if catalog.read_model() is None:
             size = (224, 224)
             catalog.set_model(
                 ModelFacts("synthetic", "0" * 64, "{}", Preprocess(size, (0, 0, 0), (1, 1, 1)), arguments.dim)
@@ -48,7 +48,7 @@ def write(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
         first = start_id = catalog.stamp().last_id + 1
         start = time.perf_counter()
         for piece in vectors:
-            with catalog._transaction() as connection:
+            with catalog.transaction() as connection:
                 rows = (
                     (number, *_row(home, number, query=number == start_id))
                     for number in range(first, first + len(piece))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Self, Unpack, cast
 import numpy as np
 
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.reader import CatalogReader
 from image_index.errors import UsageError
 from image_index.paths import printable, resolve
 from image_index.records import Counts, Hit, ImageFacts, ModelFacts, Vectors
@@ -66,7 +67,7 @@ class Index:
     def __init__(self, home: IndexHome, engine: Engine | None = None) -> None:
         """Open the index in `home`; `Index.open` is the usual way. `engine` runs the model where it is needed."""
         self.home = home
-        self._catalog = Catalog(home.catalog)
+        self._catalog = CatalogReader(home.catalog)
         self._encoder = QueryEncoder(self._catalog, home, engine)
 
     @classmethod
@@ -95,7 +96,7 @@ class Index:
     @property
     def model(self) -> ModelFacts | None:
         """The model that the vectors were made with; None while there are none."""
-        return self._catalog.model
+        return self._catalog.read_model()
 
     def counts(self) -> Counts:
         """Return how many pictures, missing pictures and failures there are."""
@@ -140,7 +141,7 @@ class Index:
         if isinstance(query, str):
             query = make_query(query)
         options = self._options(arguments)
-        if not (self._catalog.last_id if options.filters.missing else self._catalog.holds_pictures()):
+        if not (self._catalog.read_last_id() if options.filters.missing else self._catalog.holds_pictures()):
             return []
         if not isinstance(query, Query):
             return search_in(self._files, self._catalog, self._unit(query), options)
@@ -221,7 +222,7 @@ class Index:
         check_labels(labels)
         options.check()
         chosen = self._filters(filters)
-        if not len(self) and not (chosen.missing and self._catalog.last_id):
+        if not len(self) and not (chosen.missing and self._catalog.read_last_id()):
             return iter(())
         for label in labels:
             self._encoder.warn_of_cut(max(prompts([label], options.templates), key=len))
@@ -267,7 +268,7 @@ class Index:
     @property
     def last_id(self) -> int:
         """The id of the newest image: pass it as `up_to_id`, and later as `after_id`, to see each picture once."""
-        return self._catalog.last_id
+        return self._catalog.read_last_id()
 
     def mark(self, name: str) -> int:
         """Return the id up to which the searches of this name have come; 0 for a new name."""
@@ -275,7 +276,8 @@ class Index:
 
     def move_mark(self, name: str, last_id: int) -> None:
         """Remember that the searches of this name have come to `last_id`; a mark never moves back."""
-        self._catalog.move_mark(name, last_id)
+        with Catalog(self.home.catalog) as catalog:
+            catalog.move_mark(name, last_id)
 
 
 def is_shown(image: ImageFacts, filters: Filters) -> bool:

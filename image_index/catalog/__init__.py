@@ -1,5 +1,5 @@
 """SQLite, the truth: files, facts, vectors, failures, runs.
 
-`schema` makes the tables, `reader` reads, `catalog` writes; `filters` chooses rows, `lock` keeps a second writer out.
-Start with `catalog.Catalog.record`.
+`schema` makes the tables, `database` is an open file of them, `reader` reads and `catalog` writes; `filters` chooses
+rows, `query_memory` keeps the vectors of texts, `lock` keeps a second writer out. Start with `catalog.Catalog.record`.
 """

@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from image_index.catalog.query_memory import QueryMemory
-from image_index.catalog.schema import atomic, storage_errors
+from image_index.catalog.reader import CatalogReader
 from image_index.errors import ImgidxError, Interrupted, StorageError
 from image_index.paths import path_range
 from image_index.records import (
@@ -41,26 +40,21 @@ class Run:
     summary: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Catalog(QueryMemory):
-    """An open catalog that can be written to, if it was opened so. Each method is one transaction."""
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for one write transaction."""
-        with storage_errors(self._path), atomic(self._connection):
-            yield self._connection
+class Catalog(CatalogReader):
+    """An open catalog that is written to. Each method is one transaction."""
 
     def set_model(self, facts: ModelFacts) -> None:
         """Store the model; for a model of the same fingerprint this only changes the name it is found by."""
         preprocess = json.dumps(asdict(facts.preprocess))
         row = (facts.name, facts.fingerprint, facts.weights_sha256, facts.config, preprocess, facts.dim)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO model VALUES (1, ?, ?, ?, ?, ?, ?)", row)
+        self._model = None
 
     def note_scan(self, root: bytes, problem: str | None) -> None:
         """Record that `root` has been scanned, and what kept the scan from being complete."""
         now = int(time.time())
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO roots VALUES (?1, ?2, ?2, ?3)"
                 " ON CONFLICT DO UPDATE SET scanned_at_s = ?2, problem = excluded.problem",
@@ -70,7 +64,7 @@ class Catalog(QueryMemory):
     def mark_missing(self, images: Iterable[KnownImage]) -> None:
         """Note that the files of `images` are gone; their vectors stay."""
         now = int(time.time())
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             sql = "UPDATE images SET missing_since_s = ? WHERE id = ?"
             connection.executemany(sql, ((now, image.id) for image in images))
 
@@ -78,7 +72,7 @@ class Catalog(QueryMemory):
         """Give each image the path, size and time of its file, which holds the same content; it is there (again)."""
         now = time.time_ns()
         sql = "UPDATE images SET path = ?, size = ?, mtime_ns = ?, read_at_ns = ?, missing_since_s = NULL WHERE id = ?"
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for file, image in ((match.file, match.image) for match in matches):
                 _forget_file(connection, file.path, keep_id=image.id)
                 connection.execute(sql, (file.path, file.size, file.mtime_ns, now, image.id))
@@ -86,7 +80,7 @@ class Catalog(QueryMemory):
     def copy(self, matches: Iterable[Match]) -> None:
         """Add each file as a new image with the content facts and the vector of the image it equals."""
         now = time.time_ns()
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for file, image in ((match.file, match.image) for match in matches):
                 _forget_file(connection, file.path)
                 vector, *picture = connection.execute(_SELECT_CONTENT, (image.id,)).fetchone()
@@ -95,7 +89,7 @@ class Catalog(QueryMemory):
     def record(self, batch: EmbeddedBatch) -> None:
         """Store an embedded batch in one transaction; each image replaces what was known of its path."""
         now = int(time.time())
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             blobs = batch.vectors.astype("<f2")
             for image, vector in zip(batch.images, blobs, strict=True):
                 _forget_file(connection, image.file.path)
@@ -105,13 +99,13 @@ class Catalog(QueryMemory):
 
     def drop_failures(self, paths: Iterable[bytes]) -> None:
         """Forget the failures of files that are gone."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany("DELETE FROM failures WHERE path = ?", ((path,) for path in paths))
 
     def forget(self, path: bytes) -> int:
         """Drop every image, failure and root at or inside `path`; return how many images that were."""
         where, parameters = "path = ? OR path >= ? AND path < ?", (path, *path_range(path))
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             count = connection.execute(f"DELETE FROM images WHERE {where}", parameters).rowcount
             for table in ("failures", "roots"):
                 connection.execute(f"DELETE FROM {table} WHERE {where}", parameters)
@@ -120,7 +114,7 @@ class Catalog(QueryMemory):
 
     def prune(self, for_s: int) -> int:
         """Drop the images that have been missing for at least `for_s` seconds; return how many."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             limit = int(time.time()) - for_s
             count = connection.execute("DELETE FROM images WHERE missing_since_s <= ?", (limit,)).rowcount
             _next_generation(connection, count)
@@ -132,7 +126,7 @@ class Catalog(QueryMemory):
             "INSERT INTO marks VALUES (?1, ?2, ?3)"
             " ON CONFLICT DO UPDATE SET last_id = max(last_id, ?2), moved_at_s = ?3"
         )
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(sql, (name, last_id, int(time.time())))
 
     @contextmanager
@@ -156,13 +150,13 @@ class Catalog(QueryMemory):
 
     def start_run(self) -> int:
         """Record that a run has begun and return its number; `run` does this for its block."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             sql = "INSERT INTO runs (started_at_s, outcome, summary) VALUES (?, ?, '{}')"
             return int(connection.execute(sql, (int(time.time()), Outcome.RUNNING)).lastrowid or 0)
 
     def finish_run(self, run: int, outcome: Outcome, summary: Mapping[str, Any]) -> None:
         """Record how a run ended."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             sql = "UPDATE runs SET ended_at_s = ?, outcome = ?, summary = ? WHERE id = ?"
             connection.execute(sql, (int(time.time()), outcome, json.dumps(summary), run))
 

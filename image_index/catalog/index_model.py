@@ -1,24 +1,22 @@
-"""The one model that an index is bound to: chosen at its first training, checked ever after."""
+"""The one model of an index: chosen at its first training, checked at every later one."""
 
 from __future__ import annotations
 
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.reader import CatalogReader
 from image_index.errors import IndexMismatch
 from image_index.models.names import DEFAULT_MODEL, ModelSpec, digest_weights, ensure_model, locate_weights, parse_model
 from image_index.records import ModelFacts
-from image_index.settings import IndexHome
 
 
-def choose_model(home: IndexHome, asked: str | None, *, quiet: bool = False) -> ModelSpec:
+def choose_model(catalog: CatalogReader | None, asked: str | None, *, quiet: bool = False) -> ModelSpec:
     """Return the model to use: the one the index was made with, else the one asked for, which must then be there.
 
-    Raises `IndexMismatch` where the index was made with another model than the one asked for.
+    `catalog` is None where there is no index yet. Raises `IndexMismatch` where the index was made with another model
+    than the one asked for, `ModelUnavailable` where a new index asks for one that cannot be had.
     """
-    known = None
-    if home.catalog.exists():
-        with Catalog(home.catalog) as catalog:
-            known = catalog.model
-    if known is None:
+    known = catalog.read_model() if catalog else None
+    if catalog is None or known is None:
         spec = parse_model(asked or DEFAULT_MODEL)
         ensure_model(spec, quiet=quiet)
         return spec
@@ -26,21 +24,21 @@ def choose_model(home: IndexHome, asked: str | None, *, quiet: bool = False) -> 
     if spec.name != known.name:
         weights = locate_weights(spec)
         if weights is None or digest_weights(weights) != known.weights_sha256:
-            raise _mismatch(home, known, spec.name)
+            raise _mismatch(catalog, known, spec.name)
     return spec
 
 
-def check_model(catalog: Catalog, home: IndexHome, facts: ModelFacts) -> None:
+def check_model(catalog: Catalog, facts: ModelFacts) -> None:
     """Store the model of a new index; raise `IndexMismatch` where `facts` are not those of the index."""
-    known = catalog.model
+    known = catalog.read_model()
     if known is not None and known.fingerprint != facts.fingerprint:
-        raise _mismatch(home, known, facts.name)
+        raise _mismatch(catalog, known, facts.name)
     if known != facts:
         catalog.set_model(facts)
 
 
-def _mismatch(home: IndexHome, known: ModelFacts, asked: str) -> IndexMismatch:
+def _mismatch(catalog: CatalogReader, known: ModelFacts, asked: str) -> IndexMismatch:
     return IndexMismatch(
-        f"the index in {home.path} was made with the model {known.name}, and {asked} is another one",
+        f"the index in {catalog.path.parent} was made with the model {known.name}, and {asked} is another one",
         "leave --model out, or train another index with --index DIR",
     )

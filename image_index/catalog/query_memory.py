@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from image_index.catalog.pictures import PictureReader
+from image_index.catalog.database import Database
 from image_index.catalog.schema import atomic, storage_errors, unless_refused
 from image_index.records import ModelFacts
 
@@ -22,17 +22,20 @@ FRESH_S = 86_400
 """A text that was used within this time is not marked as used again: a repeated search then writes nothing."""
 
 
-class QueryMemory(PictureReader):
-    """An open catalog that remembers the texts that were searched for."""
+class QueryMemory:
+    """The texts that were searched for in an index, with their vectors."""
 
-    def remembered_query(self, text: str, model: ModelFacts) -> NDArray[np.float32] | None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, text: str, model: ModelFacts) -> NDArray[np.float32] | None:
         """Return the vector (D,) that `model` gave `text` in an earlier search, if that is remembered undamaged."""
         key = text.encode("utf-8", "surrogatepass")
         sql = "SELECT vector, used_at_s FROM queries WHERE text = ? AND fingerprint = ?"
-        row = self._one(sql, (key, model.fingerprint))
+        row = self._database.one(sql, (key, model.fingerprint))
         if row is None:
             return None
-        with self._true_values():
+        with self._database.damage_errors():
             vector, used_at_s = bytes(row[0]), int(row[1])
         if len(vector) != 4 * model.dim + 4 or vector[-4:] != _crc(key, model, vector[:-4]):
             return None
@@ -40,7 +43,7 @@ class QueryMemory(PictureReader):
             self._write(("UPDATE queries SET used_at_s = ? WHERE text = ?", (int(time.time()), key)))
         return np.frombuffer(vector[:-4], "<f4").astype(np.float32)
 
-    def remember_query(self, text: str, model: ModelFacts, vector: NDArray[np.float32]) -> None:
+    def remember(self, text: str, model: ModelFacts, vector: NDArray[np.float32]) -> None:
         """Remember the vector (D,) of `text`, and drop what was used longest ago; do nothing if that cannot be done."""
         key, content = text.encode("utf-8", "surrogatepass"), vector.astype("<f4").tobytes()
         row = (key, model.fingerprint, content + _crc(key, model, content), int(time.time()))
@@ -52,8 +55,8 @@ class QueryMemory(PictureReader):
 
     def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
         """Run statements in one transaction, if the catalog can be written to at once."""
-        connection = self._connection
-        with storage_errors(self._path), unless_refused(connection), atomic(connection):
+        connection = self._database.connection
+        with storage_errors(self._database.path), unless_refused(connection), atomic(connection):
             for sql, parameters in statements:
                 connection.execute(sql, parameters)
 

@@ -1,97 +1,68 @@
-"""What a catalog says of itself, its roots, runs and failures, and of images to whoever plans; nothing here writes."""
+"""Read-only queries of a catalog.
+
+The model, roots, runs, failures and counts; the rows that planning compares with a scan; and the pictures that filters
+choose, with their facts and vectors.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from image_index.catalog.schema import (
-    copy_database,
-    damaged,
-    open_database,
-    open_untouched,
-    storage_errors,
-    version_of,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from image_index.catalog.database import Database
+from image_index.catalog.filters import GLOB_FUNCTION, Filters, glob_matcher
+from image_index.catalog.schema import copy_database, damaged, storage_errors, version_of
 from image_index.paths import below, path_range
 from image_index.records import (
     Counts,
     Failure,
+    Ids,
+    ImageFacts,
     ImageFile,
     KnownFailure,
     KnownImage,
     ModelFacts,
+    PictureFacts,
     Preprocess,
     Root,
     Stage,
     Stamp,
+    Vectors,
 )
 
 _KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL FROM images"
 _BELOW = "path >= ? AND path < ?"
+_FACTS = f"{', '.join(PictureFacts._fields)}, id, path, size, mtime_ns, sha256, missing_since_s IS NOT NULL"
 
-ROWS_AT_A_TIME = 256
-"""How many rows are fetched in one go: one at a time takes twice as long."""
+PICTURES_AT_A_TIME = 8192
+"""How many pictures are read with their vectors in one go: 16 MB of 512 dimensions."""
 
 
-class CatalogReader:
-    """An open catalog, to be read; use it as a context manager. Errors of SQLite surface as `StorageError`."""
-
-    def __init__(self, path: Path, *, write: bool = False) -> None:
-        """Open the catalog at `path`; only `write` creates one where there is none."""
-        self._path = path
-        self._connection = open_database(path, write=write)
-
-    @classmethod
-    def untouched(cls, path: Path) -> Self:
-        """Open the catalog at `path` without writing a byte to it or beside it; its schema may be an older one."""
-        reader = cls.__new__(cls)
-        reader._path, reader._connection = path, open_untouched(path)
-        return reader
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close it."""
-        self._connection.close()
-
-    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Any]:
-        """Yield the rows of a query."""
-        with storage_errors(self._path):
-            cursor = self._connection.execute(sql, parameters)
-            while rows := cursor.fetchmany(ROWS_AT_A_TIME):
-                yield from rows
-
-    def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        """Return the first row of a query, or None."""
-        with storage_errors(self._path):
-            return self._connection.execute(sql, parameters).fetchone()
-
-    @contextmanager
-    def _true_values(self) -> Iterator[None]:
-        """Report values that nobody wrote, as a flipped bit leaves them, as damage."""
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise damaged(self._path, f"{type(error).__name__}: {error}") from error
+class CatalogReader(Database):
+    """An open catalog, to be read."""
 
     # The model and the roots
 
-    @property
-    def model(self) -> ModelFacts | None:
-        """The model all vectors were made with; None in an index that holds nothing yet."""
-        row = self._one("SELECT name, weights_sha256, config, preprocess, dim FROM model")
+    _model: ModelFacts | None = None
+
+    def read_model(self) -> ModelFacts | None:
+        """Return the model all vectors were made with, None while there is none; once found it is not read again."""
+        if self._model is None:
+            self._model = self._stored_model()
+        return self._model
+
+    def _stored_model(self) -> ModelFacts | None:
+        row = self.one("SELECT name, weights_sha256, config, preprocess, dim FROM model")
         if row is None:
             return None
-        with self._true_values():
+        with self.damage_errors():
             stored: dict[str, Any] = json.loads(row[3])
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
             preprocess = Preprocess(**values)
@@ -99,7 +70,7 @@ class CatalogReader:
 
     def roots(self) -> list[Root]:
         """Return the roots in path order."""
-        return [Root(*row) for row in self._rows("SELECT path, scanned_at_s, problem FROM roots ORDER BY path")]
+        return [Root(*row) for row in self.rows("SELECT path, scanned_at_s, problem FROM roots ORDER BY path")]
 
     # Images, for planning
 
@@ -107,118 +78,192 @@ class CatalogReader:
         """Yield the rows of `root` (the file itself, or all inside it) in path order, less those of `others`."""
         # one walk of the index each, merged: for an OR, SQLite would collect and sort all rows first
         sql = f"{_KNOWN} WHERE path = ? UNION ALL {_KNOWN} WHERE {_BELOW} ORDER BY path"
-        rows = self._rows(sql, (root, *path_range(root)))
+        rows = self.rows(sql, (root, *path_range(root)))
         images = map(KnownImage._make, rows)
         apart = tuple(below(other) for other in others if other != root)
         return (image for image in images if not below(image.path).startswith(apart)) if apart else images
 
     def missing_images(self) -> Iterator[KnownImage]:
         """Yield the rows whose file is gone."""
-        for row in self._rows(f"{_KNOWN} WHERE missing_since_s IS NOT NULL"):
+        for row in self.rows(f"{_KNOWN} WHERE missing_since_s IS NOT NULL"):
             yield KnownImage(*row)
 
     def images_of_size(self, sizes: Iterable[int]) -> Iterator[KnownImage]:
         """Yield the rows whose file has one of `sizes` (bytes)."""
         for size in sizes:
-            for row in self._rows(f"{_KNOWN} WHERE size = ?", (size,)):
+            for row in self.rows(f"{_KNOWN} WHERE size = ?", (size,)):
                 yield KnownImage(*row)
 
     def image_at(self, path: bytes) -> KnownImage | None:
         """Return the row of `path`, if there is one."""
-        row = self._one(f"{_KNOWN} WHERE path = ?", (path,))
+        row = self.one(f"{_KNOWN} WHERE path = ?", (path,))
         return KnownImage(*row) if row else None
 
     def times_at(self, path: bytes) -> tuple[int, int | None] | None:
         """Return when the image at `path` was read (ns) and since when it is missing (s), if there is one."""
-        row = self._one("SELECT read_at_ns, missing_since_s FROM images WHERE path = ?", (path,))
+        row = self.one("SELECT read_at_ns, missing_since_s FROM images WHERE path = ?", (path,))
         return row and (row[0], row[1])
 
     def knows(self, path: bytes) -> bool:
         """Tell whether anything at or inside `path` is known: an image, a failure or a root."""
         parameters = (path, *path_range(path))
         tables = ("images", "failures", "roots")
-        return any(self._one(f"SELECT 1 FROM {table} WHERE path = ? OR {_BELOW}", parameters) for table in tables)
+        return any(self.one(f"SELECT 1 FROM {table} WHERE path = ? OR {_BELOW}", parameters) for table in tables)
+
+    # Which pictures
+
+    def ids_matching(self, filters: Filters) -> Ids:
+        """Return the ids (n,) of the images that `filters` choose, in ascending order."""
+        condition, parameters = filters.where()
+        if filters.globs:
+            self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
+        rows = self.rows(f"SELECT id FROM images WHERE {condition}", parameters)
+        return np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
+
+    def ids_under(self, directory: bytes) -> Ids:
+        """Return the ids of the images at or inside `directory`, missing ones too."""
+        sql = "SELECT id FROM images WHERE path = ? OR path >= ? AND path < ?"
+        rows = self.rows(sql, (directory, *path_range(directory)))
+        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def read_last_id(self) -> int:
+        """Return the id of the newest image, 0 where there is none."""
+        return int(self.one("SELECT coalesce(max(id), 0) FROM images")[0])
+
+    # What is known of them
+
+    def facts_of(self, ids: Iterable[int]) -> dict[int, ImageFacts]:
+        """Return what is known, by id, of those images that exist, in the order of `ids`."""
+        sql = f"SELECT {_FACTS} FROM images WHERE id = ?"
+        rows = (self.one(sql, (image_id,)) for image_id in ids)
+        return {image.id: image for image in (_image_facts(row) for row in rows if row)}
+
+    def facts_at(self, path: bytes) -> ImageFacts | None:
+        """Return what is known of the image at `path`, if there is one."""
+        row = self.one("SELECT id FROM images WHERE path = ?", (path,))
+        return self.facts_of(row)[row[0]] if row else None
+
+    def pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
+        """Yield what is known of the images that `filters` choose, and their vectors (n, D), in order of their ids."""
+        ids = self.ids_matching(filters)
+        for start in range(0, len(ids), PICTURES_AT_A_TIME):
+            facts = self.facts_of(ids[start : start + PICTURES_AT_A_TIME].tolist())
+            there, vectors = self.vectors_of(list(facts))
+            yield [facts[image_id] for image_id in there.tolist()], vectors
+
+    def mark(self, name: str) -> int:
+        """Return the id of the newest picture that the searches of this name have shown; 0 for a new name."""
+        row = self.one("SELECT last_id FROM marks WHERE name = ?", (name,))
+        return int(row[0]) if row else 0
+
+    # Vectors
+
+    def vectors_after(
+        self, image_id: int, *, present: bool = False, chunk: int = PICTURES_AT_A_TIME
+    ) -> Iterator[tuple[Ids, Vectors]]:
+        """Yield ids (n,) and float32 vectors (n, D) of the images newer than `image_id`, in order of their ids.
+
+        `present` limits them to those that are not missing.
+        """
+        table, condition = "vectors", ""
+        if present:
+            table, condition = "vectors JOIN images ON id = image_id", "AND missing_since_s IS NULL"
+        sql = f"SELECT image_id, vector FROM {table} WHERE image_id > ? {condition} ORDER BY image_id"
+        cursor = self.rows(sql, (image_id,))
+        while rows := list(islice(cursor, chunk)):
+            yield self._arrays(rows)
+
+    def vectors_of(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[Ids, Vectors]:
+        """Return the ids among `ids` that exist, with their float32 vectors."""
+        query = "SELECT image_id, vector FROM vectors WHERE image_id = ?"
+        return self._arrays([row for row in (self.one(query, (int(image_id),)) for image_id in ids) if row])
+
+    def _arrays(self, rows: list[tuple[int, bytes]]) -> tuple[Ids, Vectors]:
+        """Return the ids (n,) and float32 vectors (n, D) of (id, float16 blob) rows."""
+        if len({len(row[1]) for row in rows}) > 1:
+            raise damaged(self.path, "its vectors differ in length")
+        ids = np.array([row[0] for row in rows], dtype=np.int64)
+        flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
+        return ids, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32)
 
     # Failures
 
     def failures(self) -> Iterator[KnownFailure]:
         """Yield every known failure in path order."""
-        return map(self._failure, self._rows("SELECT * FROM failures ORDER BY path"))
+        return map(self._failure, self.rows("SELECT * FROM failures ORDER BY path"))
 
     def failure_at(self, path: bytes) -> KnownFailure | None:
         """Return the failure of the file at `path`, if there is one."""
-        row = self._one("SELECT * FROM failures WHERE path = ?", (path,))
+        row = self.one("SELECT * FROM failures WHERE path = ?", (path,))
         return self._failure(row) if row else None
 
     def _failure(self, row: Sequence[Any]) -> KnownFailure:
         """Return what a row of failures says."""
         path, size, mtime_ns, stage, reason, *times = row
-        with self._true_values():
+        with self.damage_errors():
             return KnownFailure(Failure(ImageFile(path, size, mtime_ns), Stage(stage), reason), *times)
 
     def failed_below(self, root: bytes) -> dict[bytes, tuple[int, int]]:
         """Return the size and mtime_ns, by path, of the files of `root` that failed."""
         sql = f"SELECT path, size, mtime_ns FROM failures WHERE path = ? OR {_BELOW}"
-        return {path: (size, mtime_ns) for path, size, mtime_ns in self._rows(sql, (root, *path_range(root)))}
+        return {path: (size, mtime_ns) for path, size, mtime_ns in self.rows(sql, (root, *path_range(root)))}
 
-    # What the vectors are
+    # The state of the vectors
 
-    @property
-    def catalog_id(self) -> str:
-        """What tells this catalog from all others."""
-        return str(self._one("SELECT value FROM meta WHERE key = 'catalog_id'")[0])
+    def read_catalog_id(self) -> str:
+        """Return the random number, in hex, that tells this catalog from all others."""
+        return str(self.one("SELECT value FROM meta WHERE key = 'catalog_id'")[0])
 
     def stamp(self) -> Stamp:
-        """Return what the vectors are now."""
-        meta, model = dict(self._rows("SELECT key, value FROM meta")), self.model
-        last_id, count = self._one("SELECT coalesce(max(id), 0), count(*) FROM images")  # one vector each
-        with self._true_values():
+        """Return the stamp of the vectors as they are now."""
+        meta, model = dict(self.rows("SELECT key, value FROM meta")), self.read_model()
+        last_id, count = self.one("SELECT coalesce(max(id), 0), count(*) FROM images")  # one vector each
+        with self.damage_errors():
             return Stamp(meta["catalog_id"], int(meta["generation"]), last_id, count, model.dim if model else 0)
 
     # Checks and copies
 
     def integrity_problems(self) -> Iterator[str]:
         """Yield what SQLite finds wrong with the file, or else images without vector and the other way round."""
-        damage = [row[0] for row in self._rows("PRAGMA integrity_check") if row[0] != "ok"]
+        damage = [row[0] for row in self.rows("PRAGMA integrity_check") if row[0] != "ok"]
         yield from damage
         if damage:
             return
         lonely = "SELECT count(*) FROM images WHERE id NOT IN (SELECT image_id FROM vectors)"
         orphans = "SELECT count(*) FROM vectors WHERE image_id NOT IN (SELECT id FROM images)"
         for sql, what in ((lonely, "images have no vector"), (orphans, "vectors have no image")):
-            (count,) = self._one(sql)
+            (count,) = self.one(sql)
             if count:
                 yield f"{count} {what}"
 
     def count_odd_vectors(self, dim: int) -> int:
         """Return how many vectors do not have `dim` dimensions."""
-        return int(self._one("SELECT count(*) FROM vectors WHERE length(vector) != ?", (2 * dim,))[0])
+        return int(self.one("SELECT count(*) FROM vectors WHERE length(vector) != ?", (2 * dim,))[0])
 
     def count_missing(self, for_s: int) -> int:
         """Return how many images have been missing for at least `for_s` seconds."""
         sql = "SELECT count(*) FROM images WHERE missing_since_s <= ?"
-        return int(self._one(sql, (int(time.time()) - for_s,))[0])
+        return int(self.one(sql, (int(time.time()) - for_s,))[0])
 
     def copy_to(self, path: Path) -> None:
         """Write a consistent copy of the catalog to a new file at `path`, whoever writes to it meanwhile."""
-        with storage_errors(self._path):
-            copy_database(self._connection, path)
+        with storage_errors(self.path):
+            copy_database(self.connection, path)
 
     # Status
 
-    @property
-    def schema(self) -> int:
-        """How many migrations the catalog has seen."""
-        with storage_errors(self._path):
-            return version_of(self._connection)
+    def read_schema(self) -> int:
+        """Return the number of the catalog's schema, which is that of its last migration."""
+        with storage_errors(self.path):
+            return version_of(self.connection)
 
     def holds_pictures(self) -> bool:
         """Tell whether there is any image that is not missing; unlike `counts`, without reading all rows."""
-        return self._one("SELECT 1 FROM images WHERE missing_since_s IS NULL LIMIT 1") is not None
+        return self.one("SELECT 1 FROM images WHERE missing_since_s IS NULL LIMIT 1") is not None
 
     def counts(self) -> Counts:
         """Return how many pictures, missing pictures and failures there are; `images` does not count missing ones."""
-        total, missing, failures = self._one(  # the partial index counts the missing; a scan of all rows would be slow
+        total, missing, failures = self.one(  # the partial index counts the missing; a scan of all rows would be slow
             "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM images WHERE missing_since_s IS NOT NULL),"
             " (SELECT count(*) FROM failures)"
         )
@@ -226,9 +271,16 @@ class CatalogReader:
 
     def last_run(self) -> dict[str, Any] | None:
         """Return the newest run: `started_at_s`, `ended_at_s`, `outcome`, `error`, and the keys of its summary."""
-        row = self._one("SELECT started_at_s, ended_at_s, outcome, summary FROM runs ORDER BY id DESC")
-        with self._true_values():
+        row = self.one("SELECT started_at_s, ended_at_s, outcome, summary FROM runs ORDER BY id DESC")
+        with self.damage_errors():
             if row is None:
                 return None
             times = {"started_at_s": row[0], "ended_at_s": row[1]}
             return {**times, "outcome": row[2], "error": None, **json.loads(row[3])}
+
+
+def _image_facts(row: Sequence[Any]) -> ImageFacts:
+    """Return what a row of `_FACTS` says."""
+    split = len(PictureFacts._fields)
+    *file, missing = row[split:]
+    return ImageFacts._make((*file, PictureFacts._make(row[:split]), bool(missing)))

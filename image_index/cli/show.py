@@ -26,13 +26,13 @@ def show(
     Exit codes: 0 shown, 1 the index does not know some PATH, 2 wrong use, 4 no index, 5 a newer index, 9 disk or
     catalog.
     """
-    from image_index.catalog.catalog import Catalog
+    from image_index.catalog.reader import CatalogReader
     from image_index.paths import printable, resolve
     from image_index.present.known import account_line, account_text
     from image_index.upkeep.known import account_of
 
     setup = common(index)
-    with Catalog(setup.home.catalog) as catalog:
+    with CatalogReader(setup.home.catalog) as catalog:
         accounts = {
             path: account_of(catalog, resolve(path)) or account_of(catalog, os.path.abspath(os.fsencode(path)))
             for path in paths  # the second is the name of what --follow-symlinks found

@@ -26,12 +26,12 @@ def status(index: IndexOption = None, json: JsonOption = False) -> int:
 
     Exit codes: 0 shown, 4 no index, 5 a newer index, 9 disk or catalog.
     """
-    from image_index.catalog.catalog import Catalog
+    from image_index.catalog.reader import CatalogReader
     from image_index.present import jsonl, text
 
     setup = common(index)
-    with Catalog(setup.home.catalog) as catalog:
-        facts = (catalog.counts(), catalog.roots(), catalog.model, setup.home.size_bytes(), catalog.last_run())
+    with CatalogReader(setup.home.catalog) as catalog:
+        facts = (catalog.counts(), catalog.roots(), catalog.read_model(), setup.home.size_bytes(), catalog.last_run())
     write(jsonl.status_line(*facts) + "\n" if json else text.status_text(*facts))
     return 0
 
@@ -50,11 +50,11 @@ def failures(
 
     Exit codes: 0 listed, or all well after a retry; 3 some failed again; 4 no index; 5 to 9 as for train.
     """
-    from image_index.catalog.catalog import Catalog
+    from image_index.catalog.reader import CatalogReader
     from image_index.present import jsonl, text
 
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
-    with Catalog(setup.home.catalog) as catalog:
+    with CatalogReader(setup.home.catalog) as catalog:
         known = list(catalog.failures())
     if retry:
         return _retry([failure.failure.file.path for failure in known], setup, as_json=json)

@@ -175,12 +175,12 @@ def train(
 
 def _roots(named: list[Path], setup: Common) -> tuple[bytes, ...]:
     """Return the roots to train: those named, or those the index knows; one of them must be there or known."""
-    from image_index.catalog.catalog import Catalog
+    from image_index.catalog.reader import CatalogReader
     from image_index.paths import printable, resolve
 
     asked, known = [resolve(root) for root in named], []
     if setup.home.catalog.exists():
-        with Catalog(setup.home.catalog) as catalog:
+        with CatalogReader(setup.home.catalog) as catalog:
             known = [root.path for root in catalog.roots()]
     if not asked and not known:
         raise UsageError("name a directory of pictures, for example: imgidx train ~/Pictures")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
+from image_index.catalog.reader import CatalogReader
 from image_index.records import ImageFacts
 
 SIMILARITY = 0.80
@@ -53,7 +53,7 @@ class DuplicateOptions:
 
 
 def find_duplicates(
-    catalog: Catalog,
+    catalog: CatalogReader,
     filters: Filters,
     options: DuplicateOptions | None = None,
     is_there: Callable[[ImageFacts], bool] = lambda _: True,
@@ -84,7 +84,7 @@ def _worth(image: ImageFacts) -> tuple[int, int, int, bytes]:
 
 
 def _near(
-    catalog: Catalog, images: Sequence[ImageFacts], options: DuplicateOptions
+    catalog: CatalogReader, images: Sequence[ImageFacts], options: DuplicateOptions
 ) -> dict[int, list[tuple[int, float]]]:
     """Return by position, for the best of each group of near pictures, the others with their cosines.
 
@@ -161,7 +161,7 @@ class _Hashes:
 class _Vectors:
     """The vectors of the pictures that are compared, as float16, so that a million take a gigabyte."""
 
-    def __init__(self, catalog: Catalog, ids: Sequence[int]) -> None:
+    def __init__(self, catalog: CatalogReader, ids: Sequence[int]) -> None:
         parts = [catalog.vectors_of(ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
         self._rows = (
             {int(image_id): row for row, image_id in enumerate(np.concatenate([p[0] for p in parts]))} if parts else {}

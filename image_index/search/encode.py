@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from image_index.catalog.catalog import Catalog
+from image_index.catalog.query_memory import QueryMemory
+from image_index.catalog.reader import CatalogReader
 from image_index.errors import DecodeError, ImgidxError, IndexMismatch, QueryError
 from image_index.paths import printable, resolve
 from image_index.records import Batch, ImageFile, Vectors
@@ -51,9 +52,10 @@ QueryVector = NDArray[np.float32]
 class QueryEncoder:
     """Encodes queries by an index's model; the child that some need is started once, and ended by `close`."""
 
-    def __init__(self, catalog: Catalog, home: IndexHome, engine: Engine | None = None) -> None:
+    def __init__(self, catalog: CatalogReader, home: IndexHome, engine: Engine | None = None) -> None:
         """Encode for the index of `catalog` in `home`; `engine` is what starts the child."""
         self._catalog = catalog
+        self._memory = QueryMemory(catalog)
         self._home = home
         self._engine = engine
         self._children = ExitStack()
@@ -126,13 +128,13 @@ class QueryEncoder:
         It is looked up among the texts that were searched for before, else encoded here by the exported text tower,
         else by a child.
         """
-        model = self._catalog.model
+        model = self._catalog.read_model()
         self.warn_of_cut(text)
-        vector = self._catalog.remembered_query(text, model) if model else None
+        vector = self._memory.find(text, model) if model else None
         if vector is None:
             found: QueryVector = self.texts([text])[0]
             if model:
-                self._catalog.remember_query(text, model, found)
+                self._memory.remember(text, model, found)
             return found
         return vector
 
@@ -185,7 +187,7 @@ class QueryEncoder:
         """The exported text tower, None where there is none that is whole."""
         from image_index.models.tower import open_tower
 
-        model = self._catalog.model
+        model = self._catalog.read_model()
         return open_tower(self._home.text, model.fingerprint) if model else None
 
     @contextmanager
@@ -205,12 +207,12 @@ class QueryEncoder:
         from image_index.workers.engine import Engine
 
         engine = (self._engine or Engine()).alone()
-        return self._children.enter_context(engine.pool(choose_model(self._home, None), StopRequest(), quiet=True))
+        return self._children.enter_context(engine.pool(choose_model(self._catalog, None), StopRequest(), quiet=True))
 
 
-def _check(catalog: Catalog, pool: ChildPool) -> None:
+def _check(catalog: CatalogReader, pool: ChildPool) -> None:
     """Raise `IndexMismatch` where the child's model is not the one that the vectors were made with."""
-    known, loaded = catalog.model, pool.facts
+    known, loaded = catalog.read_model(), pool.facts
     if known and loaded and known.fingerprint != loaded.fingerprint:
         raise IndexMismatch(
             f"the model {loaded.name} is no longer the one this index was made with",

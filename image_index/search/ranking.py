@@ -11,8 +11,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
+from image_index.catalog.reader import CatalogReader
 from image_index.records import Hit, Ids, ImageFacts, Vectors
 from image_index.settings import IndexHome
 from image_index.vectors.moments import Moments, Spread, measure, read_moments
@@ -88,9 +88,9 @@ class _Wish:
     missing: bool
 
 
-def open_files(catalog: Catalog, home: IndexHome) -> OpenFiles:
+def open_files(catalog: CatalogReader, home: IndexHome) -> OpenFiles:
     """Open the derived files of `home`, as far as they are whole and of this catalog."""
-    catalog_id, moments = catalog.catalog_id, open_moments(catalog, home)
+    catalog_id, moments = catalog.read_catalog_id(), open_moments(catalog, home)
     first = open_index(home.faiss, catalog_id)
     if first is None:
         if not home.faiss.exists() and catalog.holds_pictures():  # of a damaged one `open_index` warns
@@ -102,17 +102,17 @@ def open_files(catalog: Catalog, home: IndexHome) -> OpenFiles:
     return OpenFiles((first, tail), tail.stamp.last_id, moments)
 
 
-def open_moments(catalog: Catalog, home: IndexHome) -> Moments | None:
+def open_moments(catalog: CatalogReader, home: IndexHome) -> Moments | None:
     """Return the moments of the vectors: as stored, or measured now where a file is missing or far behind."""
-    last_id = catalog.last_id
-    found = read_moments(home.moments, catalog.catalog_id, last_id // 2)
+    last_id = catalog.read_last_id()
+    found = read_moments(home.moments, catalog.read_catalog_id(), last_id // 2)
     if found is None and last_id:
         ids, vectors = catalog.vectors_of(np.arange(1, last_id + 1, max(1, last_id // FEW)))
         found = measure(iter([(ids, vectors)]), len(ids), vectors.shape[1]) if len(ids) else None
     return found
 
 
-def search(catalog: Catalog, home: IndexHome, query: Vectors, options: SearchOptions) -> list[Hit]:
+def search(catalog: CatalogReader, home: IndexHome, query: Vectors, options: SearchOptions) -> list[Hit]:
     """Return the pictures nearest to the unit vector `query` (D,), best first, equal scores in the order of their ids.
 
     Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
@@ -121,7 +121,7 @@ def search(catalog: Catalog, home: IndexHome, query: Vectors, options: SearchOpt
     return search_in(open_files(catalog, home), catalog, query, options)
 
 
-def search_in(files: OpenFiles, catalog: Catalog, query: Vectors, options: SearchOptions) -> list[Hit]:
+def search_in(files: OpenFiles, catalog: CatalogReader, query: Vectors, options: SearchOptions) -> list[Hit]:
     """Do what `search` does, in files that are open already."""
     spread = files.moments.spread(query) if files.moments else Spread(0.0, 0.0)
     least = max(options.min_score, spread.score(options.min_sigma))
@@ -145,7 +145,7 @@ def _is_wanted(image: ImageFacts, options: SearchOptions) -> bool:
     return image.id not in options.without and (not options.on_disk or os.path.lexists(image.path))
 
 
-def _nearest(files: OpenFiles, catalog: Catalog, wish: _Wish, count: int | None, *, exact: bool) -> list[_Scored]:
+def _nearest(files: OpenFiles, catalog: CatalogReader, wish: _Wish, count: int | None, *, exact: bool) -> list[_Scored]:
     """Return the `count` best pictures, or all, that score well enough."""
     if wish.among is not None and len(wish.among) <= FEW:
         chunks = iter([catalog.vectors_of(wish.among)])
@@ -156,7 +156,7 @@ def _nearest(files: OpenFiles, catalog: Catalog, wish: _Wish, count: int | None,
     return _pictures(catalog, wish, _best(_scored(chunks, wish), count))[:count]
 
 
-def _by_faiss(files: OpenFiles, catalog: Catalog, wish: _Wish, count: int) -> list[_Scored]:
+def _by_faiss(files: OpenFiles, catalog: CatalogReader, wish: _Wish, count: int) -> list[_Scored]:
     """Return the `count` best pictures that score well enough, of those in the files and those that are newer."""
     chunks = catalog.vectors_after(files.last_id, present=not wish.missing)
     newer = _best(_scored(chunks, wish), count)
@@ -213,7 +213,7 @@ def _is_near(scores: NDArray[np.float32], wish: _Wish) -> NDArray[np.bool_]:
     return np.asarray(np.maximum(scores, -1.0) >= wish.least)
 
 
-def _pictures(catalog: Catalog, wish: _Wish, candidates: Ids) -> list[_Scored]:
+def _pictures(catalog: CatalogReader, wish: _Wish, candidates: Ids) -> list[_Scored]:
     """Return the scores and facts of those candidates that exist, are there, and are near enough, best first."""
     facts = {
         key: image for key, image in catalog.facts_of(candidates.tolist()).items() if wish.missing or not image.missing

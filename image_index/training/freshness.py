@@ -10,7 +10,7 @@ So a train that adds a hundred pictures to a million writes no FAISS file, or on
 
 from __future__ import annotations
 
-from image_index.catalog.catalog import Catalog
+from image_index.catalog.reader import CatalogReader
 from image_index.records import Progress, Report, Stamp
 from image_index.settings import IndexHome
 from image_index.vectors.derived_file import FLAT_LIMIT, state
@@ -26,7 +26,7 @@ SCAN_LIMIT = 1000
 """How many rows a search reads from the catalog at most, beside a large index: it takes 3 ms."""
 
 
-def build_if_stale(catalog: Catalog, home: IndexHome, report: Report, *, thorough: bool = True) -> None:
+def build_if_stale(catalog: CatalogReader, home: IndexHome, report: Report, *, thorough: bool = True) -> None:
     """Rebuild what is missing or damaged of the FAISS files, or behind the catalog by too much.
 
     `thorough=False` checks of a large file only what a search checks.
@@ -51,7 +51,7 @@ def build_if_stale(catalog: Catalog, home: IndexHome, report: Report, *, thoroug
         build_tail(home.tail, now, after, lambda: catalog.vectors_after(after))
 
 
-def rebuild(catalog: Catalog, home: IndexHome, report: Report = lambda _: None) -> None:
+def rebuild(catalog: CatalogReader, home: IndexHome, report: Report = lambda _: None) -> None:
     """Write index.faiss anew, of all that the catalog holds; then there is no tail."""
     from image_index.training.sample_queries import sample_queries
     from image_index.vectors.build import build_index
@@ -63,7 +63,7 @@ def rebuild(catalog: Catalog, home: IndexHome, report: Report = lambda _: None) 
     build_moments(catalog, home, now)
 
 
-def build_moments(catalog: Catalog, home: IndexHome, now: Stamp) -> None:
+def build_moments(catalog: CatalogReader, home: IndexHome, now: Stamp) -> None:
     """Write the moments of all vectors that the catalog holds."""
     write_moments(home.moments, now, measure(catalog.vectors_after(0), now.count, now.dim))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
 from image_index.catalog.lock import exclusive_lock
+from image_index.catalog.reader import CatalogReader
 from image_index.paths import kept_note, printable
 from image_index.records import EmbeddedBatch, Outcome, Progress, Report, StageSeconds, Summary
 from image_index.settings import IndexHome
@@ -49,7 +50,8 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
     """
     stop, clock = stop or StopRequest(), Clock()
     started = time.monotonic()
-    spec = choose_model(request.home, request.model, quiet=request.quiet)
+    with CatalogReader(request.home.catalog) if request.home.catalog.exists() else nullcontext() as known:
+        spec = choose_model(known, request.model, quiet=request.quiet)
     request.home.create()
     with ExitStack() as stack:
         stack.enter_context(exclusive_lock(request.home.lock, request.wait_s))
@@ -70,8 +72,8 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                     catalog.record(batch)
                 summary = count_batch(summary, batch)
                 report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
-        if not plan.embed_count and not stop() and catalog.model and catalog.holds_pictures():
-            exported = tower_update.export_alone(request.home, catalog.model, spec, request.engine, stop)
+        if not plan.embed_count and not stop() and (model := catalog.read_model()) and catalog.holds_pictures():
+            exported = tower_update.export_alone(request.home, model, spec, request.engine, stop)
             summary = replace(summary, exported=exported)
         run.outcome = Outcome.STOPPED if stop() else Outcome.DONE  # now: the index is built whole, whatever time it is
         note_roots(catalog, request, plan)
@@ -127,11 +129,11 @@ def embed(
     if not plan.embed_count:
         return
     checked, pool = False, start()
-    with closing(tower_update.TextExport(request.home, catalog.model)) as export:
+    with closing(tower_update.TextExport(request.home, catalog.read_model())) as export:
         pool.errand = export.errand
         for batch in pool.embed(make_batches(plan.files_to_embed, request.engine.size_of_batch)):
             if pool.facts and not checked:
-                check_model(catalog, request.home, pool.facts)
+                check_model(catalog, pool.facts)
                 checked = True
             export.settle(pool.facts)
             for failure in batch.failures:

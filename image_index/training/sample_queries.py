@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from image_index.catalog.catalog import Catalog
+from image_index.catalog.reader import CatalogReader
 from image_index.models.tower import open_tower
 from image_index.records import Vectors
 from image_index.settings import IndexHome
@@ -33,9 +33,9 @@ SUBJECTS = (
 SETTINGS = ("{}", "{} on the beach", "{} in the snow", "a black and white photo of {}", "{} at night")
 
 
-def sample_queries(catalog: Catalog, home: IndexHome) -> Vectors | None:
+def sample_queries(catalog: CatalogReader, home: IndexHome) -> Vectors | None:
     """Return the vectors (Q, D) of common texts, or None where the model has no text tower that can be used."""
-    model = catalog.model
+    model = catalog.read_model()
     tower = open_tower(home.text, model.fingerprint) if model else None
     if tower is None:
         return None

@@ -84,7 +84,7 @@ def examine_index(home: IndexHome) -> IndexHealth:
     exists, catalog = os.path.lexists(home.catalog), None
     error: ImgidxError | None = None
     try:
-        with CatalogReader.untouched(home.catalog) as reader:
+        with CatalogReader(home.catalog, untouched=True) as reader:
             catalog = _examine_catalog(reader, home)
     except IndexNotFound:
         pass
@@ -108,9 +108,9 @@ def examine_index(home: IndexHome) -> IndexHealth:
 
 def _examine_catalog(reader: CatalogReader, home: IndexHome) -> CatalogHealth:
     """Return what the catalog says, and how the derived files stand to it."""
-    model, stamp = reader.model, reader.stamp()
+    model, stamp = reader.read_model(), reader.stamp()
     return CatalogHealth(
-        schema=reader.schema,
+        schema=reader.read_schema(),
         counts=reader.counts(),
         model=model,
         model_is_here=model is None or _is_here(model),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from stat import S_ISREG
 
-from image_index.catalog.pictures import PictureReader
+from image_index.catalog.reader import CatalogReader
 from image_index.paths import below
 from image_index.records import ImageFacts, ImageFile, KnownFailure, ModelFacts
 
@@ -39,7 +39,7 @@ class Account:
     model: ModelFacts | None
 
 
-def account_of(catalog: PictureReader, path: bytes) -> Account | None:
+def account_of(catalog: CatalogReader, path: bytes) -> Account | None:
     """Return all that is known of the picture at `path`, None where that is nothing."""
     image, failure = catalog.facts_at(path), catalog.failure_at(path)
     if image is not None:
@@ -57,7 +57,7 @@ def account_of(catalog: PictureReader, path: bytes) -> Account | None:
         missing_since_s=missing_since_s,
         failure=failure,
         root=_root(catalog, path),
-        model=catalog.model if image else None,
+        model=catalog.read_model() if image else None,
     )
 
 
@@ -73,7 +73,7 @@ def _state(path: bytes, size: int, mtime_ns: int) -> PictureState:
     return PictureState.UNCHANGED if same else PictureState.CHANGED
 
 
-def _root(catalog: PictureReader, path: bytes) -> bytes | None:
+def _root(catalog: CatalogReader, path: bytes) -> bytes | None:
     """Return the innermost root that `path` lies in or is."""
     roots = (root.path for root in catalog.roots())
     return max((root for root in roots if path == root or path.startswith(below(root))), key=len, default=None)

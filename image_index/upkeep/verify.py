@@ -73,7 +73,7 @@ def _check_vectors(catalog: Catalog) -> Iterator[Problem]:
 
 def _check_model(catalog: Catalog) -> Iterator[Problem]:
     """Check that the model's weights, where they are at hand, are still those of the index."""
-    model = catalog.model
+    model = catalog.read_model()
     if model is None:
         return
     try:
@@ -108,7 +108,7 @@ def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterato
 
 def _check_text(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
     """Check the exported text tower byte by byte; that there is none is no fault, for a child can do its work."""
-    model = catalog.model
+    model = catalog.read_model()
     if model and tower_files.state(home.text, model.fingerprint)[0] is DerivedState.DAMAGED:
         yield Problem("text", "is damaged, or of another model", REBUILD, derived=True)
 

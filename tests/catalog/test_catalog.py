@@ -103,15 +103,16 @@ def test_model_round_trips_with_its_fingerprint(
     wish = Preprocess(size, mean, (0.1, 0.2, 0.3), "bilinear", "squash", 7)
     model = replace(facts(dim), name=name, preprocess=wish, config='{"model_cfg": {"b": [1, 2], "a": null}}')
     catalog.set_model(model)
-    assert catalog.model == model
-    assert catalog.model.fingerprint == model.fingerprint
+    stored = catalog.read_model()
+    assert stored == model
+    assert stored.fingerprint == model.fingerprint
     assert catalog.stamp().dim == dim
 
 
 def test_new_catalog_is_empty(path: Path) -> None:
     """No model, no root, no run, no vector."""
     with Catalog(path, write=True) as catalog:
-        assert (catalog.model, catalog.last_run(), catalog.roots()) == (None, None, [])
+        assert (catalog.read_model(), catalog.last_run(), catalog.roots()) == (None, None, [])
         assert catalog.counts() == Counts(0, 0, 0)
         stamp = catalog.stamp()
         assert (stamp.generation, stamp.last_id, stamp.count, stamp.dim) == (0, 0, 0, 0)
@@ -414,7 +415,7 @@ def test_reader_needs_a_catalog(path: Path) -> None:
 
 def test_error_of_sqlite_is_a_storage_error_that_names_the_catalog(catalog: Catalog, path: Path) -> None:
     """No command ever sees sqlite3's own errors."""
-    catalog._connection.execute("DROP TABLE failures")
+    catalog.connection.execute("DROP TABLE failures")
     for use in (catalog.counts, lambda: list(catalog.failures()), lambda: catalog.record(batch({}, [failure(b"/a")]))):
         with pytest.raises(StorageError, match=str(path)):
             use()

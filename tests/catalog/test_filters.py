@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from image_index.catalog import reader
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.paths import below
@@ -27,7 +28,12 @@ CAMERAS = (None, "Canon EOS 5D", "NIKON D750", "Apple iPhone 12", "50% O'Brien_"
 def catalog() -> Iterator[Catalog]:
     """Give a catalog of pictures that differ in everything a filter can ask for; every seventh is missing."""
     random = np.random.default_rng(4)
-    with tempfile.TemporaryDirectory() as directory, Catalog(Path(directory) / "c", write=True) as made:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Catalog(Path(directory) / "c", write=True) as made,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(reader, "PICTURES_AT_A_TIME", 64)
         images = [picture(number, random) for number in range(200)]
         made.record(EmbeddedBatch(tuple(images), np.zeros((len(images), 4), np.float32)))
         made.mark_missing(row for row in made.known(b"/") if row.id % 7 == 0)
@@ -101,7 +107,7 @@ def test_filters_choose_what_python_chooses(catalog: Catalog, filters: Filters) 
     every = catalog.facts_of(range(1, 201)).values()
     expected = [image.id for image in every if fits(image, filters)]
     assert catalog.ids_matching(filters).tolist() == expected
-    found = [image.id for images, vectors in catalog.pictures(filters, chunk=64) for image in images if len(vectors)]
+    found = [image.id for images, vectors in catalog.pictures(filters) for image in images if len(vectors)]
     assert found == expected
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
 from image_index.errors import IndexMismatch, ModelUnavailable
-from image_index.models.names import DEFAULT_MODEL, digest_weights, parse_model
+from image_index.models.names import DEFAULT_MODEL, ModelSpec, digest_weights, parse_model
 from image_index.records import ModelFacts
 from image_index.settings import IndexHome
 from tests.support.fake_models import FACTS
@@ -52,53 +53,59 @@ def facts_of(name: str) -> ModelFacts:
     return replace(FACTS, name=name, weights_sha256=digest_weights(Path(name.removeprefix("local-dir:")) / WEIGHTS))
 
 
-def bind(home: IndexHome, facts: ModelFacts) -> None:
+def chosen(home: IndexHome, asked: str | None) -> ModelSpec:
+    """Return the model that a training run would use."""
+    with Catalog(home.catalog) if home.catalog.exists() else nullcontext() as catalog:
+        return choose_model(catalog, asked)
+
+
+def begin(home: IndexHome, facts: ModelFacts) -> None:
     """Make an index of a model."""
     home.create()
     with Catalog(home.catalog, write=True) as catalog:
-        check_model(catalog, home, facts)
+        check_model(catalog, facts)
 
 
 def stored(home: IndexHome) -> ModelFacts | None:
     """Return the model that the catalog knows."""
     with Catalog(home.catalog) as catalog:
-        return catalog.model
+        return catalog.read_model()
 
 
 def test_new_index_takes_the_model_asked_for(home: IndexHome, model: Callable[..., str]) -> None:
     """The first training chooses."""
     name = model("mine")
-    assert choose_model(home, name) == parse_model(name)
+    assert chosen(home, name) == parse_model(name)
 
 
-def test_new_index_without_a_wish_takes_the_default(home: IndexHome) -> None:
+def test_a_new_index_takes_the_default_model_where_none_is_asked_for(home: IndexHome) -> None:
     """Where the default model is not to be had, the error is about that model, and the index is not begun."""
     with pytest.raises(ModelUnavailable, match=DEFAULT_MODEL):
-        choose_model(home, None)
+        chosen(home, None)
     assert not home.path.exists()
 
 
 def test_an_index_that_holds_no_model_yet_can_still_choose(home: IndexHome, model: Callable[..., str]) -> None:
-    """A run that ended before its first batch has bound nothing."""
+    """A run that ended before its first batch has chosen nothing."""
     home.create()
     with Catalog(home.catalog, write=True):
         pass
-    assert choose_model(home, model("mine")).name.endswith("mine")
+    assert chosen(home, model("mine")).name.endswith("mine")
 
 
 def test_index_remembers_its_model(home: IndexHome, model: Callable[..., str]) -> None:
-    """No wish, or the same one again, is the index's own model."""
+    """No model asked for, or the same one again, is the index's own model."""
     name = model("mine")
-    bind(home, facts_of(name))
-    assert choose_model(home, None) == choose_model(home, name) == parse_model(name)
+    begin(home, facts_of(name))
+    assert chosen(home, None) == chosen(home, name) == parse_model(name)
 
 
 def test_another_model_is_refused_and_both_are_named(home: IndexHome, model: Callable[..., str]) -> None:
     """Vectors of two models are never mixed; the message says what to do."""
     mine, other = model("mine"), model("other", b"other weights")
-    bind(home, facts_of(mine))
+    begin(home, facts_of(mine))
     with pytest.raises(IndexMismatch, match="leave --model out, or train another index with --index DIR") as caught:
-        choose_model(home, other)
+        chosen(home, other)
     assert mine in str(caught.value)
     assert other in str(caught.value)
     assert stored(home) == facts_of(mine)
@@ -108,43 +115,43 @@ def test_another_model_that_is_not_even_there_is_refused_without_a_download(
     home: IndexHome, model: Callable[..., str]
 ) -> None:
     """An index of another model is no reason to fetch one."""
-    bind(home, facts_of(model("mine")))
+    begin(home, facts_of(model("mine")))
     with pytest.raises(IndexMismatch):
-        choose_model(home, "ViT-B-32/openai")
+        chosen(home, "ViT-B-32/openai")
 
 
 def test_the_same_weights_under_another_name_are_the_same_model(home: IndexHome, model: Callable[..., str]) -> None:
     """A model's directory may move; the index then remembers where it went."""
     mine, moved = model("mine"), model("moved")
-    bind(home, facts_of(mine))
-    assert choose_model(home, moved) == parse_model(moved)
-    bind(home, facts_of(moved))
+    begin(home, facts_of(mine))
+    assert chosen(home, moved) == parse_model(moved)
+    begin(home, facts_of(moved))
     assert stored(home) == facts_of(moved)
 
 
 def test_a_model_that_changed_under_its_name_is_refused(home: IndexHome, model: Callable[..., str]) -> None:
     """The name alone proves nothing: what the child has loaded is compared before its first batch is stored."""
     name = model("mine")
-    bind(home, facts_of(name))
+    begin(home, facts_of(name))
     before = facts_of(name)
     (Path(name.removeprefix("local-dir:")) / WEIGHTS).write_bytes(b"trained further")
     with pytest.raises(IndexMismatch, match="is another one"):
-        bind(home, facts_of(name))
+        begin(home, facts_of(name))
     assert stored(home) == before
 
 
 @pytest.mark.parametrize("changes", [{"dim": 4}, {"config": '{"a": 1}'}, {"weights_sha256": "f" * 64}], ids=str)
 def test_every_part_of_the_fingerprint_is_compared(home: IndexHome, changes: dict[str, object]) -> None:
     """Facts that give other vectors are another model, whatever it is called."""
-    bind(home, FACTS)
+    begin(home, FACTS)
     with pytest.raises(IndexMismatch):
-        bind(home, replace(FACTS, **changes))  # type: ignore[arg-type]
+        begin(home, replace(FACTS, **changes))  # type: ignore[arg-type]
 
 
-def test_binding_the_same_model_again_writes_nothing(home: IndexHome) -> None:
+def test_the_same_model_again_writes_nothing(home: IndexHome) -> None:
     """A second training leaves the catalog's model as it is."""
-    bind(home, FACTS)
+    begin(home, FACTS)
     with Catalog(home.catalog, write=True) as catalog:
-        before = catalog._connection.total_changes
-        check_model(catalog, home, FACTS)
-        assert catalog._connection.total_changes == before
+        before = catalog.connection.total_changes
+        check_model(catalog, FACTS)
+        assert catalog.connection.total_changes == before

@@ -218,7 +218,7 @@ def query_of(home: IndexHome) -> list[bytes]:
 def status_of(home: IndexHome) -> object:
     """Ask what `imgidx status` asks."""
     with Catalog(home.catalog) as catalog:
-        return catalog.counts(), catalog.roots(), catalog.model, catalog.last_run()
+        return catalog.counts(), catalog.roots(), catalog.read_model(), catalog.last_run()
 
 
 USES: dict[str, Callable[[Specimen, Path], object]] = {

@@ -423,6 +423,6 @@ def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(
 def test_damaged_catalog_is_an_error_not_an_empty_answer(library: Library) -> None:
     """Nothing found and cannot look are not the same."""
     library.add({b"/a": [1, 0, 0]})
-    library.catalog._connection.execute("DROP TABLE vectors")
+    library.catalog.connection.execute("DROP TABLE vectors")
     with pytest.raises(StorageError):
         search(library.catalog, library.home, np.ones(3, np.float32), SearchOptions())

@@ -140,7 +140,7 @@ def test_a_catalog_put_back_from_a_copy_gets_a_file_of_its_own(catalog: Catalog,
     """Ids that the file knows as others' would be left out of every search."""
     later = read_stamp(home.faiss)
     assert later is not None
-    catalog._connection.execute("UPDATE meta SET value = value - 1 WHERE key = 'generation'")
+    catalog.connection.execute("UPDATE meta SET value = value - 1 WHERE key = 'generation'")
     assert bring_up_to_date(catalog, home) == [Progress("index", 0, 100)]
     check(home)
 

@@ -224,9 +224,9 @@ def test_survey_changes_nothing(library: Library) -> None:
     """Neither rows nor failures nor roots: what is planned is recorded by others."""
     library.write("a/0.jpg", "new")
     (library.root / "b/3.jpg").rename(library.root / "b/5.jpg")
-    before = "\n".join(library.catalog._connection.iterdump())
+    before = "\n".join(library.catalog.connection.iterdump())
     library.plan()
-    assert "\n".join(library.catalog._connection.iterdump()) == before
+    assert "\n".join(library.catalog.connection.iterdump()) == before
 
 
 def test_stop_ends_the_scan(library: Library) -> None:

@@ -97,14 +97,15 @@ def test_a_first_run_exports_and_searches_start_no_child(library: Library, monke
     again = library.train(engine=STARTER)
     assert (again.unchanged, again.exported) == (3, True)
     with Catalog(library.home.catalog) as catalog:
-        assert catalog.model is not None
-        assert is_settled(library.home.text, catalog.model.fingerprint)
+        model = catalog.read_model()
+        assert model is not None
+        assert is_settled(library.home.text, model.fingerprint)
     refuse_children(monkeypatch)
     again = library.train(engine=STARTER)
     assert (again.unchanged, again.exported) == (3, False)
     np.testing.assert_array_equal(vector_of(library, "a dog"), expected)
     with Catalog(library.home.catalog, write=True) as catalog:
-        catalog.set_model(replace(catalog.model, name="local-dir:/gone"))  # type: ignore[arg-type, type-var, unused-ignore]  # nor the model itself
+        catalog.set_model(replace(model, name="local-dir:/gone"))  # type: ignore[arg-type, type-var, unused-ignore]  # nor the model itself
     assert vector_of(library, "a cat") @ by_child >= 0.9999
     assert vector_of(library, "A  cat") @ by_child >= 0.9999  # not the remembered one: other words for the same tokens
     assert vector_of(library, "a bird") @ expected < 0.99
@@ -168,8 +169,9 @@ def test_a_model_that_is_not_here_is_not_fetched_for_its_tower(library: Library)
     library.train()
     shutil.rmtree(library.home.text)
     with Catalog(library.home.catalog, write=True) as catalog:
-        assert catalog.model is not None
-        catalog.set_model(replace(catalog.model, name="ViT-B-32/laion2b_s34b_b79k"))
+        model = catalog.read_model()
+        assert model is not None
+        catalog.set_model(replace(model, name="ViT-B-32/laion2b_s34b_b79k"))
     assert library.train(model=None).unchanged == 3
     assert manifest_of(library) is None
 

@@ -21,8 +21,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from image_index.catalog import reader
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
+from image_index.catalog.reader import CatalogReader
 from image_index.errors import StorageError, UsageError
 from image_index.files import atomic
 from image_index.index import Index
@@ -124,7 +126,7 @@ def test_the_model_is_told(home: IndexHome, tmp_path: Path) -> None:
     """Whoever reads the vectors learns what made them."""
     export_all(home, tmp_path / "out")
     with Catalog(home.catalog) as catalog:
-        model = catalog.model
+        model = catalog.read_model()
     assert model is not None
     told = json.loads((tmp_path / "out/model.json").read_text(encoding="utf-8"))
     assert list(told) == ["name", "fingerprint", "weights_sha256", "dim", "preprocess"]
@@ -142,17 +144,21 @@ def test_filters_choose_and_files_that_are_gone_stay_out(home: IndexHome, tmp_pa
     assert done.images == len(read_vectors(tmp_path / "two")) == 2
 
 
-def test_a_picture_that_vanishes_meanwhile_goes_with_its_vector(home: IndexHome, tmp_path: Path) -> None:
+def test_a_picture_that_vanishes_meanwhile_goes_with_its_vector(
+    home: IndexHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever forgets while an export runs does not shift one file against the other."""
-    with Catalog(home.catalog) as catalog, Catalog(home.catalog, write=True) as writer:
+    monkeypatch.setattr(reader, "PICTURES_AT_A_TIME", 10)
+    with CatalogReader(home.catalog) as catalog, Catalog(home.catalog, write=True) as writer:
 
         def pictures() -> Iterator[tuple[list[ImageFacts], Vectors]]:
-            for chunk in catalog.pictures(Filters(missing=True), 10):
+            for chunk in catalog.pictures(Filters(missing=True)):
                 writer.forget(b"/photos/1-12.jpg")
                 yield chunk
 
-        assert catalog.model is not None
-        done = export(pictures(), catalog.model, tmp_path / "out")
+        model = catalog.read_model()
+        assert model is not None
+        done = export(pictures(), model, tmp_path / "out")
     assert done is not None
     assert done.images == COUNT - 1
     rows = read_metadata(tmp_path / "out/metadata/metadata_0.jsonl")
