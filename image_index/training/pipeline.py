@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from itertools import chain
 from typing import Any
 
 from image_index.catalog.catalog import Catalog
@@ -18,10 +18,10 @@ from image_index.paths import kept_note, printable
 from image_index.records import EmbeddedBatch, Outcome, Progress, Report, StageSeconds, Summary
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
-from image_index.training import tower_update
 from image_index.training.freshness import build_if_stale
 from image_index.training.plan import Plan
 from image_index.training.survey import SurveyOptions, plan_roots
+from image_index.training.tower_update import TowerExport, export_alone
 from image_index.workers.engine import Engine, make_batches
 from image_index.workers.pool import ChildPool
 
@@ -53,27 +53,24 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
     with CatalogReader(request.home.catalog) if request.home.catalog.exists() else nullcontext() as known:
         spec = choose_model(known, request.model, quiet=request.quiet)
     request.home.create()
-    with ExitStack() as stack:
-        stack.enter_context(exclusive_lock(request.home.lock, request.wait_s))
-        catalog = stack.enter_context(Catalog(request.home.catalog, write=True))
-        children = stack.enter_context(ExitStack())
-        start = cache(lambda: children.enter_context(request.engine.pool(spec, stop, quiet=request.quiet)))
-        run = stack.enter_context(catalog.run())
-        with clock.of("scan"):
-            plan = plan_roots(catalog, request.survey, report, stop, start)  # the children load while the scan goes on
-        with clock.of("store"):
-            record_plan(catalog, plan)
-        summary = plan_summary(plan)
-        if plan.embed_count:
-            report(Progress("load", 0, plan.embed_count))
-        with children, closing(embed(catalog, start, plan, request)) as batches:
-            for batch in batches:
-                with clock.of("store"):
-                    catalog.record(batch)
-                summary = count_batch(summary, batch)
-                report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
+    lock = exclusive_lock(request.home.lock, request.wait_s)
+    with lock, Catalog(request.home.catalog, write=True) as catalog, catalog.run() as run:
+        with request.engine.pool(spec, stop, quiet=request.quiet) as pool:
+            with clock.of("scan"):
+                plan = plan_roots(catalog, request.survey, report, stop, on_new_size=pool.start)
+            with clock.of("store"):
+                record_plan(catalog, plan)
+            summary = plan_summary(plan)
+            if plan.embed_count:
+                report(Progress("load", 0, plan.embed_count))
+            with closing(embed(catalog, pool, plan, request)) as batches:
+                for batch in batches:
+                    with clock.of("store"):
+                        catalog.record(batch)
+                    summary = count_batch(summary, batch)
+                    report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
         if not plan.embed_count and not stop() and (model := catalog.read_model()) and catalog.holds_pictures():
-            exported = tower_update.export_alone(request.home, model, spec, request.engine, stop)
+            exported = export_alone(request.home, model, spec, request.engine, stop)
             summary = replace(summary, exported=exported)
         run.outcome = Outcome.STOPPED if stop() else Outcome.DONE  # now: the index is built whole, whatever time it is
         note_roots(catalog, request, plan)
@@ -122,24 +119,26 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
         logger.error("%s: %s; %s", printable(problem.path), problem.reason, kept_note(problem.path))
 
 
-def embed(
-    catalog: Catalog, start: Callable[[], ChildPool], plan: Plan, request: UpdateRequest
-) -> Generator[EmbeddedBatch]:
-    """Yield what the children make of the plan's files; where there is nothing to embed, none is started."""
+def embed(catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest) -> Generator[EmbeddedBatch]:
+    """Yield what the children make of the plan's files, once their model is known to be the index's own.
+
+    Their first job is to export the text tower, if it is missing. Where there is nothing to embed, no child is started.
+    """
     if not plan.embed_count:
         return
-    checked, pool = False, start()
-    with closing(tower_update.TextExport(request.home, catalog.read_model())) as export:
-        pool.errand = export.errand
-        for batch in pool.embed(make_batches(plan.files_to_embed, request.engine.size_of_batch)):
-            if pool.facts and not checked:
+    batches = make_batches(plan.files_to_embed, request.engine.size_of_batch)
+    with closing(TowerExport(request.home, catalog.read_model())) as export:
+        is_checked = False
+        for result in pool.embed(chain(export.jobs, batches)):
+            if pool.facts and not is_checked:
                 check_model(catalog, pool.facts)
-                checked = True
-            export.settle(pool.facts)
-            for failure in batch.failures:
-                logger.warning("%s: %s (%s)", printable(failure.file.path), failure.reason, failure.stage)
-            yield batch
-        export.settle(pool.facts)
+                is_checked = True
+            if isinstance(result, EmbeddedBatch):
+                for failure in result.failures:
+                    logger.warning("%s: %s (%s)", printable(failure.file.path), failure.reason, failure.stage)
+                yield result
+            elif pool.facts:
+                export.settle(result, pool.facts)
 
 
 def note_roots(catalog: Catalog, request: UpdateRequest, plan: Plan) -> None:

@@ -30,14 +30,15 @@ def plan_roots(
     options: SurveyOptions,
     report: Report,
     stop: StopRequest,
-    start: Callable[[], object] = lambda: None,
+    on_new_size: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Scan every root and plan what to do; a root inside another is scanned on its own, once.
 
-    `start` is called as soon as it is certain that something has to be embedded, once or never; the scan goes on then.
+    `on_new_size` is called as soon as it is certain that something has to be embedded, once or never, and the scan then
+    goes on: the children load their model meanwhile.
     """
     plan = Plan()
-    on_new = _at_first_unlike(catalog, start)
+    on_new = _at_first_new_size(catalog, on_new_size)
     roots = all_roots(catalog, options)
     for root in roots:
         inner = frozenset(other for other in roots if other.startswith(below(root)) and other != root)
@@ -52,8 +53,11 @@ def plan_roots(
     return plan
 
 
-def _at_first_unlike(catalog: Catalog | None, start: Callable[[], object]) -> Callable[[ImageFile], None]:
-    """Return what calls `start` at the first new file of a size that no row has: it cannot be one that was moved."""
+def _at_first_new_size(catalog: Catalog | None, on_new_size: Callable[[], None]) -> Callable[[ImageFile], None]:
+    """Return a callback for `plan_update`: it calls `on_new_size` at the first new file whose size no row has.
+
+    Such a file cannot be a moved one, whose vector is known; one of a known size may be.
+    """
     sizes: set[int] = set()
     waiting = True
 
@@ -63,7 +67,7 @@ def _at_first_unlike(catalog: Catalog | None, start: Callable[[], object]) -> Ca
             sizes.add(file.size)
             waiting = catalog is not None and any(catalog.images_of_size((file.size,)))
             if not waiting:
-                start()
+                on_new_size()
 
     return look
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from multiprocessing import get_context
 from multiprocessing.context import SpawnProcess
 from time import monotonic
@@ -18,10 +19,10 @@ from image_index.records import Batch
 from image_index.workers.channel import Channel, ChannelClosed, open_pair
 from image_index.workers.child_main import OUT_OF_MEMORY, run_child
 from image_index.workers.devices import Slot
-from image_index.workers.messages import ChildSetup, EncodeTexts, ExportText
+from image_index.workers.messages import ChildSetup, Job
 
 MOST_HELD = 3
-"""Batches a child holds: one at the model, one that its threads decode (if it has any), one in its pipe."""
+"""Jobs a child holds: one at the model, one that its threads decode (if it has any), one in its pipe."""
 
 SEND_TIMEOUT_S = 10.0
 """A live child takes a message at once; the socket's buffer takes it even from a busy one."""
@@ -45,20 +46,29 @@ class Deadlines:
         return self.file_s * (1 + pictures / self.PICTURES_PER_DEADLINE)
 
 
+class State(Enum):
+    """How far a child has come."""
+
+    LOADING = auto()
+    """It tries to load the model."""
+    TRIED = auto()
+    """That failed; it tries once more with its first job."""
+    READY = auto()
+    """The model is loaded."""
+
+
 @dataclass(slots=True, eq=False)
 class Child:
     """One spawned process and what the parent knows of it."""
 
+    setup: ChildSetup
     slot: Slot
     process: SpawnProcess
     channel: Channel
     deadlines: Deadlines
-    held: deque[Batch] = field(default_factory=deque)
-    awaited: bool = False
-    """Whether it owes an answer that is no batch: a loaded model or encoded texts."""
-    ready: bool = False
-    tried: bool = False
-    """Whether it has reported on its first try to load the model, well or badly."""
+    held: deque[Job] = field(default_factory=deque)
+    """The jobs it owes an answer to, oldest first."""
+    state: State = State.LOADING
     position: int | None = None
     """The file of its first batch that it was last seen at; None before the first sign of life."""
     due: float = 0.0
@@ -77,61 +87,61 @@ class Child:
         with _environment(slot.environment()), _without_main_module():
             process.start()
         theirs.close()
-        return cls(slot, process, ours, deadlines, due=monotonic() + deadlines.load_s)
+        return cls(setup, slot, process, ours, deadlines, due=monotonic() + deadlines.load_s)
+
+    def successor(self) -> Child:
+        """Spawn another child in its place."""
+        child = Child.start(self.setup, self.slot, self.deadlines)
+        child.failed_starts = self.failed_starts
+        return child
 
     @property
     def room(self) -> int:
-        """How many batches it may hold now."""
-        if not self.tried or any(batch.alone for batch in self.held):
+        """How many jobs it may hold now."""
+        if self.state is State.LOADING or any(job.alone for job in self.held):
             return 0
-        if not self.ready:
+        if self.state is State.TRIED:
             return 1
         return MOST_HELD if self.slot.decode_threads else MOST_HELD - 1
 
     @property
     def overlaps(self) -> bool:
         """Tell whether more than one file may be in work."""
-        return self.slot.decode_threads > 0 and not any(batch.alone for batch in self.held)
+        return self.slot.decode_threads > 0 and not any(job.alone for job in self.held)
 
     @property
     def is_busy(self) -> bool:
         """Tell whether it owes an answer."""
-        return bool(self.held) or self.awaited or not self.tried
+        return bool(self.held) or self.state is State.LOADING
 
     @property
     def is_overdue(self) -> bool:
         """Tell whether it owes an answer and has given no sign of life in time."""
         return self.is_busy and monotonic() > self.due
 
-    def give(self, job: Batch | EncodeTexts | ExportText) -> bool:
-        """Send a job; False means that the child is gone, or takes nothing: it holds the job all the same."""
-        if isinstance(job, Batch):
-            self.held.append(job)
-        else:
-            self.awaited = True
-        if len(self.held) <= 1:
+    def give(self, job: Job) -> None:
+        """Send a job. A child that is gone or takes nothing holds it all the same, until its loss is noticed."""
+        self.held.append(job)
+        if len(self.held) == 1:
             self.expect(None)
-        try:
+        with suppress(ChannelClosed):
             self.channel.send(job, SEND_TIMEOUT_S)
-        except ChannelClosed:
-            return False
-        return True
 
     def expect(self, position: int | None) -> None:
         """Note a sign of life at file `position` of the first batch, and when the next one is due."""
         self.position = position
-        if not self.ready and position is None:
+        job = self.held[0] if self.held else None
+        if self.state is not State.READY and position is None:
             wait = self.deadlines.load_s
-        elif self.held and position == len(self.held[0].files):
+        elif isinstance(job, Batch) and position == len(job.files):
             wait = self.deadlines.forward_s(position)
         else:
             wait = self.deadlines.file_s
         self.due = monotonic() + wait
 
-    def answered(self) -> Batch:
-        """Note that the oldest job is answered; return it, or an empty batch where it was no batch."""
-        self.awaited = False
-        job = self.held.popleft() if self.held else Batch(())
+    def answered(self) -> Job:
+        """Note that the oldest job is answered, and return it."""
+        job = self.held.popleft()
         self.expect(None)
         return job
 
@@ -156,7 +166,10 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         for name, value in saved.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

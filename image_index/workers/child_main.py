@@ -20,17 +20,16 @@ from multiprocessing import parent_process
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.records import Batch, StageSeconds
 from image_index.workers.channel import Channel, ChannelClosed
-from image_index.workers.embed import BegunBatch, Embedder, describe, insist_on_memory
+from image_index.workers.embed import BegunBatch, Embedder, check_memory, describe
 from image_index.workers.messages import (
-    NO_TOWER,
-    BatchFailed,
     ChildSetup,
     Embedded,
     Encoded,
     EncodeTexts,
     Exported,
     ExportText,
-    LoadedEncoder,
+    Job,
+    JobFailed,
     Loader,
     LogLine,
     NotReady,
@@ -40,9 +39,6 @@ from image_index.workers.messages import (
 
 OUT_OF_MEMORY = 12
 """The exit code of a child that is short of memory: ENOMEM."""
-
-Job = Batch | BegunBatch | EncodeTexts | ExportText
-"""What a child is asked to do."""
 
 logger = logging.getLogger("image_index.worker")  # a name that readers of logs rely on, wherever this module lies
 
@@ -103,7 +99,7 @@ class _Child:
         self._channel = channel
         self._setup = setup
         self._embedder: Embedder | None = None
-        self._jobs: deque[Job | None] = deque()
+        self._jobs: deque[Job | BegunBatch | None] = deque()
         self._seconds = StageSeconds()
         """What was spent beside batches, to be told with the next one."""
 
@@ -116,7 +112,7 @@ class _Child:
             if embedder:
                 self._answer(job, embedder)
 
-    def _next_job(self) -> Job | None:
+    def _next_job(self) -> Job | BegunBatch | None:
         """Return the oldest job; those that have come in behind it are begun, as far as there are threads for that."""
         start = time.perf_counter()
         if not self._jobs:
@@ -126,7 +122,7 @@ class _Child:
             self._jobs.append(self._begun(self._channel.receive()))
         return self._jobs.popleft()
 
-    def _begun(self, job: Job | None) -> Job | None:
+    def _begun(self, job: Job | None) -> Job | BegunBatch | None:
         return self._embedder.begin(job) if self._embedder and isinstance(job, Batch) else job
 
     def _initialise(self, *, final: bool) -> Embedder | None:
@@ -152,13 +148,14 @@ class _Child:
         self._embedder = Embedder(encoder, setup, self._report)
         return self._embedder
 
-    def _answer(self, job: Job, embedder: Embedder) -> None:
+    def _answer(self, job: Job | BegunBatch, embedder: Embedder) -> None:
         """Do one job and send what came of it."""
         try:
             if isinstance(job, EncodeTexts):
                 self._channel.send(Encoded(embedder.encoder.encode_texts(job.texts)))
             elif isinstance(job, ExportText):
-                self._channel.send(export_text(embedder.encoder, job))
+                embedder.encoder.export_text(job.directory)
+                self._channel.send(Exported())
             else:
                 result = embedder.embed(embedder.begin(job) if isinstance(job, Batch) else job)
                 result = replace(result, seconds=result.seconds + self._seconds)
@@ -167,28 +164,14 @@ class _Child:
         except (ChannelClosed, MemoryError):
             raise
         except Exception as error:
-            failed = BatchFailed(describe(error))
+            failed = JobFailed(describe(error))
         else:
             return
-        insist_on_memory()
+        check_memory()
         self._channel.send(failed)
 
     def _report(self, position: int) -> None:
         self._channel.send(Working(position))
-
-
-def export_text(encoder: LoadedEncoder, job: ExportText) -> Exported:
-    """Write the text tower of a model, if it is of a kind that can be exported; nothing is raised but for memory."""
-    export = getattr(encoder, "export_text", None)
-    if export is None:
-        return Exported(NO_TOWER)
-    try:
-        export(job.directory)
-    except MemoryError:
-        raise
-    except Exception as error:
-        return Exported(describe(error))
-    return Exported(None)
 
 
 def _real_loader() -> Loader:

@@ -106,7 +106,7 @@ class Embedder:
             gathered.seconds += prepared.seconds
             if prepared.failure:
                 gathered.failures.append(prepared.failure)
-                insist_on_memory()  # only now: what an exception holds on to is free again
+                check_memory()  # only now: what an exception holds on to is free again
             elif prepared.image is None or prepared.pixels is None:
                 gathered.vanished.append(file)
             else:
@@ -147,6 +147,6 @@ def describe(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def insist_on_memory() -> None:
+def check_memory() -> None:
     """Raise `MemoryError` where this process is short of memory itself."""
     bytes(SPARE_BYTES)  # zeros that are never touched take address space, and no time

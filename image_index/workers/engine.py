@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from image_index.errors import UsageError
 from image_index.models.names import ModelSpec, digest_weights, ensure_model
@@ -12,7 +13,7 @@ from image_index.records import Batch, ImageFile
 from image_index.stop import StopRequest
 from image_index.workers.devices import Precision, default_batch_size, default_max_pixels, plan_slots
 from image_index.workers.messages import ChildSetup, Loader
-from image_index.workers.pool import ChildPool, PoolLimits
+from image_index.workers.pool import ChildPool, PoolLimits, PoolPlan
 
 MAX_BATCH_BYTES = 64_000
 """What the message of a batch may come to: it must fit into the socket's buffer beside another."""
@@ -37,7 +38,14 @@ class Engine:
     loader: Loader | None = None
 
     def pool(self, spec: ModelSpec, stop: StopRequest, *, quiet: bool) -> ChildPool:
-        """Return the pool of children for `spec`, fetching the model first where it is not there."""
+        """Return a pool of children for `spec` that starts when it is told to, or given work."""
+        return ChildPool(partial(self.plan, spec, quiet=quiet), self.limits, stop)
+
+    def plan(self, spec: ModelSpec, *, quiet: bool) -> PoolPlan:
+        """Return what the children of a pool for `spec` are told, fetching the model first where it is not there.
+
+        Raises `ModelUnavailable` where it cannot be had.
+        """
         weights = ensure_model(spec, quiet=quiet)
         slots = plan_slots(self.device, self.workers, weights.stat().st_size)
         if self.decode_threads is not None:
@@ -53,7 +61,7 @@ class Engine:
             log_level=logging.getLogger("image_index").getEffectiveLevel(),
             loader=self.loader,
         )
-        return ChildPool(setup, slots, self.limits, stop)
+        return PoolPlan(setup, slots)
 
     def alone(self) -> Engine:
         """Return this engine with one child."""

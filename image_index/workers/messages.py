@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from image_index.models.names import ModelSpec
-from image_index.records import EmbeddedBatch, ModelFacts, Pixels, Vectors
+from image_index.records import Batch, EmbeddedBatch, ModelFacts, Pixels, Vectors
 from image_index.workers.devices import Precision
 
 
@@ -28,6 +28,9 @@ class LoadedEncoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors (N, D) of texts."""
+
+    def export_text(self, directory: str) -> None:
+        """Write the text tower to the new `directory`; raises what keeps it from being exported."""
 
     def memory_bytes(self) -> int:
         """Return the memory that grows with use."""
@@ -56,21 +59,27 @@ class ChildSetup:
     loader: Loader | None = None
 
 
-# Parent to child: a Batch, EncodeTexts, ExportText, or None to stop.
+# Parent to child: a job, or None to stop. A job that is `alone` has no other job of its child beside or behind it.
 
 
 @dataclass(frozen=True, slots=True)
 class EncodeTexts:
-    """Texts to encode."""
+    """Encode texts; answered by `Encoded`."""
 
     texts: tuple[str, ...]
+    alone: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
 class ExportText:
-    """The model's text tower is wanted as files, in a directory that is not there yet."""
+    """Write the model's text tower to `directory`, which is not there yet; answered by `Exported`."""
 
     directory: str
+    alone: ClassVar[bool] = True
+
+
+Job = Batch | EncodeTexts | ExportText
+"""What a child is given to do; it does one after the other, and answers each with one message."""
 
 
 # Child to parent:
@@ -110,10 +119,11 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchFailed:
-    """A batch raised as a whole; the child lives on."""
+class JobFailed:
+    """A job raised as a whole. The child lives on, unless `lost`: then it is the parent who says so."""
 
     reason: str
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +133,9 @@ class Encoded:
     vectors: Vectors
 
 
-NO_TOWER = "the model has no text tower to export"
-"""The refusal of an encoder that does not know how."""
-
-
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The text tower is written, or else refused, for that reason; `lost` where the child died of it."""
-
-    refusal: str | None
-    lost: bool = False
-
-
-@dataclass(slots=True)
-class Errand:
-    """What the first child that is ready does before its first batch; `outcome` is what came of it."""
-
-    job: ExportText
-    given: bool = False
-    outcome: Exported | None = None
+    """The text tower is written."""
 
 
 @dataclass(frozen=True, slots=True)

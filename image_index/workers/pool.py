@@ -11,23 +11,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from time import monotonic
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 
 from image_index.errors import ModelUnavailable, UsageError, WorkersFailed
 from image_index.records import Batch, EmbeddedBatch, Failure, ModelFacts, Stage, Vectors
 from image_index.workers.channel import ChannelClosed
-from image_index.workers.child import MOST_HELD, Child, Deadlines, cause_of_death
+from image_index.workers.child import MOST_HELD, Child, Deadlines, State, cause_of_death
 from image_index.workers.devices import Slot
 from image_index.workers.messages import (
-    BatchFailed,
     ChildSetup,
     Embedded,
     Encoded,
     EncodeTexts,
-    Errand,
     Exported,
+    ExportText,
+    Job,
+    JobFailed,
     LogLine,
     NotReady,
     Ready,
@@ -64,6 +65,13 @@ class PoolLimits:
     """How long batches in flight may still take once a stop is asked for."""
 
 
+class PoolPlan(NamedTuple):
+    """What a pool starts: a child in each of the slots, all of them told the same."""
+
+    setup: ChildSetup
+    slots: Sequence[Slot]
+
+
 def _never() -> bool:
     return False
 
@@ -73,26 +81,21 @@ class ChildPool:
 
     def __init__(
         self,
-        setup: ChildSetup,
-        slots: Sequence[Slot],
+        make_plan: Callable[[], PoolPlan],
         limits: PoolLimits | None = None,
         should_stop: Callable[[], bool] = _never,
     ) -> None:
-        """Say what to start; entering the context starts it. `should_stop` is asked about every half second."""
-        self._setup = setup
-        self._slots = slots
+        """Start nothing yet. `make_plan` is called at the start; `should_stop` is asked about every half second."""
+        self._make_plan = make_plan
         self._limits = limits or PoolLimits()
         self._should_stop = should_stop
         self._children: list[Child] = []
+        self._started = False
         self._fruitless_deaths = 0
-        self.restarts = 0
         self.facts: ModelFacts | None = None
         """What the model is, known before the first result."""
-        self.errand: Errand | None = None
-        """What one child is to do first; `embed` does not end before that is done."""
 
     def __enter__(self) -> Self:
-        self._children += [Child.start(self._setup, slot, self._limits.deadlines) for slot in self._slots]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,71 +110,98 @@ class ChildPool:
             child.kill()
         self._children.clear()
 
-    def embed(self, batches: Iterable[Batch]) -> Iterator[EmbeddedBatch]:
-        """Yield what becomes of `batches`, in the order in which they are done; each file comes back exactly once.
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the children that are alive now, as far as the parent knows."""
+        return [child.process.pid for child in self._children if child.process.pid]
 
-        After a stop no batch is begun; those in flight are waited for, but not for long. Raises `ModelUnavailable`
+    def start(self) -> None:
+        """Start the children, which load their models from now on; once they are started, this does nothing.
+
+        Whoever knows early that there will be work calls it early. Raises what `make_plan` raises.
+        """
+        if not self._started:
+            setup, slots = self._make_plan()
+            self._started = True
+            for slot in slots:
+                self._children.append(Child.start(setup, slot, self._limits.deadlines))
+
+    @overload
+    def embed(self, jobs: Iterable[Batch]) -> Iterator[EmbeddedBatch]: ...
+    @overload
+    def embed(self, jobs: Iterable[Batch | ExportText]) -> Iterator[EmbeddedBatch | Exported | JobFailed]: ...
+    def embed(self, jobs: Iterable[Batch | ExportText]) -> Iterator[Any]:
+        """Yield what becomes of `jobs`, in the order in which they are done; each file comes back exactly once.
+
+        An `ExportText` among them comes back as `Exported` or `JobFailed`. Children are started only once there is a
+        job. After a stop no job is begun; those in flight are waited for, but not for long. Raises `ModelUnavailable`
         where a child cannot load the model, and `WorkersFailed` where none stays alive.
         """
-        queue = WorkQueue(batches)
-        while not self._should_stop():
-            self._feed(queue)
-            is_idle = not any(child.held for child in self._children) and not self._awaits_work(queue)
-            if is_idle and (self.errand is None or self.errand.outcome):
-                return
-            for child, message in self._events():
-                yield from self._take(child, message, queue)
-        yield from self._drain()
+        return self._results(jobs)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors (N, D) of `texts`, encoded by the first child that is ready.
 
-        Raises `WorkersFailed` once `QUERY_DEATHS` children have died of it.
+        Raises `ModelUnavailable` where the model cannot encode them, and `WorkersFailed` once `QUERY_DEATHS` children
+        have died of them.
         """
-        job, deaths = EncodeTexts(tuple(texts)), 0
-        while deaths < QUERY_DEATHS:
-            for child in self._children:
-                if child.tried and not child.is_busy:
-                    child.give(job)
+        for _ in range(QUERY_DEATHS):
+            match next(self._results([EncodeTexts(tuple(texts))]), None):
+                case Encoded(vectors):
+                    return vectors
+                case JobFailed(reason, lost=False):
+                    raise ModelUnavailable(f"the model cannot encode the query: {reason}")
+        raise WorkersFailed(f"{QUERY_DEATHS} child processes died of the query", "try --device cpu, or another query")
+
+    def export_text(self, directory: str) -> Exported | JobFailed | None:
+        """Return what came of writing the text tower to the new `directory`; None after a stop."""
+        outcome: Exported | JobFailed | None = next(self._results([ExportText(directory)]), None)
+        return outcome
+
+    def _results(self, jobs: Iterable[Job]) -> Iterator[Any]:
+        """Yield the answers to `jobs`; batches that failed come as failures of their files."""
+        queue = WorkQueue(jobs)
+        while not self._should_stop():
+            if not any(child.held for child in self._children) and not queue:
+                return
+            self.start()
+            self._feed(queue)
             for child, message in self._events():
-                if isinstance(message, Encoded):
-                    child.answered()
-                    return message.vectors
-                if isinstance(message, BatchFailed):
-                    raise ModelUnavailable(f"the model cannot encode the query: {message.reason}")
-                deaths += message is None and child.awaited
-                list(self._take(child, message, WorkQueue(())))
-        raise WorkersFailed(f"{deaths} child processes died of the query", "try --device cpu, or another query")
+                yield from self._take(child, message, queue)
+        yield from self._drain()
 
     def _feed(self, queue: WorkQueue) -> None:
-        """Keep the children supplied; one that failed to preload gets one batch, at which it tries again."""
-        for depth in range(1, MOST_HELD + 1):  # one batch each before anybody's second
+        """Keep the children supplied; one that failed to preload gets one job, at which it tries again."""
+        # Breadth first: near the end of the work every child gets one job before any gets a second, so that none
+        # sits idle while a batch waits in the pipe of another. The second and third are there to keep a child busy
+        # while its answer travels, and its threads decoding while its model computes.
+        for depth in range(1, MOST_HELD + 1):
             for child in self._children:
                 if len(child.held) < min(depth, child.room):
-                    batch = queue.take(alone=not child.held)
-                    if batch is not None:
-                        child.give(batch)
+                    job = queue.take(alone=not child.held)
+                    if job is not None:
+                        child.give(job)
 
-    def _awaits_work(self, queue: WorkQueue) -> bool:
-        """Tell whether there is work that children still loading are waited for."""
-        batch = queue.take()
-        if batch is not None:
-            queue.put_back([batch])
-        return batch is not None
-
-    def _drain(self) -> Iterator[EmbeddedBatch]:
-        """Yield the batches in flight as they end, as long as patience lasts; begin nothing."""
+    def _drain(self) -> Iterator[Any]:
+        """Yield the answers to what is in flight, as long as patience lasts; begin nothing."""
+        # A stop by signal or time limit must not waste the seconds that the batches in flight have cost already; but
+        # one that hangs must not hold up a shutdown. What does not come back in time was not recorded, so that the
+        # next run embeds it. A child lost here blames no file: it may have died of the signal.
         give_up = monotonic() + self._limits.drain_s
         logger.warning("Stopping after the batches in flight")
         while any(child.held for child in self._children) and monotonic() < give_up:
             for child, message in self._events():
-                if message is None:
-                    self._drop(child)
-                elif isinstance(message, Embedded):
-                    child.answered()
-                    yield message.result
-                elif isinstance(message, BatchFailed):
-                    child.answered()
+                match message:
+                    case None:
+                        self._drop(child)
+                    case Embedded():
+                        child.answered()
+                        yield message.result
+                    case Exported():
+                        child.answered()
+                        yield message
+                    case JobFailed():
+                        child.answered()
 
     def _events(self) -> list[tuple[Child, Any]]:
         """Wait for messages, deaths and deadlines, a tick at most; None stands for a child that is lost."""
@@ -190,55 +220,47 @@ class ChildPool:
         overdue = [child for child in self._children if child.is_overdue and child not in touched]
         return events + [(child, None) for child in overdue]
 
-    def _take(self, child: Child, message: Any, queue: WorkQueue) -> Iterator[EmbeddedBatch]:
-        """Act on one message; yield what it says has become of a batch."""
+    def _take(self, child: Child, message: Any, queue: WorkQueue) -> Iterator[Any]:
+        """Act on one message; yield what it says has become of a job."""
         if child not in self._children:
             return  # it was replaced after it had sent this
         match message:
             case None:
-                self._lose_errand(child, queue)
                 yield from self._replace_lost(child, queue)
-            case Exported():
-                child.awaited = False
-                child.expect(None)
-                if self.errand:
-                    self.errand.outcome = message
             case Embedded():
                 child.answered()
                 if message.result.images:
                     self._fruitless_deaths = 0
                 self._recycle_if_grown(child, message.memory_bytes, queue)
                 yield message.result
-            case BatchFailed():
-                yield from _given_up(queue.isolate(child.answered(), None, Stage.EMBED, message.reason))
+            case Encoded() | Exported():
+                child.answered()
+                yield message
+            case JobFailed():
+                job = child.answered()
+                if isinstance(job, Batch):
+                    yield from _given_up(queue.isolate(job, None, Stage.EMBED, message.reason))
+                else:
+                    yield message
             case _:
                 self._note(child, message)
 
-    def _note(self, child: Child, message: Any) -> None:
-        """Note what a child says of itself; raise what ends the run."""
+    def _note(self, child: Child, message: LogLine | Ready | NotReady | Working) -> None:
+        """Handle a message that answers no job; raises if the run cannot go on."""
         match message:
             case LogLine():
                 logging.getLogger(message.name).log(message.level, "%s", message.text)
             case Ready():
-                child.ready = child.tried = True
+                child.state = State.READY
                 child.failed_starts = 0
                 child.expect(None)
                 self.facts = self.facts or message.facts
-                if self.errand and not self.errand.given:
-                    self.errand.given = child.give(self.errand.job)
             case NotReady(final=False, usage=False):
-                child.tried = True
+                child.state = State.TRIED
             case NotReady():
                 raise (UsageError if message.usage else ModelUnavailable)(message.reason)
             case Working():
                 child.expect(message.position)
-
-    def _lose_errand(self, child: Child, queue: WorkQueue) -> None:
-        """Note that a child was lost over its errand; none of the files that waited behind it is to blame."""
-        if self.errand and child.awaited:
-            self.errand.outcome = Exported("the child that tried it was lost", lost=True)
-            queue.put_back(child.held)
-            child.held.clear()
 
     def _recycle_if_grown(self, child: Child, memory_bytes: int, queue: WorkQueue) -> None:
         """Replace a child whose memory keeps growing; what it still holds is embedded elsewhere."""
@@ -247,9 +269,9 @@ class ChildPool:
             logger.info("Replacing a child whose memory has grown to %d MB", memory_bytes >> 20)
             queue.put_back(child.held)
             self._drop(child)
-            self._restart(child)
+            self._children.append(child.successor())
 
-    def _replace_lost(self, child: Child, queue: WorkQueue) -> Iterator[EmbeddedBatch]:
+    def _replace_lost(self, child: Child, queue: WorkQueue) -> Iterator[Any]:
         """Start another child in place of one that died or hangs, and put what it held where it belongs."""
         hung = child.process.is_alive() and child.is_overdue
         child.process.join(0 if hung else 1)  # a channel closes a moment before its process is gone
@@ -258,31 +280,30 @@ class ChildPool:
         reason = "the child gave no sign of life" if hung else cause_of_death(child.process.exitcode)
         logger.warning("Lost a child process: %s", reason)
         self._fruitless_deaths += 1
-        child.failed_starts += not child.ready
+        if child.state is not State.READY:
+            child.failed_starts += 1
         if child.failed_starts < FAILED_STARTS:
-            self._restart(child)
+            self._children.append(child.successor())
         if not self._children or self._fruitless_deaths >= FRUITLESS_DEATHS:
             raise WorkersFailed(
                 f"child processes cannot be kept alive (the last one: {reason}); what is stored is kept",
                 "try --workers 1, --device cpu, or --verbose to see why",
             )
-        if not child.ready:
+        if child.state is not State.READY:
             queue.put_back(child.held)
         elif child.overlaps and stage is Stage.CRASH:
             queue.suspect(child.held)
         elif child.held:
-            queue.put_back(list(child.held)[1:])
-            yield from _given_up(queue.isolate(child.held[0], child.position, stage, reason))
+            job, *behind = child.held
+            queue.put_back(behind)
+            if isinstance(job, Batch):
+                yield from _given_up(queue.isolate(job, child.position, stage, reason))
+            else:
+                yield JobFailed(f"a child was lost over it: {reason}", lost=True)
 
     def _drop(self, child: Child) -> None:
         child.kill()
         self._children.remove(child)
-
-    def _restart(self, child: Child) -> None:
-        self.restarts += 1
-        successor = Child.start(self._setup, child.slot, self._limits.deadlines)
-        successor.failed_starts = child.failed_starts
-        self._children.append(successor)
 
 
 def _given_up(failure: Failure | None) -> Iterator[EmbeddedBatch]:

@@ -24,10 +24,11 @@ from image_index.workers.child import Deadlines
 from image_index.workers.devices import BYTES_PER_PIXEL, Slot
 from image_index.workers.engine import make_batches
 from image_index.workers.messages import ChildSetup
-from image_index.workers.pool import ChildPool, PoolLimits
+from image_index.workers.pool import ChildPool, PoolLimits, PoolPlan
 from tests.faults.photo_library import source_photos
 from tests.faults.tally import Tally, verdict
 from tests.support import fake_models
+from tests.support.children import counted_restarts
 
 FULL_COUNT = 2400
 MAX_PIXELS = 20_000_000
@@ -69,10 +70,10 @@ def attack(seed: int, scale: float) -> Tally:
             fake_models.SPEC, "0" * 64, "cpu", batch_size=16, max_pixels=MAX_PIXELS, loader=fake_models.load_measured
         )
         limits = PoolLimits(Deadlines(file_s=30.0), recycle_growth_bytes=MEMORY_BOUND_BYTES)
-        with ChildPool(setup, [Slot("cpu", 1)] * 2, limits) as pool:
+        plan = PoolPlan(setup, [Slot("cpu", 1)] * 2)
+        with counted_restarts() as restarts, ChildPool(lambda: plan, limits) as pool:
             results = list(pool.embed(make_batches(files, 16)))
-            restarts = pool.restarts
-    return judge(files, results, restarts) + Tally("bad pictures", tried=len(files))
+    return judge(files, results, restarts.call_count) + Tally("bad pictures", tried=len(files))
 
 
 def judge(files: list[ImageFile], results: list[EmbeddedBatch], restarts: int) -> Tally:

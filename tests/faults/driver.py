@@ -27,19 +27,19 @@ from image_index.catalog import reader as catalog_reader
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.schema import open_database
 from image_index.errors import ImgidxError
-from image_index.models.names import ModelSpec
 from image_index.paths import resolve
+from image_index.records import Batch
 from image_index.settings import IndexHome
-from image_index.stop import StopRequest
 from image_index.training import tower_update as text_update
 from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.survey import SurveyOptions
 from image_index.vectors import build as faiss_build
 from image_index.workers import engine as engine_module
-from image_index.workers.child import Child, Deadlines
+from image_index.workers.child import Child, Deadlines, State
 from image_index.workers.engine import Engine
 from image_index.workers.pool import ChildPool, PoolLimits
 from tests.support import fake_models
+from tests.support.children import counted_restarts
 
 STRIKES: dict[str, tuple[Any, str, str]] = {
     "run begun": (Catalog, "start_run", "after"),
@@ -48,8 +48,8 @@ STRIKES: dict[str, tuple[Any, str, str]] = {
     "between image and generation": (catalog_module, "_next_generation", "before"),
     "after a commit": (Catalog, "record", "after"),
     "roots noted": (Catalog, "note_scan", "after"),
-    "before the text tower": (text_update.TextExport, "settle", "before"),
-    "after the text tower": (text_update.TextExport, "settle", "after"),
+    "before the text tower": (text_update.TowerExport, "settle", "before"),
+    "after the text tower": (text_update.TowerExport, "settle", "after"),
     "before the FAISS write": (faiss_build, "_write_flat", "before"),
     "after the FAISS write": (faiss_build, "_write_flat", "after"),
     "FAISS trailer": (faiss_build, "append_trailer", "after"),
@@ -90,17 +90,6 @@ class Orders:
     """A command line to run instead, with the fake model."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Engine(Engine):
-    """An engine whose pools can be seen."""
-
-    pools: list[ChildPool] = field(default_factory=list)
-
-    def pool(self, spec: ModelSpec, stop: StopRequest, *, quiet: bool) -> ChildPool:
-        self.pools.append(Engine.pool(self, spec, stop, quiet=quiet))
-        return self.pools[-1]
-
-
 def main() -> None:
     """Do what the command line says; exit with the run's own code."""
     signal.signal(
@@ -115,20 +104,20 @@ def main() -> None:
     _set_traps(orders)
     loader = fake_models.load_and_kill_all if orders.strike == "preload" else fake_models.load
     limits = PoolLimits(Deadlines(load_s=60, file_s=orders.file_s))
-    engine = _Engine("cpu", workers=2, batch_size=BATCH, limits=limits, loader=loader)
+    engine = Engine("cpu", workers=2, batch_size=BATCH, limits=limits, loader=loader)
     if orders.torment_seed is not None:
-        threading.Thread(target=_torment, args=(engine, orders), daemon=True).start()
+        threading.Thread(target=_torment, args=(orders,), daemon=True).start()
     survey = SurveyOptions((resolve(Path(orders.photos)),))
     home = IndexHome(Path(orders.index))
     request = UpdateRequest(home, survey, "starter", engine, quiet=True, wait_s=orders.wait_s)
     started = time.monotonic()
     try:
-        outcome = asdict(update_index(request))
+        with counted_restarts() as restarts:
+            outcome = asdict(update_index(request))
     except ImgidxError as error:
         outcome = {"error": type(error).__name__, "seconds": time.monotonic() - started}
-    restarts = sum(pool.restarts for pool in engine.pools)
     names = ("embedded", "failed", "failed_before", "unchanged", "remaining", "error", "seconds")
-    print(json.dumps({"restarts": restarts, **{name: outcome.get(name) for name in names}}), flush=True)
+    print(json.dumps({"restarts": restarts.call_count, **{name: outcome.get(name) for name in names}}), flush=True)
 
 
 def _set_traps(orders: Orders) -> None:
@@ -139,7 +128,7 @@ def _set_traps(orders: Orders) -> None:
     if orders.strike == SQL:
         vars(catalog_reader)["open_database"] = partial(_open_and_count, nth=orders.nth)
     if orders.no_children:
-        ChildPool.__enter__ = _refuse  # type: ignore[assignment, method-assign]
+        ChildPool.start = _refuse  # type: ignore[assignment, method-assign]
     if orders.commits:
         record = Catalog.record
 
@@ -150,7 +139,7 @@ def _set_traps(orders: Orders) -> None:
         Catalog.record = record_and_tell  # type: ignore[assignment, method-assign]
 
 
-def _refuse(_: ChildPool) -> ChildPool:
+def _refuse(_: ChildPool) -> None:
     raise AssertionError("a child was started")
 
 
@@ -191,17 +180,25 @@ def _open_and_count(path: Path, *, write: bool, nth: int) -> sqlite3.Connection:
     return connection
 
 
-def _torment(engine: _Engine, orders: Orders) -> None:
+def _torment(orders: Orders) -> None:
     """Strike random children at random moments.
 
-    Spared is who cannot be told from the guilty, by design: a picture that is tried alone after it was struck once
-    (`work_queue.DEATHS_ALONE`), and a child that is still loading after another of its place died so.
+    Two kinds are left alone, for there chance cannot be told from guilt, by design: a picture that is tried alone
+    after it was struck once (`work_queue.DEATHS_ALONE`), and a child that loads after another of its place died so.
     """
+    started: list[Child] = []
+    start = Child.start
+
+    def start_and_tell(*arguments: Any) -> Child:
+        started.append(start(*arguments))
+        return started[-1]
+
+    Child.start = start_and_tell  # type: ignore[assignment, method-assign]
     rng = random.Random(orders.torment_seed)
     blows = cycle(rng.sample([*DEADLY, None], len(DEADLY) + 1))
     while True:
         time.sleep(rng.uniform(0, 2 * orders.torment_every_s))
-        children = [child for pool in engine.pools for child in list(pool._children) if _may_be_struck(child)]
+        children = [child for child in list(started) if _may_be_struck(child)]
         if children:
             victim = rng.choice(children).process.pid or 0
             with suppress(ProcessLookupError):
@@ -210,8 +207,9 @@ def _torment(engine: _Engine, orders: Orders) -> None:
 
 def _may_be_struck(child: Child) -> bool:
     """Tell whether a child is fair game."""
-    alone = any(len(batch.files) == 1 for batch in list(child.held))
-    return not alone and (child.ready or child.failed_starts == 0)
+    alone = any(isinstance(job, Batch) and len(job.files) == 1 for job in list(child.held))
+    is_up = child.state is State.READY or child.failed_starts == 0
+    return child.process.is_alive() and is_up and not alone
 
 
 def _strike(victim: int, blow: signal.Signals | None) -> None:

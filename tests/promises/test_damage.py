@@ -72,10 +72,10 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
 def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make starting a child an error: whatever is rebuilt, nothing is embedded."""
 
-    def refuse(_: ChildPool) -> ChildPool:
+    def refuse(_: ChildPool) -> None:
         raise AssertionError("a child was started")
 
-    monkeypatch.setattr(ChildPool, "__enter__", refuse)
+    monkeypatch.setattr(ChildPool, "start", refuse)
 
 
 @pytest.fixture(autouse=True)

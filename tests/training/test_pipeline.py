@@ -45,10 +45,10 @@ def library(tmp_path: Path) -> Library:
 def no_children(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a switch after which starting a child is an error."""
 
-    def refuse(_: ChildPool) -> ChildPool:
+    def refuse(_: ChildPool) -> None:
         raise AssertionError("a child was started")
 
-    return lambda: monkeypatch.setattr(ChildPool, "__enter__", refuse)
+    return lambda: monkeypatch.setattr(ChildPool, "start", refuse)
 
 
 def test_a_second_run_embeds_nothing_and_starts_no_child(library: Library, no_children: Callable[[], None]) -> None:

@@ -115,14 +115,13 @@ def test_a_first_run_exports_and_searches_start_no_child(library: Library, monke
 def test_a_model_without_a_tower_is_refused_once(
     library: Library, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Quietly, and it is not tried again."""
+    """The run says so, and no later one tries again."""
     with caplog.at_level(logging.INFO):
         library.train()
-    assert "no text tower" in caplog.text
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "a fake model has no text tower" in caplog.text
     manifest = manifest_of(library)
     assert manifest is not None
-    assert manifest.refusal == "the model has no text tower to export"
+    assert manifest.refusal == "RuntimeError: a fake model has no text tower"
     refuse_children(monkeypatch)
     assert library.train().unchanged == 3
 
@@ -161,7 +160,7 @@ def test_the_tower_of_another_model_is_replaced(library: Library) -> None:
     assert library.train().unchanged == 3
     manifest = manifest_of(library)
     assert manifest is not None
-    assert manifest.refusal == "the model has no text tower to export"
+    assert manifest.refusal == "RuntimeError: a fake model has no text tower"
 
 
 def test_a_model_that_is_not_here_is_not_fetched_for_its_tower(library: Library) -> None:

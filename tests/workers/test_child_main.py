@@ -17,18 +17,18 @@ from image_index.workers.channel import open_pair
 from image_index.workers.child_main import run_child
 from image_index.workers.devices import Precision, Slot
 from image_index.workers.messages import (
-    BatchFailed,
     ChildSetup,
     Embedded,
     Encoded,
     EncodeTexts,
+    JobFailed,
     Loader,
     LogLine,
     NotReady,
     Ready,
     Working,
 )
-from image_index.workers.pool import ChildPool
+from image_index.workers.pool import ChildPool, PoolPlan
 from tests.support import fake_models
 from tests.support.small_pictures import Pictures
 
@@ -132,7 +132,7 @@ def test_an_answer_that_cannot_be_given_leaves_the_child_alive() -> None:
     with Talk(SETUP) as child:
         child.hear(Ready)
         child.channel.send(EncodeTexts(("unpicklable",)))
-        assert child.hear(BatchFailed).reason == "Unpicklable: cannot be pickled"
+        assert child.hear(JobFailed).reason == "Unpicklable: cannot be pickled"
         child.channel.send(EncodeTexts(("four",)))
         assert child.hear(Encoded).vectors.tolist() == [[4, 0, 0]]
 
@@ -152,7 +152,7 @@ def test_the_four_lines_of_a_preloading_child_reach_the_parents_log(
     """A real child with the real model says exactly these, in this order, before its first result."""
     caplog.set_level(logging.INFO, "image_index.worker")
     setup = ChildSetup(parse_model("starter"), "0" * 64, device="cpu", log_level=logging.INFO)
-    with ChildPool(setup, [Slot("cpu", 1)]) as pool:
+    with ChildPool(lambda: PoolPlan(setup, [Slot("cpu", 1)])) as pool:
         (result,) = pool.embed([Batch((pictures.make("a.png"),))])
         assert pool.facts
         assert pool.facts.dim == result.vectors.shape[1] == 512

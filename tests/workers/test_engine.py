@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_index.errors import ModelUnavailable, UsageError
-from image_index.models.names import ModelSpec, digest_weights, locate_weights, parse_model
+from image_index.errors import ModelUnavailable, UsageError, WorkersFailed
+from image_index.models.names import digest_weights, locate_weights, parse_model
 from image_index.records import ImageFile
 from image_index.stop import StopRequest
 from image_index.workers.channel import open_pair
-from image_index.workers.devices import Slot, default_batch_size, default_max_pixels
+from image_index.workers.child import Deadlines
+from image_index.workers.devices import default_batch_size, default_max_pixels
 from image_index.workers.engine import MAX_BATCH_BYTES, Engine, make_batches
-from image_index.workers.messages import ChildSetup
 from image_index.workers.pool import PoolLimits
 from tests.support import fake_models
 
@@ -84,16 +84,10 @@ def test_two_of_the_largest_batches_fit_into_a_pipe_that_nobody_reads(path_bytes
     theirs.close()
 
 
-def setup_of(engine: Engine, spec: ModelSpec = STARTER) -> tuple[ChildSetup, tuple[Slot, ...]]:
-    """Return what the children of an engine would be told, and their slots."""
-    pool = engine.pool(spec, StopRequest(), quiet=True)
-    return pool._setup, tuple(pool._slots)
-
-
 def test_children_are_told_what_the_engine_was_set_to() -> None:
     """Device, batch size, pixel limit and loader reach the children; workers are their number."""
     engine = Engine("cpu", workers=3, batch_size=7, max_pixels=1234, loader=fake_models.load)
-    setup, slots = setup_of(engine)
+    setup, slots = engine.plan(STARTER, quiet=True)
     assert (setup.spec, setup.batch_size, setup.max_pixels, setup.loader) == (STARTER, 7, 1234, fake_models.load)
     assert [slot.device for slot in slots] == ["cpu"] * 3
 
@@ -102,12 +96,12 @@ def test_children_know_the_digest_of_the_weights_they_load() -> None:
     """The digest comes from the parent, which has read the file once for all children."""
     weights = locate_weights(STARTER)
     assert weights
-    assert setup_of(Engine("cpu"))[0].weights_sha256 == digest_weights(weights)
+    assert Engine("cpu").plan(STARTER, quiet=True).setup.weights_sha256 == digest_weights(weights)
 
 
 def test_settings_left_out_are_those_that_suit_the_machine() -> None:
     """None means the default of the machine, for batch size, children and pixels."""
-    setup, slots = setup_of(Engine("cpu"))
+    setup, slots = Engine("cpu").plan(STARTER, quiet=True)
     assert setup.batch_size == default_batch_size("cpu")
     assert setup.max_pixels == default_max_pixels(slots)
     assert len(slots) >= 1
@@ -115,33 +109,47 @@ def test_settings_left_out_are_those_that_suit_the_machine() -> None:
 
 def test_no_pixel_limit_is_told_from_the_default_one() -> None:
     """`--max-megapixels none` is no limit at all."""
-    assert setup_of(Engine("cpu", unlimited_pixels=True))[0].max_pixels is None
+    assert Engine("cpu", unlimited_pixels=True).plan(STARTER, quiet=True).setup.max_pixels is None
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.INFO, logging.DEBUG])
 def test_children_log_as_much_as_their_parent(level: int, caplog: pytest.LogCaptureFixture) -> None:
     """A line that the parent would drop is not sent."""
     caplog.set_level(level, "image_index")
-    assert setup_of(Engine("cpu"))[0].log_level == level
+    assert Engine("cpu").plan(STARTER, quiet=True).setup.log_level == level
 
 
-def test_limits_and_stop_reach_the_pool() -> None:
-    """The pool loses patience and stops when its engine's owner says so."""
-    limits, stop = PoolLimits(drain_s=0.25), StopRequest()
-    pool = Engine("cpu", limits=limits).pool(STARTER, stop, quiet=True)
-    assert pool._limits is limits
-    assert not pool._should_stop()
-    stop.signal_number = 2
-    assert pool._should_stop()
+def test_the_limits_of_an_engine_are_those_of_its_pool() -> None:
+    """The pool loses patience when its engine's owner says so."""
+    limits = PoolLimits(Deadlines(load_s=0.01))
+    engine = Engine("cpu", workers=1, limits=limits, loader=fake_models.load_and_hang)
+    with engine.pool(STARTER, StopRequest(), quiet=True) as pool, pytest.raises(WorkersFailed, match="no sign of life"):
+        pool.encode_texts(["a dog"])
 
 
-def test_a_pool_starts_no_child_before_it_is_entered() -> None:
-    """Making a pool costs no process."""
-    pool = Engine("cpu").pool(STARTER, StopRequest(), quiet=True)
-    assert pool._children == []
+def test_a_stop_reaches_the_pool() -> None:
+    """After a stop not even a child is started."""
+    batches = make_batches(files(10), 4)
+    with Engine("cpu").pool(STARTER, StopRequest(signal_number=2), quiet=True) as pool:
+        assert list(pool.embed(batches)) == []
+        assert pool.pids == []
+
+
+def test_a_pool_starts_its_children_once_and_only_when_told_to() -> None:
+    """Making and entering a pool costs no process, nor does work that turns out to be none."""
+    engine = Engine("cpu", workers=2, loader=fake_models.load)
+    with engine.pool(STARTER, StopRequest(), quiet=True) as pool:
+        assert list(pool.embed(())) == []
+        assert pool.pids == []
+        pool.start()
+        pids = pool.pids
+        assert len(pids) == 2
+        pool.start()
+        assert pool.pids == pids
+    assert pool.pids == []
 
 
 def test_a_model_that_is_not_there_is_known_before_any_child_starts(tmp_path: Path) -> None:
     """The parent looks for the model's files itself."""
     with pytest.raises(ModelUnavailable, match="/none: No such file"):
-        Engine("cpu").pool(parse_model(f"local-dir:{tmp_path / 'none'}"), StopRequest(), quiet=True)
+        Engine("cpu").plan(parse_model(f"local-dir:{tmp_path / 'none'}"), quiet=True)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -19,14 +20,14 @@ from PIL import Image
 
 from image_index.errors import ModelUnavailable, WorkersFailed
 from image_index.records import Batch, EmbeddedBatch, Failure, ImageFile, Stage
-from image_index.workers.channel import Channel
 from image_index.workers.child import Deadlines
 from image_index.workers.devices import Slot
 from image_index.workers.engine import make_batches
 from image_index.workers.messages import ChildSetup, Loader
-from image_index.workers.pool import FAILED_STARTS, ChildPool, PoolLimits
+from image_index.workers.pool import FAILED_STARTS, ChildPool, PoolLimits, PoolPlan
 from image_index.workers.work_queue import DEATHS_ALONE
 from tests.support import fake_models
+from tests.support.children import counted_restarts
 from tests.support.photos import REPOSITORY
 
 pytestmark = pytest.mark.timeout(60)
@@ -58,6 +59,13 @@ def pictures(tmp_path: Path) -> Pictures:
     return Pictures(tmp_path)
 
 
+@pytest.fixture
+def restarts() -> Iterator[MagicMock]:
+    """Count the children that are replaced."""
+    with counted_restarts() as counted:
+        yield counted
+
+
 def fake_pool(
     loader: Loader = fake_models.load,
     *,
@@ -68,7 +76,8 @@ def fake_pool(
 ) -> ChildPool:
     """Return a pool of children that run a fake model."""
     setup = ChildSetup(fake_models.SPEC, "0" * 64, device="cpu", batch_size=4, loader=loader)
-    return ChildPool(setup, [Slot("cpu", 1, decode_threads)] * children, limits, **changes)  # type: ignore[arg-type]
+    plan = PoolPlan(setup, [Slot("cpu", 1, decode_threads)] * children)
+    return ChildPool(lambda: plan, limits, **changes)  # type: ignore[arg-type]
 
 
 def paths(files: Iterable[ImageFile]) -> list[bytes]:
@@ -111,34 +120,38 @@ def test_the_model_is_known_before_the_first_result(pictures: Pictures) -> None:
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGABRT", "SIGSEGV"])
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-def test_a_file_that_kills_its_child_fails_alone(pictures: Pictures, name: str, place: str) -> None:
+def test_a_file_that_kills_its_child_fails_alone(
+    pictures: Pictures, restarts: MagicMock, name: str, place: str
+) -> None:
     """A deadly file becomes a failure after a bounded number of restarts, and costs no other file."""
     good = pictures.good(20)
     poison = pictures.make(f"dies-{name}")
     position = {"first": 0, "middle": 10, "last": 20}[place]
     with fake_pool() as pool:
         results = list(pool.embed(make_batches([*good[:position], poison, *good[position:]], 4)))
-        assert pool.restarts <= 1 + DEATHS_ALONE
+        assert restarts.call_count <= 1 + DEATHS_ALONE
     assert embedded(results) == paths(good)
     (failure,) = failures(results)
     assert (failure.file, failure.stage) == (poison, Stage.CRASH)
     assert name in failure.reason
 
 
-def test_ten_deadly_files_among_many_become_exactly_ten_failures(pictures: Pictures) -> None:
+def test_ten_deadly_files_among_many_become_exactly_ten_failures(pictures: Pictures, restarts: MagicMock) -> None:
     """Poison in every batch is found file by file."""
     good = pictures.good(60)
     poison = [pictures.make(f"dies-SIGKILL-{i}") for i in range(10)]
     mixed = [file for i in range(10) for file in (*good[i * 6 : i * 6 + 6], poison[i])]
     with fake_pool() as pool:
         results = list(pool.embed(make_batches(mixed, 8)))
-        assert pool.restarts <= 10 * (1 + DEATHS_ALONE)
+        assert restarts.call_count <= 10 * (1 + DEATHS_ALONE)
     assert embedded(results) == paths(good)
     assert paths(failure.file for failure in failures(results)) == paths(poison)
 
 
 @pytest.mark.parametrize("name", ["dies-SIGKILL", "red", "hangs"])
-def test_what_kills_is_found_among_files_that_are_in_work_together(pictures: Pictures, name: str) -> None:
+def test_what_kills_is_found_among_files_that_are_in_work_together(
+    pictures: Pictures, restarts: MagicMock, name: str
+) -> None:
     """With threads a child holds three batches when it dies; each is tried on its own, and one file is to blame."""
     good = pictures.good(40)
     poison = pictures.make(name, fake_models.RED if name == "red" else (1, 2, 3))
@@ -147,7 +160,7 @@ def test_what_kills_is_found_among_files_that_are_in_work_together(pictures: Pic
     assert embedded(results) == paths(good)
     (failure,) = failures(results)
     assert (failure.file, failure.stage) == (poison, Stage.TIMEOUT if name == "hangs" else Stage.CRASH)
-    assert pool.restarts <= 2 + DEATHS_ALONE + (2 if name == "red" else 0)
+    assert restarts.call_count <= 2 + DEATHS_ALONE + (2 if name == "red" else 0)
 
 
 def test_a_file_that_kills_in_the_forward_pass_is_found_by_halving(pictures: Pictures) -> None:
@@ -171,13 +184,15 @@ def test_a_file_that_hangs_its_child_times_out_alone(pictures: Pictures) -> None
     assert (failure.file, failure.stage) == (poison, Stage.TIMEOUT)
 
 
-def test_an_exception_that_cannot_be_pickled_is_a_failure_with_its_text(pictures: Pictures) -> None:
+def test_an_exception_that_cannot_be_pickled_is_a_failure_with_its_text(
+    pictures: Pictures, restarts: MagicMock
+) -> None:
     """Errors cross the border as text."""
     good = pictures.good(3)
     poison = pictures.make("raises-unpicklable")
     with fake_pool(children=1) as pool:
         results = list(pool.embed(make_batches([poison, *good], 4)))
-        assert pool.restarts == 0
+        assert restarts.call_count == 0
     assert embedded(results) == paths(good)
     assert "cannot be pickled" in failures(results)[0].reason
 
@@ -191,13 +206,13 @@ def test_children_struck_from_outside_cost_no_file(pictures: Pictures, number: s
         for count, result in enumerate(pool.embed(make_batches(files, 4))):
             results.append(result)
             if count in {0, 2}:
-                os.kill(pool._children[0].process.pid or 0, number)
+                os.kill(pool.pids[0], number)
     assert failures(results) == []
     assert embedded(results) == paths(files)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of another process")
-def test_a_child_short_of_memory_costs_no_file(pictures: Pictures) -> None:
+def test_a_child_short_of_memory_costs_no_file(pictures: Pictures, restarts: MagicMock) -> None:
     """What a starved child fails at is no picture's fault: another child does it."""
     files = [pictures.make(f"slow-{i:02d}", side=8 if i < 16 else 3000) for i in range(24)]  # two batches are ahead
     with fake_pool() as pool:
@@ -205,19 +220,20 @@ def test_a_child_short_of_memory_costs_no_file(pictures: Pictures) -> None:
         for result in pool.embed(make_batches(files, 4)):
             results.append(result)
             if len(results) == 1:
-                victim = pool._children[0].process.pid or 0
-                resource.prlimit(victim, resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
+                resource.prlimit(pool.pids[0], resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
     assert failures(results) == []
     assert embedded(results) == paths(files)
-    assert pool.restarts == 1
+    assert restarts.call_count == 1
 
 
-def test_a_picture_that_asks_for_too_much_memory_fails_without_a_restart(pictures: Pictures) -> None:
+def test_a_picture_that_asks_for_too_much_memory_fails_without_a_restart(
+    pictures: Pictures, restarts: MagicMock
+) -> None:
     """A child that has memory again once it is done with the picture lives on."""
     files, glutton = pictures.good(12), pictures.make("eats")
     with fake_pool(children=1) as pool:
         results = list(pool.embed(make_batches([*files[:5], glutton, *files[5:]], 4)))
-        assert pool.restarts == 0
+        assert restarts.call_count == 0
     assert embedded(results) == paths(files)
     assert [failure.file for failure in failures(results)] == [glutton]
 
@@ -240,12 +256,12 @@ def test_a_model_that_never_loads_ends_the_run(pictures: Pictures) -> None:
         list(pool.embed(make_batches(pictures.good(1), 4)))
 
 
-def test_children_that_die_loading_end_the_run_after_a_few_tries(pictures: Pictures) -> None:
+def test_children_that_die_loading_end_the_run_after_a_few_tries(pictures: Pictures, restarts: MagicMock) -> None:
     """Children are not started for ever."""
     with fake_pool(fake_models.load_and_die) as pool:
         with pytest.raises(WorkersFailed, match="SIGABRT"):
             list(pool.embed(make_batches(pictures.good(1), 4)))
-        assert pool.restarts <= 2 * FAILED_STARTS
+        assert restarts.call_count <= 2 * FAILED_STARTS
 
 
 def test_children_that_hang_loading_end_the_run(pictures: Pictures) -> None:
@@ -267,17 +283,17 @@ def test_a_consumer_that_stops_early_leaves_no_child(pictures: Pictures) -> None
     files = [pictures.make(f"slow-{i:02d}") for i in range(20)]
     with fake_pool() as pool:
         next(pool.embed(make_batches(files, 4)))
-        processes = [child.process for child in pool._children]
-    assert [process.is_alive() for process in processes] == [False, False]
+        pids = pool.pids
+    assert [is_running(pid) for pid in pids] == [False, False]
 
 
-def test_a_child_whose_memory_grows_is_replaced_between_batches(pictures: Pictures) -> None:
+def test_a_child_whose_memory_grows_is_replaced_between_batches(pictures: Pictures, restarts: MagicMock) -> None:
     """Recycling loses no file and begins afresh."""
     limits = replace(IMPATIENT, recycle_growth_bytes=2 << 20)
     files = pictures.good(40)
     with fake_pool(limits=limits) as pool:
         results = list(pool.embed(make_batches(files, 4)))
-        assert pool.restarts >= 2
+        assert restarts.call_count >= 2
     assert embedded(results) == paths(files)
 
 
@@ -330,7 +346,7 @@ def test_texts_are_encoded_by_a_child() -> None:
 def test_a_child_uses_the_device_of_its_slot() -> None:
     """Children are spread over several GPUs."""
     setup = ChildSetup(fake_models.SPEC, "0" * 64, loader=fake_models.load)
-    with ChildPool(setup, [Slot("cuda:3", 1)]) as pool:
+    with ChildPool(lambda: PoolPlan(setup, [Slot("cuda:3", 1)])) as pool:
         assert pool.encode_texts(["device"])[0, 0] == 3
 
 
@@ -355,7 +371,7 @@ from tests.workers.test_pool import fake_pool
 files = [ImageFile(os.fsencode(p), 0, 0) for p in sorted(Path(sys.argv[1]).glob("*.png"))]
 with fake_pool() as pool:
     for result in pool.embed(make_batches(files, 2)):
-        print(*(child.process.pid for child in pool._children), flush=True)
+        print(*pool.pids, flush=True)
 """
 
 
@@ -400,17 +416,17 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "at work\n(1, 3)\n", "")
 
 
-def test_children_ignore_the_signals_that_are_the_parents_business(pictures: Pictures) -> None:
+def test_children_ignore_the_signals_that_are_the_parents_business(pictures: Pictures, restarts: MagicMock) -> None:
     """Ctrl-C and a service manager's SIGTERM reach the whole group; batches in flight are finished all the same."""
     files = [pictures.make(f"slow-{i:02d}") for i in range(12)]
     with fake_pool() as pool:
         results = []
         for result in pool.embed(make_batches(files, 4)):
             results.append(result)
-            for child in pool._children:
+            for pid in pool.pids:
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                    os.kill(child.process.pid or 0, number)
-        assert pool.restarts == 0
+                    os.kill(pid, number)
+        assert restarts.call_count == 0
     assert embedded(results) == paths(files)
 
 
@@ -423,16 +439,16 @@ def test_children_see_the_thread_counts_of_their_slot(monkeypatch: pytest.Monkey
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_a_parent_blocked_by_nothing_while_a_child_is_stopped_between_bytes(pictures: Pictures) -> None:
+def test_a_parent_blocked_by_nothing_while_a_child_is_stopped_between_bytes(
+    pictures: Pictures, restarts: MagicMock
+) -> None:
     """A child stopped while it sends a large result is replaced like any other."""
     files = pictures.good(12)
     with fake_pool(children=1) as pool:
-        child = pool._children[0]
         results = []
         for result in pool.embed(make_batches(files, 4)):
             results.append(result)
             if len(results) == 1:
-                assert isinstance(child.channel, Channel)
-                os.kill(child.process.pid or 0, signal.SIGSTOP)
-        assert pool.restarts == 1
+                os.kill(pool.pids[0], signal.SIGSTOP)
+        assert restarts.call_count == 1
     assert embedded(results) == paths(files)

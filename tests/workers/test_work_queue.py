@@ -29,7 +29,7 @@ class Simulation:
 
     def run(self) -> None:
         """Take batches until there is none."""
-        while (batch := self.queue.take()) is not None:
+        while (batch := take(self.queue)) is not None:
             dead_at = next((i for i, file in enumerate(batch.files) if file.path in self.poison), None)
             if dead_at is None:
                 self.embedded += batch.files
@@ -39,6 +39,13 @@ class Simulation:
             failure = self.queue.isolate(batch, position, self.stage, "it died")
             if failure is not None:
                 self.failures.append(failure)
+
+
+def take(queue: WorkQueue) -> Batch | None:
+    """Take the next job of a queue of batches."""
+    job = queue.take()
+    assert job is None or isinstance(job, Batch)
+    return job
 
 
 def files(count: int) -> list[ImageFile]:
@@ -82,7 +89,7 @@ def test_good_files_do_not_wait_for_a_suspect(count: int, poisoned: int) -> None
     bad = all_files[poisoned % count]
     queue = WorkQueue(batches(all_files, 8))
     order = []
-    while (batch := queue.take()) is not None:
+    while (batch := take(queue)) is not None:
         order.append(batch.files)
         if bad in batch.files:
             queue.isolate(batch, batch.files.index(bad), Stage.CRASH, "it died")
@@ -94,7 +101,7 @@ def test_chance_death_costs_no_file() -> None:
     """A child killed once, by the out-of-memory killer or a person, takes no file with it."""
     all_files = files(8)
     queue = WorkQueue(batches(all_files, 4))
-    first = queue.take()
+    first = take(queue)
     assert first is not None
     assert queue.isolate(first, 2, Stage.CRASH, "somebody killed it") is None
     simulation = Simulation(queue, frozenset(), position_is_known=True)
@@ -120,7 +127,7 @@ def test_death_in_the_forward_pass_halves_the_batch() -> None:
     (batch,) = batches(files(5), 5)
     queue = WorkQueue([])
     queue.isolate(batch, 5, Stage.CRASH, "it died")
-    halves = [queue.take(), queue.take()]
+    halves = [take(queue), take(queue)]
     assert [half.files for half in halves if half] == [batch.files[:2], batch.files[2:]]
 
 

@@ -1,0 +1,16 @@
+"""What a test sees of the children that pools start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import MagicMock, patch
+
+from image_index.workers.child import Child
+
+
+@contextmanager
+def counted_restarts() -> Iterator[MagicMock]:
+    """Give what is called whenever a child is replaced; its `call_count` says how often."""
+    with patch.object(Child, "successor", autospec=True, side_effect=Child.successor) as replaced:
+        yield replaced
