@@ -1,10 +1,12 @@
 """Decode a file into the pixels a model wants, with Pillow, libheif and LibRaw.
 
-A file that is cut short is refused and never becomes a half-grey picture. Others are turned as EXIF says, flattened on
-white, scaled and cropped as open_clip's `image_transform_v2` does, and brought to sRGB; the first frame stands for all.
+A truncated file is refused: it never becomes a half-grey picture. All others are rotated as EXIF says, put on white
+where they are transparent, scaled and cropped as open_clip's `image_transform_v2` does, and converted to sRGB. Of an
+animation the first frame is taken.
 
-Two shortcuts leave the vector as good as it is (docs/decisions/0012): libjpeg decodes a JPEG at 1/2, 1/4 or 1/8 of its
-size where that is still larger than what the model wants, and a large picture is averaged down before it is scaled.
+Two shortcuts save most of the time and change the vector by next to nothing (docs/decisions/0012): libjpeg decodes a
+JPEG at 1/2, 1/4 or 1/8 of its size where that is still larger than the model's input, and a large picture is averaged
+down before it is scaled.
 """
 
 from __future__ import annotations
@@ -24,20 +26,23 @@ from image_index.files.read import FileContent
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
 from image_index.pictures import phash
 from image_index.pictures.exif import read_taken
-from image_index.pictures.truncation import is_whole
+from image_index.pictures.truncation import is_truncated
 from image_index.records import PictureFacts, Preprocess
 
 LEAST_MARGIN = 1.25
-"""How many times larger than wanted libjpeg's fraction of a JPEG must be: at 1.0 its coarse filter is all there is."""
+"""How much larger than the model's input libjpeg's fraction of a JPEG must be.
+
+At 1.0 nothing would be left to scale: libjpeg's filter is coarser than the bicubic one of the preprocessing.
+"""
 
 REDUCING_GAP = 2.0
-"""How many times larger than wanted a picture is left by averaging, for the bicubic filter to do the rest."""
+"""How much larger than the model's input a picture stays when it is averaged down; the bicubic filter does the rest."""
 
-_OPENERS = tuple(name for name in PILLOW_FORMATS if name != "MPO")  # MPO is found by JPEG's opener, it has none
-_CUT_SHORT = "the file is cut short"
-_TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
-_TRANSPOSE = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(_TURNS, start=2)}
-_LYING = (5, 6, 7, 8)  # the orientations that exchange width and height
+_OPENERS = tuple(name for name in PILLOW_FORMATS if name != "MPO")  # MPO has no opener: JPEG's finds it
+_TRUNCATED = "the file is cut short"
+_ROTATIONS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+_TRANSPOSE = {orientation: Image.Transpose[name] for orientation, name in enumerate(_ROTATIONS, start=2)}
+_QUARTER_TURNS = (5, 6, 7, 8)  # the orientations that exchange width and height
 _FLIP_TO_ORIENTATION = {3: 3, 5: 8, 6: 6}  # LibRaw's `flip` in EXIF's numbers
 
 
@@ -50,8 +55,8 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """What the caller wants of any picture."""
+class _DecodeOptions:
+    """How a picture is to be decoded, whatever its format."""
 
     preprocess: Preprocess
     max_pixels: int | None
@@ -61,17 +66,19 @@ class _Wish:
 def decode(content: FileContent, preprocess: Preprocess, max_pixels: int | None, *, exact: bool = False) -> Picture:
     """Decode a file's content and fit it to the model: `pixels` is `(*preprocess.size, 3)` uint8, C-contiguous.
 
-    Raises DecodeError, and nothing else, whatever the bytes are; `max_pixels` is compared with width x height before
-    any pixel is decoded, None for no limit. `exact` takes no shortcut: the pixels are those of open_clip's transform.
+    A picture of more than `max_pixels` is refused by its header, before any pixel is decoded; None sets no limit.
+    `exact` takes no shortcut: the pixels are those of open_clip's transform. Raises DecodeError, and nothing else,
+    whatever the bytes are.
     """
-    wish = _Wish(preprocess, max_pixels, exact)
+    options = _DecodeOptions(preprocess, max_pixels, exact)
     try:
-        # Pillow warns of damaged metadata. Not thread-safe, but a race could only let a warning out, or swallow one.
+        # Pillow warns of damaged metadata, which is no news to anybody. Changing the filters is not thread-safe, but
+        # the worst that a race can do is let a warning through, or swallow one of another thread.
         with warnings.catch_warnings(action="ignore"):
             prepare()
             if os.path.splitext(content.file.path)[1].lower() in RAW_EXTENSIONS:
-                return _decode_raw(content.data, wish)
-            return _picture(_load(content.data, wish), wish)
+                return _decode_raw(content.data, options)
+            return _picture(_load(content.data, options), options)
     except DecodeError:
         raise
     except Exception as error:  # Pillow's plugins raise a dozen unrelated types for damaged data
@@ -80,12 +87,12 @@ def decode(content: FileContent, preprocess: Preprocess, max_pixels: int | None,
 
 @cache
 def prepare() -> None:
-    """Load what decoding needs; a child does so before its first picture."""
+    """Register the openers and set Pillow's limits; a child does so before its first picture."""
     import pillow_heif
 
     pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    Image.MAX_IMAGE_PIXELS = None  # `_load` speaks for all formats, in our words
+    Image.MAX_IMAGE_PIXELS = None  # `_load` has a limit for all formats, and names the option that changes it
 
 
 def _reason(error: Exception) -> str:
@@ -94,10 +101,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     text = " ".join(str(error).split())[:200] or type(error).__name__
-    return _CUT_SHORT if "truncated" in text.lower() else f"damaged picture data: {text}"
+    return _TRUNCATED if "truncated" in text.lower() else f"damaged picture data: {text}"
 
 
-def _decode_raw(data: bytes, wish: _Wish) -> Picture:
+def _decode_raw(data: bytes, options: _DecodeOptions) -> Picture:
     try:
         import rawpy
     except ImportError as error:
@@ -107,64 +114,66 @@ def _decode_raw(data: bytes, wish: _Wish) -> Picture:
             preview, sizes = raw.extract_thumb().data, raw.sizes
     except rawpy.LibRawError as error:
         raise DecodeError("a damaged RAW file, or one without a preview that can be read") from error
-    if isinstance(preview, bytes) and preview[-512:] not in data:  # LibRaw fills up a cut preview with stale memory
-        raise DecodeError(_CUT_SHORT)
+    # Where the preview is truncated, LibRaw fills its end with stale memory: its last bytes are then not in the file.
+    if isinstance(preview, bytes) and preview[-512:] not in data:
+        raise DecodeError(_TRUNCATED)
     orientation = _FLIP_TO_ORIENTATION.get(sizes.flip, 1)
     if isinstance(preview, bytes):
-        loaded = _load(preview, wish, orientation)
+        loaded = _load(preview, options, orientation)
     else:
         loaded = _Loaded(Image.fromarray(preview), preview.shape[1::-1], orientation)
-    picture = _picture(loaded, wish)
+    picture = _picture(loaded, options)
     width, height = (sizes.height, sizes.width) if sizes.flip in (5, 6) else (sizes.width, sizes.height)
     taken = read_taken(loaded.image, data)
-    facts = picture.facts._replace(width=width, height=height, format="raw")
-    return replace(picture, facts=facts._replace(taken_at_s=taken.at_s, camera=taken.camera))
+    facts = picture.facts._replace(width=width, height=height, format="raw", taken_at_s=taken.at_s, camera=taken.camera)
+    return replace(picture, facts=facts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A decoded picture, its (width, height) before any scaling, and how it is to be turned, in EXIF's numbers."""
+    """A decoded picture, its (width, height) before any scaling, and its orientation in EXIF's numbers."""
 
     image: Image.Image
     size: tuple[int, int]
     orientation: int
 
 
-def _load(data: bytes, wish: _Wish, default_orientation: int = 1) -> _Loaded:
+def _load(data: bytes, options: _DecodeOptions, default_orientation: int = 1) -> _Loaded:
     stream = BytesIO(data)
     image = Image.open(stream, formats=_OPENERS)
-    size, limit = image.size, wish.max_pixels
+    size, limit = image.size, options.max_pixels
     if limit is not None and (pixels := image.width * image.height) > limit:
         raise DecodeError(f"{pixels / 1e6:.6g} megapixels, more than --max-megapixels {limit / 1e6:.6g} allows")
-    scan_start = stream.tell()  # what JPEG's header reader stops at
-    wanted = None
-    if not wish.exact and image.format in ("JPEG", "MPO"):  # of others, to ask for the orientation may load the pixels
-        wanted = _least_size(image, wish.preprocess, default_orientation)
-        image.draft(None, wanted)
+    scan_start = stream.tell()  # where JPEG's header ends
+    least_size = None
+    # JPEG alone: other formats cannot be decoded at a fraction, and for some the orientation costs all pixels.
+    if not options.exact and image.format in ("JPEG", "MPO"):
+        least_size = _least_size(image, options.preprocess, default_orientation)
+        image.draft(None, least_size)
     image.load()
-    if not is_whole(image, data, scan_start, wanted):
-        raise DecodeError(_CUT_SHORT)
+    if is_truncated(image, data, scan_start, least_size):
+        raise DecodeError(_TRUNCATED)
     return _Loaded(image, size, _orientation(image) or default_orientation)
 
 
 def _least_size(image: Image.Image, preprocess: Preprocess, default_orientation: int) -> tuple[int, int]:
-    """Return the least (width, height) from which a picture may be scaled; it is turned only afterwards."""
-    lies = (_orientation(image) or default_orientation) in _LYING
-    width, height = _scaled_size(image.size[::-1] if lies else image.size, preprocess)
+    """Return the least (width, height), before any rotation, at which libjpeg may decode a picture."""
+    rotated = (_orientation(image) or default_orientation) in _QUARTER_TURNS
+    width, height = _scaled_size(image.size[::-1] if rotated else image.size, preprocess)
     least = int(width * LEAST_MARGIN), int(height * LEAST_MARGIN)
-    return least[::-1] if lies else least
+    return least[::-1] if rotated else least
 
 
-def _picture(loaded: _Loaded, wish: _Wish) -> Picture:
+def _picture(loaded: _Loaded, options: _DecodeOptions) -> Picture:
     image, (width, height) = loaded.image, loaded.size
     profile = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
     name = (image.format or "").lower()
     image = _flattened(image)
     if loaded.orientation in _TRANSPOSE:
         image = image.transpose(_TRANSPOSE[loaded.orientation])
-    if loaded.orientation in _LYING:
+    if loaded.orientation in _QUARTER_TURNS:
         width, height = height, width
-    pixels = np.array(_to_srgb(_fitted(image, (width, height), wish), profile))
+    pixels = np.array(_to_srgb(_fitted(image, (width, height), options), profile))
     small = image.resize((phash.SIDE, phash.SIDE), Image.Resampling.BOX, reducing_gap=REDUCING_GAP).convert("L")
     hashed, taken = phash.perceptual_hash(np.asarray(small)), read_taken(loaded.image)
     return Picture(pixels, PictureFacts(width, height, name, taken.at_s, taken.camera, hashed))
@@ -173,7 +182,7 @@ def _picture(loaded: _Loaded, wish: _Wish) -> Picture:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 0))
-    except Exception:  # damaged EXIF, in as many types as `decode` expects, costs the rotation and not the picture
+    except Exception:  # Pillow raises as many types for damaged EXIF as `decode` expects: only the rotation is lost
         return 0
 
 
@@ -194,6 +203,7 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 def _stretched(image: Image.Image) -> Image.Image:
+    """Return a picture of 16-bit, 32-bit or float grey levels in 8 bits."""
     levels = np.nan_to_num(np.array(image, dtype=np.float32), copy=False, posinf=0, neginf=0)
     # Pillow scales every deep PGM to 0..65535; other integers and floats have no stated range.
     is_16_bit = image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I")
@@ -213,11 +223,12 @@ def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | N
     """Return lcms's transform from `profile` to sRGB, or None where it is broken, of another mode, or sRGB itself."""
     try:
         transform = ImageCms.buildTransform(BytesIO(profile), ImageCms.createProfile("sRGB"), mode, "RGB")
-    except Exception:  # Pillow passes on what lcms says of a damaged profile in several types
+    except Exception:  # Pillow raises several types for a damaged profile
         return None
     if mode == "CMYK":
         return transform
-    # A profile's name proves nothing: it is sRGB if it leaves a grid of colours within two levels.
+    # Most profiles are sRGB, under one name or another, and need no conversion. A name proves nothing, so the transform
+    # is tried: the profile is sRGB if no colour of a grid moves by more than two levels.
     levels = np.arange(0, 256, 15, dtype=np.uint8)
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     probe = Image.fromarray(grid) if mode == "RGB" else Image.fromarray(levels[None])
@@ -225,18 +236,19 @@ def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | N
     return transform if shift.max() > 2 else None
 
 
-def _fitted(image: Image.Image, size: tuple[int, int], wish: _Wish) -> Image.Image:
-    """Scale a picture that had `size`, then crop or pad, to the model's, as open_clip's inference transform does."""
-    preprocess, gap = wish.preprocess, None if wish.exact else REDUCING_GAP
+def _fitted(image: Image.Image, size: tuple[int, int], options: _DecodeOptions) -> Image.Image:
+    """Scale a picture that had `size`, then crop or pad it to the model's, as open_clip's inference transform does."""
+    preprocess, gap = options.preprocess, None if options.exact else REDUCING_GAP
     height, width = preprocess.size
     # open_clip 3 forgets the interpolation where it scales the shortest side to a target that is not square.
     is_bicubic = preprocess.interpolation != "bilinear" or (preprocess.resize_mode == "shortest" and height != width)
     resample = Image.Resampling.BICUBIC if is_bicubic else Image.Resampling.BILINEAR
     scaled = _scaled_size(size, preprocess)
     left, top = _offset(scaled[0], width), _offset(scaled[1], height)
-    crops = left <= 0 and top <= 0
-    if (crops and not wish.exact) or scaled[0] * scaled[1] > 32 * width * height:
-        # Scale the crop alone, within 2 levels as Pillow's box is float32: 65500x1 would become 14 million columns.
+    covers = left <= 0 and top <= 0
+    if (covers and not options.exact) or scaled[0] * scaled[1] > 32 * width * height:
+        # Scale the crop alone: of a picture of 65500x1 the whole would become 14 million columns. The result is within
+        # 2 levels of scaling first and cropping then; Pillow's box is float32.
         x, y = image.width / scaled[0], image.height / scaled[1]
         box = (-left * x, -top * y, min((width - left) * x, image.width), min((height - top) * y, image.height))
         return image.resize((width, height), resample, box=box, reducing_gap=gap)

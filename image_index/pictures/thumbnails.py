@@ -37,22 +37,22 @@ class Thumbnail:
     problem: str = ""
 
 
-def thumbnails(images: Iterable[ImageFacts], side: int = SIDE) -> Iterator[Thumbnail]:
+def thumbnails(images: Iterable[ImageFacts]) -> Iterator[Thumbnail]:
     """Yield a thumbnail of each picture, in order; several are made at once, and a bounded number waits."""
     waiting: deque[Future[Thumbnail]] = deque()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for image in images:
-            waiting.append(pool.submit(thumbnail, image, side))
+            waiting.append(pool.submit(thumbnail, image))
             if len(waiting) >= LOOK_AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def thumbnail(image: ImageFacts, side: int = SIDE) -> Thumbnail:
-    """Return a thumbnail whose longer side is at most `side` pixels; whatever the file is, nothing is raised."""
+def thumbnail(image: ImageFacts) -> Thumbnail:
+    """Return a thumbnail whose longer side is at most `SIDE` pixels; whatever the file is, nothing is raised."""
     try:
-        pixels = small_pixels(image, side)
+        pixels = small_pixels(image, SIDE)
     except DecodeError as error:
         return Thumbnail(None, str(error))
     encoded = BytesIO()
@@ -60,7 +60,7 @@ def thumbnail(image: ImageFacts, side: int = SIDE) -> Thumbnail:
     return Thumbnail(encoded.getvalue())
 
 
-def small_pixels(image: ImageFacts, side: int = SIDE) -> NDArray[np.uint8]:
+def small_pixels(image: ImageFacts, side: int) -> NDArray[np.uint8]:
     """Return the picture as (H, W, 3) uint8 sRGB, upright, its longer side at most `side` pixels.
 
     Raises `DecodeError`, and nothing else: the file may have gone or changed since it was indexed.
@@ -85,5 +85,5 @@ def _scaled(content: FileContent, size: tuple[int, int], side: int) -> Picture:
     """Return the whole picture, scaled as if it had `size`, (width, height) in pixels."""
     factor = min(1.0, side / max(*size, 1))
     height, width = (max(1, round(length * factor)) for length in (size[1], size[0]))
-    wish = Preprocess((height, width), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize_mode="squash")
-    return decode(content, wish, LEAST_MAX_PIXELS)
+    preprocess = Preprocess((height, width), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize_mode="squash")
+    return decode(content, preprocess, LEAST_MAX_PIXELS)

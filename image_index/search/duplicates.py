@@ -1,7 +1,7 @@
-"""Which pictures are the same one: by content, or so near that one is made of the other.
+"""Find groups of the same picture: files of equal content, and pictures that are copies but for scale or small edits.
 
-Near ones are proposed by their perceptual hashes and confirmed by their vectors. Every picture of a group is confirmed
-against the best of it, so that no chain leads from one picture to quite another.
+Near duplicates are proposed by perceptual hashes and confirmed by vectors (docs/decisions/0013). Every picture of a
+group is compared with the best one of it. Were A like B and B like C enough, A and C could be different pictures.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from image_index.catalog.reader import CatalogReader
 from image_index.records import ImageFacts
 
 SIMILARITY = 0.80
-"""The least cosine of the vectors of two pictures that are the same (docs/decisions/0013)."""
+"""The least cosine of the vectors of two near duplicates (docs/decisions/0013)."""
 
 DISTANCE = 10
-"""In how many of their 64 bits the hashes of two such pictures may differ at most."""
+"""In how many of their 64 bits the perceptual hashes of two near duplicates may differ."""
 
 HASH_BYTES = 8
-"""The length of a hash; what has another was never one."""
+"""The length of a perceptual hash; a blob of another length is damaged, and is not compared."""
 
 CHUNK = 4096
 """How many vectors are read at a time."""
@@ -32,7 +32,7 @@ CHUNK = 4096
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A picture of a group: the cosine of its vector with that of the best one, and whether its content is equal."""
+    """A member of a group: its cosine to the best picture of the group, and whether their content is equal."""
 
     image: ImageFacts
     similarity: float
@@ -40,12 +40,15 @@ class Duplicate:
 
 
 Group = tuple[Duplicate, ...]
-"""The same picture several times, best first: most pixels, then most bytes, then the oldest."""
+"""Duplicates of one picture, best first: most pixels, then most bytes, then the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateOptions:
-    """How near pictures have to be: in bits of the hashes and the cosine of the vectors, or `exact` alone."""
+    """How near two duplicates must be: the least cosine, and the greatest distance of their hashes in bits.
+
+    With `exact` only equal content counts.
+    """
 
     similarity: float = SIMILARITY
     distance: int = DISTANCE
@@ -58,60 +61,63 @@ def find_duplicates(
     options: DuplicateOptions | None = None,
     is_there: Callable[[ImageFacts], bool] = lambda _: True,
 ) -> list[Group]:
-    """Return the groups of two and more of the pictures that `filters` mean and that are there, the largest first."""
+    """Return the groups of duplicates among the pictures that `filters` and `is_there` choose, the largest first."""
     options = options or DuplicateOptions()
     by_content: defaultdict[bytes, list[ImageFacts]] = defaultdict(list)
     for image in catalog.facts_of(catalog.ids_matching(filters).tolist()).values():
         by_content[image.sha256].append(image)
-    copies = [sorted(images, key=_worth) for images in by_content.values()]
-    copies.sort(key=lambda images: _worth(images[0]))
-    stars = {} if options.exact else _near(catalog, [images[0] for images in copies], options)
-    members = {other for near in stars.values() for other, _ in near}
+    # Files of equal content are one node in the clustering, and `copies[node]` are those files, best first.
+    copies = [sorted(images, key=_rank) for images in by_content.values()]
+    copies.sort(key=lambda images: _rank(images[0]))
+    clusters = {} if options.exact else _cluster(catalog, [images[0] for images in copies], options)
+    members = {member for cluster in clusters.values() for member, _ in cluster}
     groups = (
         [(image, 1.0, True) for image in images]
-        + [(image, cosine, False) for other, cosine in stars.get(best, ()) for image in copies[other]]
-        for best, images in enumerate(copies)
-        if best not in members and (len(images) > 1 or best in stars)
+        + [(image, cosine, False) for member, cosine in clusters.get(node, ()) for image in copies[member]]
+        for node, images in enumerate(copies)
+        if node not in members and (len(images) > 1 or node in clusters)
     )
     found = (tuple(Duplicate(*member) for member in group if is_there(member[0])) for group in groups)
-    ordered = (tuple(sorted(group, key=lambda member: _worth(member.image))) for group in found if len(group) > 1)
+    ordered = (tuple(sorted(group, key=lambda member: _rank(member.image))) for group in found if len(group) > 1)
     return sorted(ordered, key=lambda group: (-len(group), group[0].image.path))
 
 
-def _worth(image: ImageFacts) -> tuple[int, int, int, bytes]:
-    """Return what pictures are sorted by, the best first."""
+def _rank(image: ImageFacts) -> tuple[int, int, int, bytes]:
+    """Return the sort key that puts the best picture first."""
     return -image.picture.width * image.picture.height, -image.size, image.date_s, image.path
 
 
-def _near(
+def _cluster(
     catalog: CatalogReader, images: Sequence[ImageFacts], options: DuplicateOptions
 ) -> dict[int, list[tuple[int, float]]]:
-    """Return by position, for the best of each group of near pictures, the others with their cosines.
+    """Cluster near duplicates greedily, the best picture first: each centre takes all unclaimed pictures near it.
 
-    `images` are of different content, best first; whoever comes first takes all that are near enough and still free.
+    `images` differ in content and are sorted best first. A picture is near a centre if it is within both thresholds.
+    Returns {centre: [(member, cosine)]}, as positions in `images`; a picture without neighbours is in no cluster.
     """
     hashed = [position for position, image in enumerate(images) if len(image.picture.phash or b"") == HASH_BYTES]
     hashes = _Hashes(images, hashed, options.distance)
     candidates = hashes.candidates()
     vectors = _Vectors(catalog, [images[position].id for position in candidates])
-    stars: dict[int, list[tuple[int, float]]] = {}
-    free = np.ones(len(images), np.bool_)
-    for best, near_best in hashes.neighbours(candidates, free):
-        others = near_best[free[near_best] & (near_best > best)]
+    clusters: dict[int, list[tuple[int, float]]] = {}
+    unclaimed = np.ones(len(images), np.bool_)
+    for centre, neighbours in hashes.neighbours(candidates, unclaimed):
+        others = neighbours[unclaimed[neighbours] & (neighbours > centre)]
         if not len(others):
             continue
-        cosines = vectors.cosines(images[best].id, [images[other].id for other in others])
+        cosines = vectors.cosines(images[centre].id, [images[other].id for other in others])
         near = cosines >= options.similarity
         if near.any():
-            stars[best] = list(zip(others[near].tolist(), cosines[near].tolist(), strict=True))
-            free[others[near]] = False
-    return stars
+            clusters[centre] = list(zip(others[near].tolist(), cosines[near].tolist(), strict=True))
+            unclaimed[others[near]] = False
+    return clusters
 
 
 class _Hashes:
-    """The pictures by their hashes, and which hashes are near each other.
+    """Pictures grouped by their perceptual hash, and the neighbours of each hash.
 
-    Pairs are never kept: of thousands of blank pages nearly every two are one.
+    Only distinct hashes are compared, and pairs are never collected. Ten thousand blank pages have one hash between
+    them, or some that differ by a bit: as pairs of pictures they would be 50 million.
     """
 
     def __init__(self, images: Sequence[ImageFacts], positions: Sequence[int], distance: int) -> None:
@@ -125,7 +131,7 @@ class _Hashes:
         self._starts = np.cumsum(self._counts) - self._counts
 
     def candidates(self) -> NDArray[np.int64]:
-        """Return the positions of the pictures that are near any other, in ascending order."""
+        """Return the positions of the pictures whose hash is near that of any other picture, in ascending order."""
         from image_index.vectors.hashes import near_pairs
 
         has_near = self._counts > 1
@@ -135,23 +141,31 @@ class _Hashes:
         return self._positions[has_near[self._group_of[self._positions]]]
 
     def neighbours(
-        self, positions: NDArray[np.int64], free: NDArray[np.bool_]
+        self, positions: NDArray[np.int64], unclaimed: NDArray[np.bool_]
     ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Yield those of `positions` that are still `free` when their turn comes, and the positions near each."""
+        """Yield each of `positions` that is `unclaimed` when its turn comes, with the positions of its neighbours.
+
+        The caller changes `unclaimed` between two of them: what it claims is not yielded any more.
+        """
         from image_index.vectors.hashes import HashIndex
 
         index = HashIndex(self._hashes, self._distance)
         for start in range(0, len(positions), index.block):
             block = positions[start : start + index.block]
-            block = block[free[block]]
+            block = block[unclaimed[block]]
+            # Each distinct hash of the block is searched for once, however many pictures have it.
             groups, places = np.unique(self._group_of[block], return_inverse=True)
             limits, found = index.near(groups)
             for position, place in zip(block.tolist(), places.tolist(), strict=True):
-                if free[position]:
+                if unclaimed[position]:
                     yield position, self._members(found[limits[place] : limits[place + 1]])
 
     def _members(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the positions of the pictures that have any of these hashes."""
+        """Return the positions of the pictures that have any of these hashes.
+
+        The pictures of hash g stand in `_by_group` from `_starts[g]` on, `_counts[g]` of them: these ranges are joined
+        without a loop, as this is done for each picture that is yielded.
+        """
         counts = self._counts[groups]
         steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         members: NDArray[np.int64] = self._by_group[np.repeat(self._starts[groups], counts) + steps]
@@ -171,7 +185,7 @@ class _Vectors:
         )
 
     def cosines(self, one: int, others: Iterable[int]) -> NDArray[np.float32]:
-        """Return the cosines of the vector of image `one` with those of `others`; -1 for what is gone meanwhile."""
+        """Return the cosines of image `one` to `others`; -1 where a vector has been dropped in the meantime."""
         rows = [self._rows.get(other, -1) for other in others]
         if one not in self._rows:
             return np.full(len(rows), -1, np.float32)

@@ -8,8 +8,10 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import ExifTags, Image
 
+from image_index.pictures import thumbnails as thumbnails_module
 from image_index.pictures.thumbnails import LOOK_AHEAD, SIDE, thumbnail, thumbnails
 from image_index.records import ImageFacts
 from tests.support.photos import real_photos
@@ -21,23 +23,24 @@ def facts_of(path: Path, width: int, height: int) -> ImageFacts:
     return image_facts(os.fsencode(path), width=width, height=height)
 
 
-def opened(image: ImageFacts, side: int = SIDE) -> Image.Image:
+def opened(image: ImageFacts) -> Image.Image:
     """Return the thumbnail of a picture, opened by Pillow."""
-    made = thumbnail(image, side)
+    made = thumbnail(image)
     assert made.data is not None, made.problem
     shown = Image.open(BytesIO(made.data))
     assert shown.format == "WEBP"
     return shown
 
 
-def test_a_thumbnail_looks_like_pillows_own(sample_photos: Path) -> None:
+def test_a_thumbnail_looks_like_pillows_own(sample_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shape and, up to what WebP loses, pixels are those of Pillow's `thumbnail`."""
+    monkeypatch.setattr(thumbnails_module, "SIDE", 120)
     for path in real_photos(sample_photos, 8):
         with Image.open(path) as original:
             expected = original.convert("RGB")
         image = facts_of(path, *expected.size)
         expected.thumbnail((120, 120), Image.Resampling.BICUBIC)
-        shown = opened(image, 120)
+        shown = opened(image)
         assert np.abs(np.subtract(shown.size, expected.size)).max() <= 1
         difference = np.asarray(shown.convert("RGB"), float) - np.asarray(expected.resize(shown.size), float)
         assert np.abs(difference).mean() < 8

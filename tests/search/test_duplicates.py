@@ -10,16 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, PictureFacts
 from image_index.search.duplicates import DISTANCE, SIMILARITY, DuplicateOptions, Group, find_duplicates
-from image_index.vectors import hashes as near_hashes
-from image_index.vectors.hashes import near_pairs
+from image_index.vectors import hashes
 from tests.support.records import LONG_AGO_NS, facts, image_file
 
 
@@ -123,28 +119,6 @@ def test_filters_and_the_disk_decide_who_takes_part(catalog: Catalog) -> None:
     assert find_duplicates(catalog, Filters(), None, lambda image: image.path == b"/q") == []
 
 
-@given(
-    st.lists(st.integers(0, 2**16 - 1), max_size=60).map(
-        lambda numbers: np.array(numbers, "<u8").view(np.uint8).reshape(-1, 8)
-    ),
-    st.integers(0, 16),
-)
-def test_near_pairs_are_those_that_popcount_finds(hashes: NDArray[np.uint8], distance: int) -> None:
-    """Every pair once, none with itself, at exactly that distance still."""
-    bits = np.unpackbits(hashes, axis=1).astype(int)
-    expected = {
-        (i, j) for i in range(len(bits)) for j in range(i + 1, len(bits)) if np.abs(bits[i] - bits[j]).sum() <= distance
-    }
-    if len(hashes):
-        found = [
-            pair
-            for first, second in near_pairs(hashes, distance)
-            for pair in zip(first.tolist(), second.tolist(), strict=True)
-        ]
-        assert len(found) == len(set(found))
-        assert set(found) == expected
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_groups_are_those_of_going_through_all_pictures_by_hand(catalog: Catalog, seed: int) -> None:
     """Best first, each takes all that are free and near enough."""
@@ -179,6 +153,6 @@ def test_groups_do_not_depend_on_how_many_hashes_are_compared_in_one_go(
     add(catalog, *((picture(b"%02d" % n, b"%d" % n, near[n], (100 - n, 1)), 45.0 * (n % 8)) for n in range(60)))
     expected = find_duplicates(catalog, Filters())
     assert len(expected) > 4
-    monkeypatch.setattr(near_hashes, "MOST_PAIRS", most_pairs)
-    assert near_hashes.HashIndex(np.zeros((50, 8), np.uint8), 1).block == max(1, most_pairs // 50)
+    monkeypatch.setattr(hashes, "MOST_PAIRS", most_pairs)
+    assert hashes.HashIndex(np.zeros((50, 8), np.uint8), 1).block == max(1, most_pairs // 50)
     assert find_duplicates(catalog, Filters()) == expected
