@@ -22,7 +22,7 @@ from vectors import KINDS, Array, near_queries, text_queries
 
 from image_index.catalog.catalog import Catalog
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, PictureFacts, Preprocess
-from image_index.search.ranking import SearchOptions, open_files, search_in
+from image_index.search.ranking import SearchOptions, open_files, search
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
 
@@ -114,7 +114,7 @@ def query(home: IndexHome, _: argparse.Namespace) -> dict[str, Any]:
             seconds, recalls = [], []
             for vector, best in zip(queries, exact[place * QUERIES :], strict=False):
                 start = time.perf_counter()
-                hits = search_in(files, catalog, vector, SearchOptions(TOP))
+                hits = search(files, catalog, vector, SearchOptions(TOP))
                 seconds.append(time.perf_counter() - start)
                 recalls.append(len({hit.image.id for hit in hits} & set(best.tolist())) / min(TOP, count))
             record[kind] = {

@@ -29,7 +29,7 @@ from image_index.paths import printable, resolve
 from image_index.records import Counts, Hit, ImageFacts, ModelFacts, Vectors
 from image_index.search.encode import QueryEncoder, QueryVector
 from image_index.search.query import Query, make_query
-from image_index.search.ranking import OpenFiles, SearchOptions, Sort, open_files, search_in
+from image_index.search.ranking import OpenFiles, SearchOptions, Sort, open_files, search
 from image_index.search.selection import AnyPath, FilterArguments, make_filters
 from image_index.settings import IndexHome, index_home
 
@@ -144,10 +144,10 @@ class Index:
         if not (self._catalog.read_last_id() if options.filters.missing else self._catalog.holds_pictures()):
             return []
         if not isinstance(query, Query):
-            return search_in(self._files, self._catalog, self._unit(query), options)
+            return search(self._files, self._catalog, self._unit(query), options)
         if not arguments.get("include_query", False):
             options = replace(options, without=self._encoder.own_ids(query))
-        return search_in(self._files, self._catalog, self.encode(query), options)
+        return search(self._files, self._catalog, self.encode(query), options)
 
     def _options(self, arguments: SearchArguments) -> SearchOptions:
         """Return what `arguments` mean; raise `UsageError` where they cannot be meant."""

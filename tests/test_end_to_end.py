@@ -12,12 +12,13 @@ import pytest
 from image_index.catalog.catalog import Catalog
 from image_index.models.names import parse_model
 from image_index.paths import resolve
-from image_index.search.ranking import SearchOptions, search
+from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.survey import SurveyOptions
 from image_index.workers.engine import Engine
+from tests.support.library import search
 
 pytestmark = pytest.mark.timeout(600)
 

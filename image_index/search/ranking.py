@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from image_index.vectors.open_index import FaissIndex, open_index
 
 EXTRA = 6
 """How many more than wanted FAISS is asked for at first: a worse one shows that no wanted one was left out."""
+
+GROWTH = 4
+"""How many times as many FAISS is asked for, whenever those that it has named were not enough."""
 
 FAISS_ERROR = 1e-5
 """By how much a score of FAISS may differ from ours: both add up D products of float32, in another order."""
@@ -79,8 +83,8 @@ _ORDER: dict[Sort, Callable[[Hit], tuple[float, bytes]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """What a search comes down to: `among` are the ids that the filters leave, None for all."""
+class _Criteria:
+    """The query and what a hit must meet: `among` are the ids that the filters leave, None for all."""
 
     query: Vectors
     among: Ids | None
@@ -112,32 +116,28 @@ def open_moments(catalog: CatalogReader, home: IndexHome) -> Moments | None:
     return found
 
 
-def search(catalog: CatalogReader, home: IndexHome, query: Vectors, options: SearchOptions) -> list[Hit]:
+def search(files: OpenFiles, catalog: CatalogReader, query: Vectors, options: SearchOptions) -> list[Hit]:
     """Return the pictures nearest to the unit vector `query` (D,), best first, equal scores in the order of their ids.
 
     Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
     file can cost a hit, never invent one. Pictures whose file is gone are left out, also where no training has noticed.
     """
-    return search_in(open_files(catalog, home), catalog, query, options)
-
-
-def search_in(files: OpenFiles, catalog: CatalogReader, query: Vectors, options: SearchOptions) -> list[Hit]:
-    """Do what `search` does, in files that are open already."""
     spread = files.moments.spread(query) if files.moments else Spread(0.0, 0.0)
     least = max(options.min_score, spread.score(options.min_sigma))
-    filters, limit = options.filters, options.limit
-    if limit == 0:
-        return []
-    among = catalog.ids_matching(filters) if filters.chooses else None
-    wish = _Wish(query, among, least, filters.missing)
-    asked = None if limit is None else limit + len(options.without)
-    while True:
-        scored = _nearest(files, catalog, wish, asked, exact=options.exact)
-        found = [(score, image) for score, image in scored if _is_wanted(image, options)][:limit]
-        if asked is None or limit is None or len(found) == limit or len(scored) < asked:
-            hits = [Hit(rank, score, spread.sigma(score), image) for rank, (score, image) in enumerate(found, 1)]
-            return sorted(hits, key=_ORDER[options.sort])
-        asked = 4 * asked  # files are gone that no training has noticed
+    among = catalog.ids_matching(options.filters) if options.filters.chooses else None
+    criteria = _Criteria(query, among, least, options.filters.missing)
+    if among is not None and len(among) <= FEW:
+        pictures = _ranked(catalog, criteria, (), iter([catalog.vectors_of(among)]), options)
+    elif options.exact or options.limit is None:
+        chunks = catalog.vectors_after(0, present=not criteria.missing)
+        pictures = _ranked(catalog, criteria, (), chunks, options)
+    else:
+        newer = catalog.vectors_after(files.last_id, present=not criteria.missing)
+        pictures = _ranked(catalog, criteria, files.indexes, newer, options)
+    wanted = ((score, image) for score, image in pictures if _is_wanted(image, options))
+    best = enumerate(islice(wanted, options.limit), start=1)
+    hits = [Hit(rank, score, spread.sigma(score), image) for rank, (score, image) in best]
+    return sorted(hits, key=_ORDER[options.sort])
 
 
 def _is_wanted(image: ImageFacts, options: SearchOptions) -> bool:
@@ -145,57 +145,53 @@ def _is_wanted(image: ImageFacts, options: SearchOptions) -> bool:
     return image.id not in options.without and (not options.on_disk or os.path.lexists(image.path))
 
 
-def _nearest(files: OpenFiles, catalog: CatalogReader, wish: _Wish, count: int | None, *, exact: bool) -> list[_Scored]:
-    """Return the `count` best pictures, or all, that score well enough."""
-    if wish.among is not None and len(wish.among) <= FEW:
-        chunks = iter([catalog.vectors_of(wish.among)])
-    elif exact or count is None:
-        chunks = catalog.vectors_after(0, present=not wish.missing)
-    else:
-        return _by_faiss(files, catalog, wish, count)
-    return _pictures(catalog, wish, _best(_scored(chunks, wish), count))[:count]
+def _ranked(
+    catalog: CatalogReader,
+    criteria: _Criteria,
+    indexes: Sequence[FaissIndex],
+    rest: Iterator[tuple[Ids, Vectors]],
+    options: SearchOptions,
+) -> Iterator[_Scored]:
+    """Yield the pictures that meet the criteria, best first, of those in `indexes` and in `rest`, which is no index.
 
-
-def _by_faiss(files: OpenFiles, catalog: CatalogReader, wish: _Wish, count: int) -> list[_Scored]:
-    """Return the `count` best pictures that score well enough, of those in the files and those that are newer."""
-    chunks = catalog.vectors_after(files.last_id, present=not wish.missing)
-    newer = _best(_scored(chunks, wish), count)
-    asked = count + EXTRA
+    FAISS's scores are not exact, so it only proposes ids, `asked` of them, and the catalog's vectors are compared with
+    the query. A picture is yielded once it is surely better than all that FAISS has not named yet: those score at most
+    as much as the last one it named, give or take its error. Who takes more pictures than are sure makes FAISS name
+    four times as many; so nobody has to know in advance how many will turn out to be missing, or not wanted.
+    """
+    ids, scores = _scan(rest, criteria)
+    asked = len(ids) if options.limit is None else options.limit + len(options.without) + EXTRA
+    done = set[int]()
     while True:
-        found = [index.search(wish.query, asked, wish.among) for index in files.indexes]
-        pictures = _pictures(catalog, wish, np.concatenate([newer, *(ids for _, ids in found)]))
-        left_out = [
-            scores[-1] + index.contents.error + FAISS_ERROR
-            for index, (scores, _) in zip(files.indexes, found, strict=True)
-            if len(scores) == asked
-        ]
-        enough = pictures[count - 1][0] if len(pictures) >= count else wish.least
-        if not left_out or max(left_out) < enough:
-            return pictures[:count]
-        asked *= 4  # missing pictures took places, or what comes next may be as good: ask for more
+        found = [index.search(criteria.query, asked, criteria.among) for index in indexes]
+        named = np.concatenate([ids[:asked], *(ids for _, ids in found)])
+        best_unnamed = [*scores[asked : asked + 1]]
+        for index, (faiss_scores, _) in zip(indexes, found, strict=True):
+            if len(faiss_scores) == asked:
+                best_unnamed.append(faiss_scores[-1] + index.contents.error + FAISS_ERROR)
+        bound = max(best_unnamed, default=None)
+        for score, image in _pictures(catalog, criteria, [one for one in named.tolist() if one not in done]):
+            if bound is None or score > bound:
+                done.add(image.id)
+                yield score, image
+        if bound is None or bound < criteria.least:
+            return
+        asked *= GROWTH
 
 
-def _scored(chunks: Iterator[tuple[Ids, Vectors]], wish: _Wish) -> Iterator[tuple[Ids, Vectors]]:
-    """Yield ids (n,) and scores (n,) of those vectors that are wanted and near enough."""
-    for ids, vectors in chunks:
-        scores = _scores(vectors, wish.query)
-        good = _is_near(scores, wish)
-        if wish.among is not None:
-            good &= np.isin(ids, wish.among, assume_unique=True)
-        yield ids[good], scores[good]
-
-
-def _best(scored: Iterator[tuple[Ids, Vectors]], count: int | None) -> Ids:
-    """Return the ids of the `count` best scores, or of all, in no order."""
+def _scan(chunks: Iterator[tuple[Ids, Vectors]], criteria: _Criteria) -> tuple[Ids, NDArray[np.float32]]:
+    """Return the ids (n,) and the scores (n,), best first, of those vectors that meet the criteria."""
     every_id, every_score = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for ids, scores in scored:
-        every_id.append(ids)
-        every_score.append(scores)
-        if count is not None and sum(map(len, every_id)) > 2 * count + FEW:
-            best = _order(np.concatenate(every_id), np.concatenate(every_score))[:count]
-            every_id, every_score = [np.concatenate(every_id)[best]], [np.concatenate(every_score)[best]]
+    for ids, vectors in chunks:
+        scores = _scores(vectors, criteria.query)
+        good = _is_near(scores, criteria)
+        if criteria.among is not None:
+            good &= np.isin(ids, criteria.among, assume_unique=True)
+        every_id.append(ids[good])
+        every_score.append(scores[good])
     ids, scores = np.concatenate(every_id), np.concatenate(every_score)
-    return ids if count is None else ids[_order(ids, scores)[:count]]
+    order = _order(ids, scores)
+    return ids[order], scores[order]
 
 
 def _order(ids: Ids, scores: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -208,17 +204,15 @@ def _scores(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
     return np.asarray(np.einsum("ij,j->i", vectors, query), np.float32) if len(vectors) else np.empty(0, np.float32)
 
 
-def _is_near(scores: NDArray[np.float32], wish: _Wish) -> NDArray[np.bool_]:
+def _is_near(scores: NDArray[np.float32], criteria: _Criteria) -> NDArray[np.bool_]:
     """Tell which scores are good enough."""
-    return np.asarray(np.maximum(scores, -1.0) >= wish.least)
+    return np.asarray(np.maximum(scores, -1.0) >= criteria.least)
 
 
-def _pictures(catalog: CatalogReader, wish: _Wish, candidates: Ids) -> list[_Scored]:
+def _pictures(catalog: CatalogReader, criteria: _Criteria, candidates: Sequence[int]) -> list[_Scored]:
     """Return the scores and facts of those candidates that exist, are there, and are near enough, best first."""
-    facts = {
-        key: image for key, image in catalog.facts_of(candidates.tolist()).items() if wish.missing or not image.missing
-    }
+    facts = {key: image for key, image in catalog.facts_of(candidates).items() if criteria.missing or not image.missing}
     ids, vectors = catalog.vectors_of(list(facts))
-    scores = _scores(vectors, wish.query)
-    near = _is_near(scores, wish)
+    scores = _scores(vectors, criteria.query)
+    near = _is_near(scores, criteria)
     return [(float(scores[i]), facts[int(ids[i])]) for i in _order(ids, scores) if near[i]]

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from image_index.catalog.catalog import Catalog
-from image_index.search.ranking import SearchOptions, search
+from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
 from tests.faults.photo_library import Library, Run, agrees, compare, library, make_photos, start
 from tests.faults.tally import Tally, total, verdict
+from tests.support.library import search
 
 PICTURES, PAUSE_S = 500, 0.12
 """At full length the writing run takes half a minute; readers come to thousands of answers in it."""

@@ -21,12 +21,13 @@ from PIL import Image, ImageEnhance
 
 from image_index.catalog.catalog import Catalog
 from image_index.records import Ids, Vectors
-from image_index.search.ranking import SearchOptions, search
+from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
 from image_index.vectors import open_index as faiss_index
 from tests.faults.driver import Orders
 from tests.faults.tally import Tally, verdict
 from tests.support.faiss_examples import is_whole
+from tests.support.library import search
 from tests.support.photos import REPOSITORY, SAMPLE_PHOTOS
 
 DEADLINE_S = 300.0

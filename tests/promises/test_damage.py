@@ -19,7 +19,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.errors import ImgidxError, IndexMismatch, StorageError
 from image_index.files.atomic import remove
 from image_index.records import Vectors
-from image_index.search.ranking import SearchOptions, search
+from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
 from image_index.upkeep.maintenance import backup, forget, prune
@@ -27,7 +27,7 @@ from image_index.upkeep.verify import repair, verify
 from image_index.vectors import derived_file as faiss_file
 from image_index.workers.pool import ChildPool
 from tests.support.faiss_examples import is_whole
-from tests.support.library import Library, contents, found, make_index, nearest
+from tests.support.library import Library, contents, found, make_index, nearest, search
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -168,9 +168,10 @@ import sys
 from pathlib import Path
 import numpy as np
 from image_index.catalog.catalog import Catalog
-from image_index.search.ranking import SearchOptions, search
+from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
 from image_index.upkeep.verify import verify
+from tests.support.library import search
 home = IndexHome(Path(sys.argv[1]))
 with Catalog(home.catalog) as catalog:
     print(catalog.counts().images, len(search(catalog, home, np.eye(1, 4, dtype=np.float32)[0], SearchOptions(5))))

@@ -19,8 +19,9 @@ from image_index.catalog.filters import Filters
 from image_index.errors import StorageError
 from image_index.paths import below
 from image_index.records import EmbeddedBatch, Hit, ImageFacts, Match, Vectors
+from image_index.search import ranking
 from image_index.search import ranking as search_module
-from image_index.search.ranking import OpenFiles, SearchOptions, Sort, open_files, search, search_in
+from image_index.search.ranking import OpenFiles, SearchOptions, Sort, open_files
 from image_index.settings import IndexHome
 from image_index.training import freshness
 from image_index.training.freshness import build_if_stale
@@ -28,6 +29,7 @@ from image_index.vectors import build as faiss_build
 from image_index.vectors import derived_file as faiss_file
 from image_index.vectors.build import build_index
 from tests.support.faiss_examples import contents_of
+from tests.support.library import search
 from tests.support.records import batch, embedded_image, facts, image_file
 
 DIRECTORIES = (b"/p", b"/p/in", b"/p/inn", b"/q")
@@ -335,10 +337,10 @@ def compare(library: Library, random: np.random.Generator) -> Iterator[float]:
             (all_lists, SearchOptions(10, filters=filters)),
             (OpenFiles(), SearchOptions(10, filters=filters, exact=True)),
         ):
-            hits = search_in(opened, catalog, query, options)
+            hits = ranking.search(opened, catalog, query, options)
             assert [hit.path for hit in hits] == best
             np.testing.assert_allclose([hit.score for hit in hits], [exact[path] for path in best], atol=1e-5)
-        tuned = search_in(files, catalog, query, SearchOptions(10, filters=filters))
+        tuned = ranking.search(files, catalog, query, SearchOptions(10, filters=filters))
         np.testing.assert_allclose([hit.score for hit in tuned], [exact[hit.path] for hit in tuned], atol=1e-5)
         assert len(tuned) == len(best) > 0
         yield len({hit.path for hit in tuned} & set(best)) / len(best)

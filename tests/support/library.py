@@ -12,8 +12,9 @@ from PIL import Image
 from image_index.catalog.catalog import Catalog
 from image_index.models.names import digest_weights, locate_weights, parse_model
 from image_index.paths import resolve
-from image_index.records import EmbeddedBatch, ImageFile, Summary, Vectors
-from image_index.search.ranking import SearchOptions, search
+from image_index.records import EmbeddedBatch, Hit, ImageFile, Summary, Vectors
+from image_index.search import ranking
+from image_index.search.ranking import SearchOptions, open_files
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
 from image_index.training.pipeline import UpdateRequest, update_index
@@ -103,6 +104,11 @@ def contents(home: IndexHome) -> dict[bytes, tuple[int, bytes]]:
             for ids, vectors in catalog.vectors_after(0)
             for image_id, vector in zip(ids, vectors, strict=True)
         }
+
+
+def search(catalog: Catalog, home: IndexHome, query: Vectors, options: SearchOptions) -> list[Hit]:
+    """Return the hits of a search in the files of `home`, opened for it."""
+    return ranking.search(open_files(catalog, home), catalog, query, options)
 
 
 def found(home: IndexHome, query: Vectors, count: int = 5) -> list[bytes]:
