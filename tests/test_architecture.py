@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "image_index"
 
-GROUND = ("errors", "records", "settings", "formats", "paths", "dates", "stop", "machine")
+GROUND = ("errors", "records", "settings", "formats", "paths", "dates", "stop", "machine", "deadline")
 """The modules of the ground floor: what everybody needs."""
 
 ROOMS: dict[str, tuple[str, ...]] = {

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
 from urllib.parse import urlsplit
 
+from image_index.deadline import within
 from image_index.errors import QueryError
 from image_index.formats import readable_extensions
 
@@ -65,11 +65,10 @@ def shown(url: str) -> str:
 
 def _fetch_in_time(url: str) -> bytes:
     """Return what is at `url`, or give up: urllib's own timeout is for each read, and a slow server has many."""
-    outcome: list[bytes | str] = []
-    thread = Thread(target=lambda: outcome.append(_fetch(url)), daemon=True)
-    thread.start()
-    thread.join(TIME_LIMIT_S)
-    found = outcome[0] if outcome else f"it took longer than {TIME_LIMIT_S:g} seconds"
+    try:
+        found = within(TIME_LIMIT_S, lambda: _fetch(url))
+    except TimeoutError:
+        found = f"it took longer than {TIME_LIMIT_S:g} seconds"
     if isinstance(found, str):
         raise QueryError(
             f"cannot fetch {shown(url)}: {found}", "check the address, or save the picture and name the file"

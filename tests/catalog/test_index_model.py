@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from image_index.errors import IndexMismatch, ModelUnavailable
 from image_index.models.names import DEFAULT_MODEL, ModelSpec, digest_weights, parse_model
 from image_index.records import ModelFacts
 from image_index.settings import IndexHome
+from tests.support.fake_hub import hub_settings
 from tests.support.fake_models import FACTS
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -28,10 +29,10 @@ def home(tmp_path: Path) -> IndexHome:
 
 
 @pytest.fixture(autouse=True)
-def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_hub(tmp_path: Path) -> Iterator[None]:
     """Let the hub's cache be empty, and the hub itself out of reach."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with hub_settings(tmp_path / "hf", offline=True):
+        yield
 
 
 @pytest.fixture

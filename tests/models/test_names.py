@@ -26,7 +26,7 @@ from image_index.models import hub
 from image_index.models import names as models
 from image_index.models.names import ensure_model, fetch_model, list_models, locate_weights, parse_model
 from image_index.models.registry import load_registry
-from tests.support.fake_hub import FakeHub, put, serve
+from tests.support.fake_hub import FakeHub, hub_settings, put, serve
 
 REPO = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 TEXT_REPO = "timm/ViT-B-16-SigLIP2"
@@ -35,21 +35,18 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty HF_HOME that the environment names."""
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give an empty HF_HOME."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return tmp_path / "home"
+    with hub_settings(tmp_path / "home/hub"):
+        yield tmp_path / "home"
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    """Give an empty hub on localhost that the environment names."""
+def fake(home: Path) -> Iterator[FakeHub]:
+    """Give an empty hub on localhost."""
     fake = FakeHub()
-    with serve(fake) as endpoint:
-        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with serve(fake) as endpoint, hub_settings(home / "hub", endpoint=endpoint):
         yield fake
 
 
@@ -266,7 +263,7 @@ def test_fetched_model_is_there_for_good(fake: FakeHub, monkeypatch: pytest.Monk
     fetched = fetch_model(spec, quiet=True)
     assert fetched.read_bytes() == b"weights"
     fake.requests.clear()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert fetch_model(spec, quiet=True) == ensure_model(spec, quiet=True) == locate_weights(spec) == fetched
     assert fake.requests == []
 
@@ -317,7 +314,7 @@ def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(home: Path) ->
     )
     run = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "HF_ENDPOINT": endpoint},
+        env={**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint},
         capture_output=True,
         text=True,
         check=True,

@@ -9,8 +9,25 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from unittest import mock
+
+from huggingface_hub import constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@contextmanager
+def hub_settings(cache: Path, *, endpoint: str = "https://huggingface.co", offline: bool = False) -> Iterator[None]:
+    """Let the hub's client, which reads the environment once, in this process look where a test wants."""
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    with mock.patch.multiple(
+        constants,
+        HF_HUB_CACHE=str(cache),
+        ENDPOINT=endpoint,
+        HUGGINGFACE_CO_URL_TEMPLATE=template,
+        HF_HUB_OFFLINE=offline,
+    ):
+        yield
 
 
 def put(home: Path, repo: str, name: str, content: bytes = b"weights") -> Path:

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 from unittest import mock
 
 from image_index.cli.app import run
+from tests.support.fake_hub import hub_settings
 from tests.support.photos import REPOSITORY
 
 COMMAND = (sys.executable, "-m", "image_index")
@@ -98,6 +99,7 @@ class Shell:
         """Run a command in this process; an exception that it lets through fails the test."""
         with ExitStack() as stack:
             stack.enter_context(mock.patch.dict(os.environ, self.environment, clear=True))
+            stack.enter_context(hub_settings(self.directory / "hf/hub", offline=True))
             stack.enter_context(_working_directory(self.directory))
             stack.enter_context(_fresh_logging())
             out, err = stack.enter_context(_captured_streams())
