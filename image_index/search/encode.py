@@ -1,7 +1,8 @@
-"""What is searched for, as a vector: texts and pictures, added up.
+"""Queries to vectors: texts and pictures, added up.
 
-A text that was asked before costs nothing, another one the exported text tower; a picture that is in the index costs no
-model. Whatever is left is encoded by a child, and only then anything of children and models is imported.
+The vector of a text that was searched for before is remembered; any other text is encoded by the exported text tower.
+The vector of a picture of the index is stored. Whatever is left is encoded by a child, and only then is anything of
+`workers` imported.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -40,8 +40,8 @@ TEXTS_AT_A_TIME = 64
 """How many texts a child encodes together."""
 
 SURELY_SHORT_BYTES = 30
-"""A text of so few bytes fits into any model: each token takes one at least, and the bundled model reads 32, two of
-them start and end."""
+"""A text of so few bytes fits into any model: a token is one byte at least, and the bundled model reads 32 tokens, of
+which two are start and end."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class QueryEncoder:
         self._home = home
         self._engine = engine
         self._children = ExitStack()
-        self._known: dict[Term, QueryVector] = {}
+        self._known: dict[tuple[Kind, str], QueryVector] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -78,13 +78,13 @@ class QueryEncoder:
         Raises `QueryError` where the terms cancel each other or a picture cannot be read, `DecodeError` where it is no
         picture.
         """
-        parts = [np.float32(term.weight) * self._term(replace(term, weight=1.0)) for term in query.terms]
+        if len(query.terms) == 1 and query.terms[0].weight > 0:
+            return self._term(query.terms[0])  # scaled again, it would differ in its last bits
+        parts = [np.float32(term.weight) * self._term(term) for term in query.terms]
         total: QueryVector = np.sum(parts, axis=0, dtype=np.float32)
         length = float(np.linalg.norm(total))
         if length < LEAST_LENGTH:
             raise QueryError("the parts of the query cancel each other; nothing is left to search for")
-        if len(parts) == 1 and query.terms[0].weight > 0:
-            return self._term(replace(query.terms[0], weight=1.0))
         return total / np.float32(length)
 
     def own_ids(self, query: Query) -> frozenset[int]:
@@ -111,16 +111,17 @@ class QueryEncoder:
 
     def _term(self, term: Term) -> QueryVector:
         """Return the unit vector of a term without its weight; the same one is encoded once."""
-        if term not in self._known:
+        key = term.kind, term.value
+        if key not in self._known:
             if len(self._known) == TERMS_KEPT:  # the queries of an endless pipe
                 self._known.clear()
             if term.kind is Kind.TEXT:
-                self._known[term] = self.text(term.value)
+                self._known[key] = self.text(term.value)
             elif term.kind is Kind.FILE:
-                self._known[term] = self.picture(resolve(os.path.expanduser(term.value)))
+                self._known[key] = self.picture(resolve(os.path.expanduser(term.value)))
             else:
-                self._known[term] = self._remote(term.value)
-        return self._known[term]
+                self._known[key] = self._remote(term.value)
+        return self._known[key]
 
     def text(self, text: str) -> QueryVector:
         """Return the vector (D,) of a text.
@@ -129,14 +130,14 @@ class QueryEncoder:
         else by a child.
         """
         model = self._catalog.read_model()
-        self.warn_of_cut(text)
-        vector = self._memory.find(text, model) if model else None
-        if vector is None:
-            found: QueryVector = self.texts([text])[0]
-            if model:
-                self._memory.remember(text, model, found)
-            return found
-        return vector
+        self.warn_of_cut(text)  # of a remembered text too: whoever searches may not have seen the first warning
+        remembered = self._memory.find(text, model) if model else None
+        if remembered is not None:
+            return remembered
+        found: QueryVector = self.texts([text])[0]
+        if model:
+            self._memory.remember(text, model, found)
+        return found
 
     def picture(self, path: bytes, shown: str | None = None) -> QueryVector:
         """Return the vector (D,) of the picture at `path`: the stored one if the index has it, else a child embeds it.
@@ -174,7 +175,7 @@ class QueryEncoder:
             return self.picture(os.fsencode(path), shown(url))
 
     def warn_of_cut(self, text: str) -> None:
-        """Say what of a text is longer than the model reads."""
+        """Warn of the end of a text that is longer than the model reads."""
         if len(text.encode("utf-8", "surrogatepass")) <= SURELY_SHORT_BYTES or self._tower is None:
             return  # where a child encodes it, the child says so
         cut = self._tower.tokenizer.cut(text)
@@ -192,7 +193,7 @@ class QueryEncoder:
 
     @contextmanager
     def _child(self) -> Iterator[ChildPool]:
-        """Give the child for one errand; it is ended where that fails, for then it may owe an answer for ever."""
+        """Give the child for one question; it is ended where that fails, for it may still owe an answer to that."""
         try:
             yield self._pool
         except ImgidxError:
