@@ -147,9 +147,13 @@ class CatalogReader(Database):
         """Yield what is known of the images that `filters` choose, and their vectors (n, D), in order of their ids."""
         ids = self.ids_matching(filters)
         for start in range(0, len(ids), PICTURES_AT_A_TIME):
-            facts = self.facts_of(ids[start : start + PICTURES_AT_A_TIME].tolist())
-            there, vectors = self.vectors_of(list(facts))
-            yield [facts[image_id] for image_id in there.tolist()], vectors
+            yield self.pictures_of(ids[start : start + PICTURES_AT_A_TIME].tolist())
+
+    def pictures_of(self, ids: Iterable[int]) -> tuple[list[ImageFacts], Vectors]:
+        """Return what is known of those images that exist, and their float32 vectors (n, D), in the order of `ids`."""
+        sql = f"SELECT image_id, vector, {_FACTS} FROM images JOIN vectors ON image_id = id WHERE id = ?"
+        rows = [row for row in (self.one(sql, (image_id,)) for image_id in ids) if row]
+        return [_image_facts(row[2:]) for row in rows], self._arrays([row[:2] for row in rows])[1]
 
     def mark(self, name: str) -> int:
         """Return the id of the newest picture that the searches of this name have shown; 0 for a new name."""

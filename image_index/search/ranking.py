@@ -211,8 +211,8 @@ def _is_near(scores: NDArray[np.float32], criteria: _Criteria) -> NDArray[np.boo
 
 def _pictures(catalog: CatalogReader, criteria: _Criteria, candidates: Sequence[int]) -> list[_Scored]:
     """Return the scores and facts of those candidates that exist, are there, and are near enough, best first."""
-    facts = {key: image for key, image in catalog.facts_of(candidates).items() if criteria.missing or not image.missing}
-    ids, vectors = catalog.vectors_of(list(facts))
+    images, vectors = catalog.pictures_of(candidates)
     scores = _scores(vectors, criteria.query)
     near = _is_near(scores, criteria)
-    return [(float(scores[i]), facts[int(ids[i])]) for i in _order(ids, scores) if near[i]]
+    order = _order(np.array([image.id for image in images], np.int64), scores)
+    return [(float(scores[i]), images[i]) for i in order if near[i] and (criteria.missing or not images[i].missing)]

@@ -223,13 +223,13 @@ def test_high_minimum_score_does_not_look_at_every_picture(library: Library, mon
     library.add({b"/%d" % number: [number % 5 - 2, 0, 1] for number in range(500)})
     library.build()
     looked_up = {-100.0: 0, 100.0: 0}
-    facts_of = library.catalog.facts_of
+    pictures_of = library.catalog.pictures_of
 
-    def watched(ids: Iterable[int]) -> dict[int, ImageFacts]:
+    def watched(ids: Iterable[int]) -> tuple[list[ImageFacts], Vectors]:
         looked_up[minimum] += len(list(ids))
-        return facts_of(ids)
+        return pictures_of(ids)
 
-    monkeypatch.setattr(library.catalog, "facts_of", watched)
+    monkeypatch.setattr(library.catalog, "pictures_of", watched)
     query = np.array([0.5, 0.25, 0.125], np.float32)
     for minimum in looked_up:
         search(library.catalog, library.home, query, SearchOptions(limit=10, min_score=minimum))
