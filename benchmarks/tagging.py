@@ -26,7 +26,7 @@ from image_index import __version__
 from image_index.index import Index
 from image_index.models.names import parse_model
 from image_index.paths import resolve
-from image_index.search.labels import TEMPLATES, TagOptions
+from image_index.search.labels import PROMPTS, TagOptions
 from image_index.settings import IndexHome
 from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.survey import SurveyOptions
@@ -38,16 +38,16 @@ KEPT = 0.5
 SENTENCES = {
     "the label alone": ("{}",),
     "a photo of a {}.": ("a photo of a {}.",),
-    f"all {len(TEMPLATES)} built in": TEMPLATES,
+    f"all {len(PROMPTS)} built in": PROMPTS,
 }
 
 Figures = dict[str, float]
 
 
-def figures(index: Index, labels: tuple[str, ...], templates: tuple[str, ...]) -> Figures:
+def figures(index: Index, labels: tuple[str, ...], prompts: tuple[str, ...]) -> Figures:
     """Return how good the labels are that the pictures of an index get by some sentences."""
     start = time.perf_counter()
-    tagged = list(index.tag(labels, TagOptions(top=5, templates=templates)))
+    tagged = list(index.tag(labels, TagOptions(top=5, prompts=prompts)))
     seconds = time.perf_counter() - start
     found = [(label_of(image.image.file), image.labels) for image in tagged]
     first = [label == best[0].label for label, best in found]
@@ -75,7 +75,7 @@ def measure(paths: list[Path], model: str) -> dict[str, Any]:
         survey = SurveyOptions(tuple(map(resolve, paths)))
         update_index(UpdateRequest(home, survey, model, Engine("cpu"), quiet=True))
         with Index.open(home.path) as index:
-            sets = {name: figures(index, labels, templates) for name, templates in SENTENCES.items()}
+            sets = {name: figures(index, labels, prompts) for name, prompts in SENTENCES.items()}
             return {"pictures": len(index), "labels": len(labels), "sentences": sets}
 
 

@@ -1,9 +1,10 @@
-"""The Python interface: an index of pictures to search, to walk over, and to bring up to date.
+"""The Python interface: an index of pictures to search and to walk over.
 
-    from image_index import Index
+    from image_index import Index, SearchOptions, make_filters
 
     with Index.open() as index:
-        for hit in index.search("a dog on the beach", under="~/Pictures", newer="2024"):
+        recent = make_filters(under="/home/me/Pictures", newer="2024")
+        for hit in index.search("a dog on the beach", SearchOptions(limit=20, filters=recent)):
             print(f"{hit.score:.3f}", hit.image.file)
 
 Nothing here prints or exits; what goes wrong is an error of `image_index.errors`. Where a model is needed it runs in a
@@ -12,29 +13,27 @@ child process, which does not import the script that started it: a script needs 
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack, cast
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.filters import Filters
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import UsageError
-from image_index.paths import printable, resolve
+from image_index.paths import AnyPath, printable, resolve
 from image_index.records import Counts, Hit, ImageFacts, ModelFacts, Vectors
 from image_index.search.encode import QueryEncoder, QueryVector
 from image_index.search.query import Query, make_query
-from image_index.search.ranking import OpenFiles, SearchOptions, Sort, open_files, search
-from image_index.search.selection import AnyPath, FilterArguments, make_filters
+from image_index.search.ranking import OpenFiles, SearchOptions, open_files, search
 from image_index.settings import IndexHome, index_home
 
 if TYPE_CHECKING:
-    from image_index.catalog.filters import Filters
     from image_index.search.duplicates import Group
     from image_index.search.labels import TaggedImage, TagOptions
     from image_index.upkeep.export import Exported
@@ -44,21 +43,8 @@ LENGTH_TOLERANCE = 0.01
 """How far from one the length of a query vector may be."""
 
 
-class SearchArguments(FilterArguments, total=False):
-    """How to search; see `search.SearchOptions` for what each means."""
-
-    limit: int | None
-    """How many hits at most; None for all."""
-    min_score: float
-    min_sigma: float
-    exact: bool
-    sort: str
-    """score, date or path."""
-    include_query: bool
-    """Whether the query's own pictures may be found."""
-    after_id: int | None
-    """Only images that are newer in the index."""
-    up_to_id: int | None
+ALL = Filters()
+"""No condition: every picture whose file is there."""
 
 
 class Index:
@@ -110,18 +96,18 @@ class Index:
         """Return what is known of the picture at `path`, None where the index does not know it."""
         return self._catalog.facts_at(resolve(path))
 
-    def images(self, **filters: Unpack[FilterArguments]) -> Iterator[ImageFacts]:
-        """Yield the pictures that `filters` mean, in the order in which they were added."""
-        return (image for images, _ in self.pictures(**filters) for image in images)
+    def images(self, filters: Filters = ALL) -> Iterator[ImageFacts]:
+        """Yield the pictures that meet `filters` (see `make_filters`), in the order in which they were added."""
+        return (image for images, _ in self.pictures(filters) for image in images)
 
-    def pictures(self, **filters: Unpack[FilterArguments]) -> Iterator[tuple[list[ImageFacts], Vectors]]:
-        """Yield the pictures that `filters` mean with their unit vectors (n, D) float32, some thousand at a time."""
-        return self._catalog.pictures(self._filters(filters))
+    def pictures(self, filters: Filters = ALL) -> Iterator[tuple[list[ImageFacts], Vectors]]:
+        """Yield the pictures that meet `filters` with their unit vectors (n, D) float32, some thousand at a time."""
+        return self._catalog.pictures(self._checked(filters))
 
-    def vectors(self, **filters: Unpack[FilterArguments]) -> tuple[list[ImageFacts], Vectors]:
-        """Return all pictures that `filters` mean, and their unit vectors (N, D) float32."""
+    def vectors(self, filters: Filters = ALL) -> tuple[list[ImageFacts], Vectors]:
+        """Return all pictures that meet `filters`, and their unit vectors (N, D) float32."""
         images, vectors = [], [np.empty((0, self.model.dim if self.model else 0), np.float32)]
-        for chunk, rows in self.pictures(**filters):
+        for chunk, rows in self.pictures(filters):
             images += chunk
             vectors.append(rows)
         return images, np.concatenate(vectors)
@@ -132,47 +118,26 @@ class Index:
         """Return the unit vector (D,) float32 of a query by the index's model."""
         return self._encoder.vector(make_query(query) if isinstance(query, str) else query)
 
-    def search(self, query: str | Query | Vectors, **arguments: Unpack[SearchArguments]) -> list[Hit]:
+    def search(self, query: str | Query | Vectors, options: SearchOptions | None = None) -> list[Hit]:
         """Return the pictures nearest to a text, a `Query` (see `make_query`), or a vector (D,), best first.
 
-        `arguments` are those of `SearchArguments`. Pictures whose file is gone are left out unless `missing`. Raises
-        `UsageError` for what cannot be meant, `ModelUnavailable` where the model is needed and not to be had.
+        Without `options` these are ten. Pictures whose file is gone are left out unless the filters say `missing`.
+        Raises `UsageError` for a query or a directory that makes no sense, `ModelUnavailable` where the model is needed
+        and cannot be loaded.
         """
+        options = options or SearchOptions()
+        filters = self._checked(options.filters)
         if isinstance(query, str):
             query = make_query(query)
-        options = self._options(arguments)
-        if not (self._catalog.read_last_id() if options.filters.missing else self._catalog.holds_pictures()):
+        if not (self._catalog.read_last_id() if filters.missing else self._catalog.holds_pictures()):
             return []
-        if not isinstance(query, Query):
-            return search(self._files, self._catalog, self._unit(query), options)
-        if not arguments.get("include_query", False):
-            options = replace(options, without=self._encoder.own_ids(query))
-        return search(self._files, self._catalog, self.encode(query), options)
+        own = self._encoder.own_ids(query) if isinstance(query, Query) and not options.include_query else frozenset()
+        vector = self.encode(query) if isinstance(query, Query) else self._unit(query)
+        options = replace(options, without=own, on_disk=not filters.missing)
+        return search(self._files, self._catalog, vector, options)
 
-    def _options(self, arguments: SearchArguments) -> SearchOptions:
-        """Return what `arguments` mean; raise `UsageError` where they cannot be meant."""
-        words = {key: value for key, value in arguments.items() if key in FilterArguments.__annotations__}
-        filters = self._filters(cast("FilterArguments", words))
-        limit, sort = arguments.get("limit", 10), arguments.get("sort", "score")
-        if limit is not None and limit < 1:
-            raise UsageError(f"the number of hits must be at least 1, not {limit}")
-        if math.isnan(arguments.get("min_sigma", 0.0)) or math.isnan(arguments.get("min_score", 0.0)):
-            raise UsageError("a least score or sigma is a number, for example: --min-sigma 3")
-        if sort not in list(Sort):
-            raise UsageError(f"hits are sorted by score, date or path, not by {sort!r}")
-        return SearchOptions(
-            limit=limit,
-            min_score=arguments.get("min_score", -1.0),
-            min_sigma=arguments.get("min_sigma", -math.inf),
-            exact=arguments.get("exact", False),
-            sort=Sort(sort),
-            filters=replace(filters, after_id=arguments.get("after_id"), up_to_id=arguments.get("up_to_id")),
-            on_disk=not filters.missing,
-        )
-
-    def _filters(self, words: FilterArguments) -> Filters:
-        """Return what `words` mean; raise `UsageError` also for a directory that nobody knows."""
-        filters = make_filters(**words)
+    def _checked(self, filters: Filters) -> Filters:
+        """Return `filters`; raise `UsageError` for a directory that is not there and that the index never saw."""
         for directory in filters.under:
             if not os.path.lexists(directory) and not self._catalog.knows(directory):
                 raise UsageError(f"--under {printable(directory)}: no such directory, and the index knows none of it")
@@ -194,7 +159,7 @@ class Index:
     # More than search
 
     def duplicates(
-        self, *, similarity: float | None = None, exact: bool = False, **filters: Unpack[FilterArguments]
+        self, filters: Filters = ALL, *, similarity: float | None = None, exact: bool = False
     ) -> list[Group]:
         """Return the groups of the same picture, the largest first and in each the best copy first.
 
@@ -203,64 +168,61 @@ class Index:
         from image_index.search.duplicates import SIMILARITY, DuplicateOptions, find_duplicates
 
         options = DuplicateOptions(SIMILARITY if similarity is None else similarity, exact=exact)
-        chosen = self._filters(filters)
-        return find_duplicates(self._catalog, chosen, options, lambda image: is_shown(image, chosen))
+        return find_duplicates(self._catalog, self._checked(filters), options, lambda image: is_shown(image, filters))
 
     # Labels
 
     def tag(
-        self, labels: Sequence[str], options: TagOptions | None = None, **filters: Unpack[FilterArguments]
+        self, labels: Sequence[str], options: TagOptions | None = None, filters: Filters = ALL
     ) -> Iterator[TaggedImage]:
-        """Yield the pictures that `filters` mean with the most probable of `labels`, in the order of their adding.
+        """Yield the pictures that meet `filters` with the most probable of `labels`, in the order of their adding.
 
-        Pictures for which no label is probable enough are left out. Raises `UsageError` at once for labels or options
-        that cannot be meant.
+        Pictures for which no label is probable enough are left out. Raises `UsageError`, before the first picture, for
+        labels that make no sense.
         """
-        from image_index.search.labels import TagOptions, average, check_labels, prompts
+        from image_index.search.labels import TagOptions, average, check_labels, sentences
 
         options = options or TagOptions()
         check_labels(labels)
-        options.check()
-        chosen = self._filters(filters)
-        if not len(self) and not (chosen.missing and self._catalog.read_last_id()):
+        self._checked(filters)
+        if not len(self) and not (filters.missing and self._catalog.read_last_id()):
             return iter(())
         for label in labels:
-            self._encoder.warn_of_cut(max(prompts([label], options.templates), key=len))
-        encoded = self._encoder.texts(prompts(labels, options.templates))
-        return self._tagged(tuple(labels), average(encoded, len(options.templates)), options, chosen)
+            self._encoder.warn_of_cut(max(sentences([label], options.prompts), key=len))
+        encoded = self._encoder.texts(sentences(labels, options.prompts))
+        return self._tagged(tuple(labels), average(encoded, len(options.prompts)), options, filters)
 
     def _tagged(
-        self, labels: tuple[str, ...], vectors: Vectors, options: TagOptions, chosen: Filters
+        self, labels: tuple[str, ...], vectors: Vectors, options: TagOptions, filters: Filters
     ) -> Iterator[TaggedImage]:
-        """Yield the pictures that are `chosen` with the most probable of `labels`, whose `vectors` (L, D) these are."""
+        """Yield the pictures that meet `filters` with the most probable of `labels`; `vectors` (L, D) are theirs."""
         from image_index.search.labels import TaggedImage, best_labels
 
         scale = self._encoder.logit_scale
-        for images, rows in self._catalog.pictures(chosen):
+        for images, rows in self._catalog.pictures(filters):
             for image, found in zip(images, best_labels(rows, vectors, scale, labels, options), strict=True):
-                if found and is_shown(image, chosen):
+                if found and is_shown(image, filters):
                     yield TaggedImage(image, found)
 
     # Files for other tools
 
-    def export(
-        self, destination: AnyPath, *, parquet: bool = False, **filters: Unpack[FilterArguments]
-    ) -> Exported | None:
-        """Write the pictures that `filters` mean, with their vectors, to a new directory; see `export.export`.
+    def export(self, destination: AnyPath, filters: Filters = ALL, *, parquet: bool = False) -> Exported | None:
+        """Write the pictures that meet `filters`, with their vectors, to a new directory, as clip-retrieval has them.
 
-        Returns None, having written nothing, where there are none.
+        Metadata is written as JSON lines, or with `parquet` as Parquet. Returns None, having written nothing, where
+        there are no such pictures.
         """
         from image_index.upkeep.export import export
 
-        chosen, model = self._filters(filters), self.model
-        if model is None:
+        self._checked(filters)
+        if self.model is None:
             return None
-        return export(self._shown(chosen), model, Path(os.fsdecode(resolve(destination))), parquet=parquet)
+        return export(self._shown(filters), self.model, Path(os.fsdecode(resolve(destination))), parquet=parquet)
 
-    def _shown(self, chosen: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
-        """Yield the pictures that are `chosen` and whose file, where that matters, is there."""
-        for images, vectors in self._catalog.pictures(chosen):
-            rows = [row for row, image in enumerate(images) if is_shown(image, chosen)]
+    def _shown(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
+        """Yield the pictures that meet `filters` and whose file, where that matters, is there."""
+        for images, vectors in self._catalog.pictures(filters):
+            rows = [row for row, image in enumerate(images) if is_shown(image, filters)]
             yield [images[row] for row in rows], vectors[rows]
 
     # What is new

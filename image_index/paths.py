@@ -6,6 +6,9 @@ import base64
 import os
 import shlex
 
+AnyPath = str | bytes | os.PathLike[str]
+"""A path in any of Python's forms."""
+
 
 def below(root: bytes) -> bytes:
     """Return the prefix that every path inside the directory `root` starts with."""
@@ -17,7 +20,7 @@ def path_range(directory: bytes) -> tuple[bytes, bytes]:
     return below(directory), below(directory)[:-1] + b"0"  # "0" follows "/"
 
 
-def resolve(path: str | bytes | os.PathLike[str]) -> bytes:
+def resolve(path: AnyPath) -> bytes:
     """Return the absolute path, links resolved, as bytes: the one name by which the catalog knows a file."""
     return os.path.realpath(os.fsencode(path))
 

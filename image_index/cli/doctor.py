@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def doctor(index: IndexOption = None, json: JsonOption = False) -> int:
-    """Show versions, devices, models, the index's health and the terminal: one screen to paste into a bug report.
+    """Show versions, devices and health, for a bug report.
 
-    Nothing is changed by looking, and no picture is named. A line that begins with ! is a problem, and says what to do.
+    One screen to paste: versions, devices, models, the state of the index, and the terminal. Nothing is changed by
+    looking, and no picture is named. A line that begins with ! is a problem, and says what to do.
 
     Example: imgidx doctor --json | jq .problems
 

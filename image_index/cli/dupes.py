@@ -11,9 +11,20 @@ import typer
 
 from image_index.cli.options import IndexOption, JsonOption, QuietOption, colour_wanted, common, write
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, open_page
-from image_index.cli.selection import choosing_pictures
+from image_index.cli.selection import (
+    CameraOption,
+    ExcludeUnderOption,
+    GlobOption,
+    MinSizeOption,
+    MissingOption,
+    NewerOption,
+    OlderOption,
+    OrientationOption,
+    TypeOption,
+    UnderOption,
+)
 from image_index.errors import UsageError
-from image_index.search.selection import FilterArguments
+from image_index.search.selection import make_filters
 
 if TYPE_CHECKING:
     from image_index.search.duplicates import Group
@@ -37,23 +48,31 @@ OmitFirstOption = Annotated[
 ]
 
 
-@choosing_pictures
 def dupes(
     similarity: SimilarityOption = None,
     exact: ExactOption = False,
     omit_first: OmitFirstOption = False,
+    under: UnderOption = None,
+    exclude_under: ExcludeUnderOption = None,
+    glob: GlobOption = None,
+    type: TypeOption = None,  # noqa: A002  # the option's name
+    newer: NewerOption = None,
+    older: OlderOption = None,
+    camera: CameraOption = None,
+    min_size: MinSizeOption = None,
+    orientation: OrientationOption = None,
+    missing: MissingOption = False,
     json: JsonOption = False,
     null: NullOption = False,
     html: HtmlOption = None,
     open: OpenOption = False,  # noqa: A002  # the option's name
     index: IndexOption = None,
     quiet: QuietOption = False,
-    *,
-    chosen: FilterArguments,
 ) -> int:
-    """Find groups of the same picture: of equal content, or one made of the other by scaling, encoding or small edits.
+    """Find groups of the same picture.
 
-    The best copy comes first: most pixels, then most bytes, then the oldest. A blank line (with -0 an empty entry) ends
+    The pictures of a group have equal content, or one was made of the other by scaling, encoding or small edits. The
+    best copy comes first: most pixels, then most bytes, then the oldest. A blank line (with -0 an empty entry) ends
     each group, unless the first are omitted. Nothing is ever deleted.
 
     Example: imgidx dupes --under ~/Pictures --html dupes.html --open
@@ -66,9 +85,21 @@ def dupes(
         raise UsageError("--json and --null cannot be had at once", "choose one")
     if open and html is None:
         raise UsageError("--open goes with --html FILE")
+    filters = make_filters(
+        under=under,
+        exclude_under=exclude_under,
+        glob=glob,
+        type=type,
+        newer=newer,
+        older=older,
+        camera=camera,
+        min_size=min_size,
+        orientation=orientation,
+        missing=missing,
+    )
     setup = common(index, quiet=quiet)
     with Index.open(setup.home.path) as opened:
-        found = opened.duplicates(similarity=similarity, exact=exact, **chosen)
+        found = opened.duplicates(filters, similarity=similarity, exact=exact)
     if html is not None:
         _write_page(html, found)
         if open:

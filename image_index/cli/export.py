@@ -9,40 +9,57 @@ from typing import Annotated
 import typer
 
 from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, write
-from image_index.cli.selection import choosing_pictures
-from image_index.search.selection import FilterArguments
+from image_index.cli.selection import (
+    CameraOption,
+    ExcludeUnderOption,
+    GlobOption,
+    MinSizeOption,
+    MissingOption,
+    NewerOption,
+    OlderOption,
+    OrientationOption,
+    TypeOption,
+    UnderOption,
+)
+from image_index.search.selection import make_filters
 
 DONE, NOTHING_TO_EXPORT = 0, 1
 
 
-class ExportFormat(StrEnum):
+class Metadata(StrEnum):
     """What the metadata is written as; vectors are .npy files in either."""
 
-    NPY = "npy"
+    JSONL = "jsonl"
     PARQUET = "parquet"
 
 
-FormatOption = Annotated[
-    ExportFormat,
-    typer.Option("--format", help="npy: metadata as JSON lines; parquet: as Parquet, needs the extra parquet."),
+MetadataOption = Annotated[
+    Metadata, typer.Option("--metadata", help="How the metadata is written; parquet needs the extra parquet.")
 ]
 
 
-@choosing_pictures
 def export(
     destination: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
-    format: FormatOption = ExportFormat.NPY,  # noqa: A002  # the option's name
+    metadata: MetadataOption = Metadata.JSONL,
+    under: UnderOption = None,
+    exclude_under: ExcludeUnderOption = None,
+    glob: GlobOption = None,
+    type: TypeOption = None,  # noqa: A002  # the option's name
+    newer: NewerOption = None,
+    older: OlderOption = None,
+    camera: CameraOption = None,
+    min_size: MinSizeOption = None,
+    orientation: OrientationOption = None,
+    missing: MissingOption = False,
     json: JsonOption = False,
     index: IndexOption = None,
     quiet: QuietOption = False,
-    *,
-    chosen: FilterArguments,
 ) -> int:
-    """Write vectors and metadata to DIR, in the layout of clip-retrieval, for other tools to read.
+    """Write vectors and metadata as files for other tools.
 
-    DIR appears whole or not at all. Exporting while a train runs is fine.
+    They have the layout of clip-retrieval. DIR appears whole or not at all. Exporting while a train runs is fine.
 
-    Example: imgidx export ~/embeddings --format parquet --under ~/Pictures
+    Example: imgidx export ~/embeddings --metadata parquet --under ~/Pictures
 
     Exit codes: 0 done, 1 nothing to export, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
     """
@@ -51,9 +68,21 @@ def export(
     from image_index.present.jsonl import record_line
     from image_index.upkeep.export import exported_record
 
+    filters = make_filters(
+        under=under,
+        exclude_under=exclude_under,
+        glob=glob,
+        type=type,
+        newer=newer,
+        older=older,
+        camera=camera,
+        min_size=min_size,
+        orientation=orientation,
+        missing=missing,
+    )
     setup = common(index, quiet=quiet)
     with Index.open(setup.home.path) as opened:
-        done = opened.export(destination, parquet=format is ExportFormat.PARQUET, **chosen)
+        done = opened.export(destination, filters, parquet=metadata is Metadata.PARQUET)
     if done is None:
         if not quiet:
             setup.console.print("imgidx: nothing to export: the index holds no such picture", soft_wrap=True)

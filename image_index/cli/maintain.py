@@ -18,7 +18,9 @@ def forget(
     index: IndexOption = None,
     quiet: QuietOption = False,
 ) -> int:
-    """Drop everything known at or inside each PATH: pictures, vectors, failures, roots. No file is touched.
+    """Drop all that is known of a file or a directory.
+
+    Pictures, vectors, failures and roots, at or inside each PATH. No file is touched.
 
     Example: imgidx forget /mnt/old-disk
 
@@ -59,7 +61,9 @@ def backup(
     index: IndexOption = None,
     quiet: QuietOption = False,
 ) -> int:
-    """Copy the index to DEST, consistent even while a train runs. To restore it, use it: --index DEST, or copy it back.
+    """Copy the index to DEST, consistent even while a train runs.
+
+    To restore it, use it as it is (--index DEST), or copy it back.
 
     Example: imgidx backup /backup/pictures-index
 
@@ -77,7 +81,10 @@ def verify(
     index: IndexOption = None,
     quiet: QuietOption = False,
 ) -> int:
-    """Check everything: SQLite's integrity, vectors, the model's weights, and the FAISS file against exact search.
+    """Check the whole index for damage; with --repair, mend it.
+
+    SQLite's integrity, the vectors, the model's weights, and the FAISS file against exact search. What is derived from
+    the catalog can be mended; the catalog itself comes back from a backup.
 
     Example: imgidx verify --repair
 

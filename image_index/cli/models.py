@@ -17,9 +17,10 @@ models_app = typer.Typer()
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context, json: JsonOption = False) -> int:
-    """List the models that are bundled, cached and known, with dimension, download size and licence.
+    """List the models that are bundled, cached or known.
 
-    Any other open_clip pair works too: NAME/PRETRAINED, hf-hub:ORG/NAME, local-dir:DIR.
+    With dimension, download size and licence. Any other open_clip pair works too: NAME/PRETRAINED, hf-hub:ORG/NAME,
+    local-dir:DIR.
 
     Example: imgidx models --json | jq -r 'select(.kind == "cached").name'
 
@@ -44,7 +45,9 @@ def models(context: typer.Context, json: JsonOption = False) -> int:
 def fetch(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="As for train --model.")], quiet: QuietOption = False
 ) -> int:
-    """Download a model into the Hugging Face cache ($HF_HOME), so that training needs no network.
+    """Download a model, so that training needs no network.
+
+    It goes into the Hugging Face cache ($HF_HOME).
 
     Example: imgidx models fetch ViT-B-32/laion2b_s34b_b79k
 

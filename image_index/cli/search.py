@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from image_index.cli.options import Common, DeviceOption, IndexOption, JsonOption, QuietOption, VerboseOption, common
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, Output
-from image_index.cli.selection import choosing_pictures
+from image_index.cli.selection import (
+    CameraOption,
+    ExcludeUnderOption,
+    GlobOption,
+    MinSizeOption,
+    MissingOption,
+    NewerOption,
+    OlderOption,
+    OrientationOption,
+    TypeOption,
+    UnderOption,
+)
 from image_index.errors import DecodeError, QueryError, UsageError
-from image_index.search.selection import FilterArguments, make_filters
+from image_index.search.selection import make_filters
 
 if TYPE_CHECKING:
-    from image_index.index import Index, SearchArguments
-    from image_index.present.template import Template
+    from image_index.index import Index
     from image_index.records import Hit
     from image_index.search.query import Query
     from image_index.search.query_lines import BadLine
+    from image_index.search.ranking import SearchOptions
 
 FOUND, NOTHING_FOUND, INCOMPLETE = 0, 1, 3
 
@@ -64,13 +75,9 @@ MinSigmaOption = Annotated[
     ),
 ]
 FormatOption = Annotated[
-    list[str] | None,
+    str | None,
     typer.Option(
-        "--format",
-        metavar="NAME|TEMPLATE",
-        help="Only pictures of this format (jpeg, png, heic, raw, ...); with braces, how a hit is printed: "
-        r"'{score:.3f}\t{path}'.",
-        show_default=False,
+        "--format", metavar="TEMPLATE", help=r"How a hit is printed: '{score:.3f}\t{path}'.", show_default=False
     ),
 ]
 SortOption = Annotated[str, typer.Option("--sort", metavar="KEY", help="Order of the hits: score, date or path.")]
@@ -89,7 +96,6 @@ PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone, o
 PreviewOption = Annotated[bool, typer.Option("--preview", help="Show the pictures themselves in the terminal.")]
 
 
-@choosing_pictures
 def search(
     query: QueryArgument = None,
     image: ImageOption = None,
@@ -104,8 +110,18 @@ def search(
     peek: PeekOption = False,
     sort: SortOption = "score",
     exact: ExactOption = False,
-    format: FormatOption = None,  # noqa: A002  # the option's name
+    under: UnderOption = None,
+    exclude_under: ExcludeUnderOption = None,
+    glob: GlobOption = None,
+    type: TypeOption = None,  # noqa: A002  # the option's name
+    newer: NewerOption = None,
+    older: OlderOption = None,
+    camera: CameraOption = None,
+    min_size: MinSizeOption = None,
+    orientation: OrientationOption = None,
+    missing: MissingOption = False,
     json: JsonOption = False,
+    format: FormatOption = None,  # noqa: A002
     paths: PathsOption = False,
     null: NullOption = False,
     preview: PreviewOption = False,
@@ -115,33 +131,46 @@ def search(
     index: IndexOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
-    *,
-    chosen: FilterArguments,
 ) -> int:
-    """Find pictures by meaning: by a text, by pictures, or by both, added up and taken away.
+    """Find pictures by meaning: by a text, by pictures, or by both.
 
-    On a terminal this prints a table, elsewhere one path a line. Searching while a train runs is fine.
+    Texts and pictures can be added up and taken away. On a terminal this prints a table, elsewhere one path a line.
+    Searching while a train runs is fine.
 
     Example: imgidx search "a dog on the beach" --newer 2024 --minus "people" -n 20
 
     Exit codes: 0 found, 1 nothing found, 2 wrong use, 3 some of --queries could not be used, 4 no index, 5 another
     model or a newer index, 6 no model, 8 children keep dying, 9 disk or catalog.
     """
+    from image_index.present.template import Template
+    from image_index.search.ranking import SearchOptions
+
+    filters = make_filters(
+        under=under,
+        exclude_under=exclude_under,
+        glob=glob,
+        type=type,
+        newer=newer,
+        older=older,
+        camera=camera,
+        min_size=min_size,
+        orientation=orientation,
+        missing=missing,
+    )
+    options = SearchOptions(
+        limit=_limit(top),
+        min_score=min_score,
+        min_sigma=min_sigma,
+        exact=exact,
+        sort=sort,
+        filters=filters,
+        include_query=include_query,
+    )
     asked = _Asked(query, tuple(image or ()), tuple(add or ()), tuple(minus or ()), queries)
-    formats, template = _split(format or [])
+    template = Template.parse(format) if format is not None else None
     output = Output(json or (queries is not None and not template), paths, null, template, preview, html, open)
-    arguments = _arguments(chosen, formats, top)
-    arguments.update({"min_score": min_score, "min_sigma": min_sigma, "sort": sort, "exact": exact})
-    arguments["include_query"] = include_query
     mark = _Mark(since_last, peek)
-    return _Run(common(index, quiet=quiet, verbose=verbose), device, asked, arguments, output).run(mark)
-
-
-def _arguments(chosen: FilterArguments, formats: list[str], top: str) -> SearchArguments:
-    """Return the arguments of a search for pictures that are `chosen`; raise `UsageError` for what cannot be meant."""
-    chosen["format"] = formats
-    make_filters(**chosen)
-    return cast("SearchArguments", {**chosen, "limit": _limit(top)})
+    return _Run(common(index, quiet=quiet, verbose=verbose), device, asked, options, output).run(mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +226,22 @@ class _Run:
     setup: Common
     device: str
     asked: _Asked
-    arguments: SearchArguments
+    options: SearchOptions
     output: Output
 
     def run(self, mark: _Mark) -> int:
         """Search, print, then move the mark; return the exit code."""
         from image_index.index import Index
 
-        queries = self.asked.queries()
+        queries, options = self.asked.queries(), self.options
         with Index.open(self.setup.home.path, device=self.device) as index:
             newest = index.last_id
             if mark.name is not None:
-                self.arguments["after_id"], self.arguments["up_to_id"] = index.mark(mark.name), newest
+                filters = replace(options.filters, after_id=index.mark(mark.name), up_to_id=newest)
+                options = replace(options, filters=filters)
             outcomes, delivered = set(), True
             for query in queries:
-                hits = self._search(index, query)
+                hits = self._search(index, query, options)
                 outcomes.add(INCOMPLETE if hits is None else FOUND if hits else NOTHING_FOUND)
                 delivered = hits is None or self.output.show(hits, query.name)
                 if not delivered:
@@ -223,7 +253,7 @@ class _Run:
             return INCOMPLETE
         return FOUND if FOUND in outcomes else NOTHING_FOUND
 
-    def _search(self, index: Index, query: Query | BadLine) -> list[Hit] | None:
+    def _search(self, index: Index, query: Query | BadLine, options: SearchOptions) -> list[Hit] | None:
         """Return the hits of one query; None, and a line on stderr, for one of many that cannot be used."""
         from image_index.paths import printable
         from image_index.search.query_lines import BadLine
@@ -231,7 +261,7 @@ class _Run:
         try:
             if isinstance(query, BadLine):
                 raise QueryError(query.problem)
-            return index.search(query, **self.arguments)
+            return index.search(query, options)
         except (QueryError, DecodeError) as error:
             if self.asked.file is None:
                 raise
@@ -246,15 +276,3 @@ def _limit(top: str) -> int | None:
     if not top.strip().isdecimal() or int(top) < 1:
         raise UsageError(f"--top takes a number from 1 on, or all; not {top!r}")
     return int(top)
-
-
-def _split(formats: list[str]) -> tuple[list[str], Template | None]:
-    """Return the picture formats that are asked for, and the template for printing hits: what has braces is one."""
-    templates = [word for word in formats if "{" in word or "}" in word]
-    if not templates:
-        return formats, None
-    from image_index.present.template import Template
-
-    if len(templates) > 1:
-        raise UsageError("--format takes one template: put all fields into it")
-    return [word for word in formats if word not in templates], Template.parse(templates[0])

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-from image_index.search.selection import FilterArguments
 
 UnderOption = Annotated[
     list[Path] | None,
@@ -48,6 +43,16 @@ CameraOption = Annotated[
     str | None,
     typer.Option("--camera", metavar="NAME", help="Only pictures of cameras with NAME in theirs.", show_default=False),
 ]
+TypeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--type",
+        "-t",
+        metavar="KIND",
+        help="Only files of this kind: jpeg, png, heic, raw, ... May be repeated.",
+        show_default=False,
+    ),
+]
 MinSizeOption = Annotated[
     str | None,
     typer.Option("--min-size", metavar="WxH", help="Only pictures of at least W x H pixels.", show_default=False),
@@ -57,34 +62,3 @@ OrientationOption = Annotated[
     typer.Option("--orientation", metavar="SHAPE", help="landscape, portrait or square.", show_default=False),
 ]
 MissingOption = Annotated[bool, typer.Option("--missing", help="Also pictures whose file is gone.")]
-
-
-def _options(
-    under: UnderOption = None,
-    exclude_under: ExcludeUnderOption = None,
-    glob: GlobOption = None,
-    newer: NewerOption = None,
-    older: OlderOption = None,
-    camera: CameraOption = None,
-    min_size: MinSizeOption = None,
-    orientation: OrientationOption = None,
-    missing: MissingOption = False,
-) -> None:
-    """Be the signature of the options that choose pictures."""
-
-
-def choosing_pictures(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command, before its option `--json`, the options that choose pictures: it takes them as `chosen`."""
-    own, options = (dict(inspect.signature(it, eval_str=True).parameters) for it in (command, _options))
-    del own["chosen"]
-    first = list(own)[: list(own).index("json")]
-    merged = {name: own[name] for name in first} | options | own
-
-    @wraps(command)
-    def run(**values: Any) -> int:
-        chosen: FilterArguments = {name: values.pop(name) for name in options}  # type: ignore[assignment]
-        return command(**values, chosen=chosen)
-
-    run.__signature__ = inspect.Signature(list(merged.values()), return_annotation=int)  # type: ignore[attr-defined]
-    run.__annotations__ = {name: parameter.annotation for name, parameter in merged.items()}
-    return run

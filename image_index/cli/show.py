@@ -19,7 +19,9 @@ def show(
     json: JsonOption = False,
     index: IndexOption = None,
 ) -> int:
-    """Show everything known about each picture: its file, facts and hashes, when it was read, why it failed.
+    """Show everything known about a picture.
+
+    Its file, facts and hashes, when it was read, and why it failed if it did.
 
     Example: imgidx show ~/Pictures/chelsea.png
 

@@ -20,7 +20,9 @@ from image_index.cli.options import (
 
 
 def status(index: IndexOption = None, json: JsonOption = False) -> int:
-    """Show what the index holds: pictures, missing ones, failures, roots, model, size and the last run.
+    """Show what the index holds.
+
+    Pictures, missing ones, failures, roots, model, size and the last run.
 
     Example: imgidx status --json | jq .images
 
@@ -44,7 +46,9 @@ def failures(
     verbose: VerboseOption = False,
     log_file: LogFileOption = None,
 ) -> int:
-    """List the pictures that could not be indexed: why, since when, and how often that was tried.
+    """List the pictures that could not be indexed, and why.
+
+    Also since when, and how often that was tried.
 
     Example: imgidx failures --retry
 

@@ -20,9 +20,20 @@ from image_index.cli.options import (
     common,
     write,
 )
-from image_index.cli.selection import choosing_pictures
+from image_index.cli.selection import (
+    CameraOption,
+    ExcludeUnderOption,
+    GlobOption,
+    MinSizeOption,
+    MissingOption,
+    NewerOption,
+    OlderOption,
+    OrientationOption,
+    TypeOption,
+    UnderOption,
+)
 from image_index.errors import UsageError
-from image_index.search.selection import FilterArguments
+from image_index.search.selection import make_filters
 
 if TYPE_CHECKING:
     from image_index.search.labels import TaggedImage
@@ -38,10 +49,10 @@ LabelsOption = Annotated[
         "--labels", "-l", metavar="FILE|A,B,C", help="The labels: a comma list, or a file (- is stdin), one a line."
     ),
 ]
-TemplateOption = Annotated[
+PromptOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--template",
+        "--prompt",
         metavar="TEXT",
         help='A sentence with {} for the label, instead of "a photo of a {}." and others. May be repeated.',
         show_default=False,
@@ -54,22 +65,29 @@ MinProbOption = Annotated[
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: path,label,probability.")]
 
 
-@choosing_pictures
 def tag(
     labels: LabelsOption,
     top: TopOption = 1,
     min_prob: MinProbOption = 0.0,
-    template: TemplateOption = None,
+    prompt: PromptOption = None,
+    under: UnderOption = None,
+    exclude_under: ExcludeUnderOption = None,
+    glob: GlobOption = None,
+    type: TypeOption = None,  # noqa: A002  # the option's name
+    newer: NewerOption = None,
+    older: OlderOption = None,
+    camera: CameraOption = None,
+    min_size: MinSizeOption = None,
+    orientation: OrientationOption = None,
+    missing: MissingOption = False,
     json: JsonOption = False,
     csv: CsvOption = False,
     device: DeviceOption = "auto",
     index: IndexOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
-    *,
-    chosen: FilterArguments,
 ) -> int:
-    """Tell which of some labels fits each picture, and how probable that is.
+    """Tell which of your labels fits each picture best.
 
     A probability compares the labels with each other: they add up to 1 over all of them, so name one for the rest too.
 
@@ -79,16 +97,27 @@ def tag(
     8 children keep dying, 9 disk or catalog.
     """
     from image_index.index import Index
-    from image_index.search.labels import TEMPLATES, TagOptions, read_labels
+    from image_index.search.labels import PROMPTS, TagOptions, read_labels
 
     if json and csv:
         raise UsageError("--json and --csv cannot be had at once", "choose one")
-    options = TagOptions(top, min_prob, tuple(template or TEMPLATES))
-    options.check()
+    options = TagOptions(top, min_prob, tuple(prompt or PROMPTS))
+    filters = make_filters(
+        under=under,
+        exclude_under=exclude_under,
+        glob=glob,
+        type=type,
+        newer=newer,
+        older=older,
+        camera=camera,
+        min_size=min_size,
+        orientation=orientation,
+        missing=missing,
+    )
     setup = common(index, quiet=quiet, verbose=verbose)
     with Index.open(setup.home.path, device=device) as opened:
         words = read_labels(labels, sys.stdin.buffer)
-        found = _print(opened.tag(words, options, **chosen), json=json, csv=csv)
+        found = _print(opened.tag(words, options, filters), json=json, csv=csv)
     return FOUND if found else NOTHING_FOUND
 
 

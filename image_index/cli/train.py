@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -144,9 +143,10 @@ def train(
     verbose: VerboseOption = False,
     log_file: LogFileOption = None,
 ) -> int:
-    """Index pictures: embed what is new or changed, keep what is unchanged, follow what moved.
+    """Index pictures: embed what is new, follow what moved.
 
-    Run it again whenever you like: only new work is done. Whatever stops it, nothing that is embedded is lost.
+    Run it again whenever you like: only new and changed pictures are embedded. Whatever stops it, nothing that is
+    embedded is lost.
 
     Example: imgidx train ~/Pictures --exclude '*.png'
 
@@ -155,38 +155,28 @@ def train(
     """
     from image_index.dates import duration_s
     from image_index.files.scan import ScanOptions
-    from image_index.training.pipeline import UpdateRequest
-    from image_index.training.survey import SurveyOptions
+    from image_index.training.request import make_update
     from image_index.workers.engine import Engine
 
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
     scan = ScanOptions(hidden=hidden, follow_symlinks=follow_symlinks, excludes=tuple(exclude or ()))
-    survey = SurveyOptions(_roots(roots or [], setup), scan, retry_failed)
     limits = _pixel_limit(max_megapixels)
     engine = Engine(device, workers, batch_size, *limits, precision=precision, exact_decode=decode is Decoding.EXACT)
     wait_s = duration_s(wait, "--wait") if wait else 0.0
     limit_s = duration_s(time_limit, "--time-limit") if time_limit else None
-    quiet = quiet or not setup.console.is_terminal
-    request = UpdateRequest(setup.home, survey, model, engine, quiet=quiet, wait_s=wait_s)
+    request = make_update(
+        *(roots or ()),
+        index=setup.home.path,
+        model=model,
+        scan=scan,
+        engine=engine,
+        retry_failed=retry_failed,
+        wait_s=wait_s,
+        quiet=quiet or not setup.console.is_terminal,
+    )
     if dry_run:
         return _preview(request, setup, as_json=json)
     return run_update(request, setup, as_json=json, time_limit_s=limit_s)
-
-
-def _roots(named: list[Path], setup: Common) -> tuple[bytes, ...]:
-    """Return the roots to train: those named, or those the index knows; one of them must be there or known."""
-    from image_index.catalog.reader import CatalogReader
-    from image_index.paths import printable, resolve
-
-    asked, known = [resolve(root) for root in named], []
-    if setup.home.catalog.exists():
-        with CatalogReader(setup.home.catalog) as catalog:
-            known = [root.path for root in catalog.roots()]
-    if not asked and not known:
-        raise UsageError("name a directory of pictures, for example: imgidx train ~/Pictures")
-    if asked and not any(os.path.exists(root) or root in known for root in asked):
-        raise UsageError(f"no such directory: {', '.join(map(printable, asked))}")
-    return tuple(asked or known)
 
 
 def _pixel_limit(text: str | None) -> tuple[int | None, bool]:

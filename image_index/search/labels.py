@@ -19,9 +19,9 @@ from image_index.errors import UsageError
 from image_index.records import ImageFacts, Vectors
 
 PLACE = "{}"
-"""Stands in a template where the label goes."""
+"""Stands in a prompt where the label goes."""
 
-TEMPLATES = (
+PROMPTS = (
     "a photo of a {}.",
     "a photo of the {}.",
     "a drawing of a {}.",
@@ -53,21 +53,23 @@ class TaggedImage:
 
 @dataclass(frozen=True, slots=True)
 class TagOptions:
-    """How many labels a picture gets at most, how probable each must be, and in which sentences they are looked for."""
+    """How many labels a picture gets at most, how probable each must be, and the prompts that they are put into.
+
+    Raises `UsageError` for values that make no sense.
+    """
 
     top: int = 1
     min_prob: float = 0.0
-    templates: tuple[str, ...] = TEMPLATES
+    prompts: tuple[str, ...] = PROMPTS
 
-    def check(self) -> None:
-        """Raise `UsageError` for what cannot be meant."""
+    def __post_init__(self) -> None:
         if self.top < 1:
             raise UsageError(f"a picture gets at least 1 label, not {self.top}")
         if not 0 <= self.min_prob <= 1:
             raise UsageError(f"a probability lies between 0 and 1, not at {self.min_prob:g}")
-        for template in self.templates:
-            if PLACE not in template:
-                raise UsageError(f'--template takes a sentence such as "a drawing of a {PLACE}", not {template!r}')
+        for prompt in self.prompts:
+            if PLACE not in prompt:
+                raise UsageError(f'--prompt takes a sentence such as "a drawing of a {PLACE}", not {prompt!r}')
 
 
 def read_labels(words: str, stdin: BinaryIO) -> tuple[str, ...]:
@@ -113,9 +115,9 @@ def check_labels(labels: Sequence[str]) -> None:
         )
 
 
-def prompts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Return the sentences of all labels, those of one label side by side."""
-    return [template.replace(PLACE, label) for label in labels for template in templates]
+def sentences(labels: Sequence[str], prompts: Sequence[str]) -> list[str]:
+    """Return the prompts with each label in its place, those of one label side by side."""
+    return [prompt.replace(PLACE, label) for label in labels for prompt in prompts]
 
 
 def average(vectors: Vectors, count: int) -> Vectors:

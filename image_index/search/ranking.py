@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from image_index.catalog.filters import Filters
 from image_index.catalog.reader import CatalogReader
+from image_index.errors import UsageError
 from image_index.records import Hit, Ids, ImageFacts, Vectors
 from image_index.settings import IndexHome
 from image_index.vectors.moments import Moments, Spread, measure, read_moments
@@ -47,18 +49,30 @@ class SearchOptions:
     """How many hits, of which pictures, how good at least, and in which order; `limit` None means all.
 
     A `min_score` of -1, the least a cosine can be, means all too: float16 vectors may be a little longer than 1.
-    `exact` compares the query with every vector of the catalog, as a search without a limit does. The images `without`
-    are never found: a query's own. `on_disk` leaves out the files that are gone although no training has noticed yet.
+    `exact` compares the query with every vector of the catalog, as a search without a limit does. `sort` is score, date
+    or path. With `include_query` the query's own pictures may be found too. `Index` itself sets the last two: the ids
+    of those pictures, and whether to leave out files that are gone although no training has noticed yet.
+
+    Raises `UsageError` for values that make no sense.
     """
 
     limit: int | None = 10
     min_score: float = -1.0
-    min_sigma: float = float("-inf")
+    min_sigma: float = -math.inf
     exact: bool = False
-    sort: Sort = Sort.SCORE
+    sort: str = Sort.SCORE
     filters: Filters = field(default_factory=Filters)
+    include_query: bool = False
     without: frozenset[int] = frozenset()
     on_disk: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"the number of hits must be at least 1, not {self.limit}")
+        if math.isnan(self.min_sigma) or math.isnan(self.min_score):
+            raise UsageError("a least score or sigma is a number, for example: --min-sigma 3")
+        if self.sort not in list(Sort):
+            raise UsageError(f"hits are sorted by score, date or path, not by {self.sort!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,7 @@ class OpenFiles:
 
 _Scored = tuple[float, ImageFacts]
 
-_ORDER: dict[Sort, Callable[[Hit], tuple[float, bytes]]] = {
+_ORDER: dict[str, Callable[[Hit], tuple[float, bytes]]] = {
     Sort.SCORE: lambda hit: (hit.rank, b""),
     Sort.DATE: lambda hit: (-hit.image.date_s, hit.path),
     Sort.PATH: lambda hit: (0, hit.path),

@@ -1,4 +1,4 @@
-"""Which pictures are meant, as people say it: the words of the command line and of Python, made into `Filters`."""
+"""`make_filters`: the words with which people choose pictures, in a shell and in Python, made into `Filters`."""
 
 from __future__ import annotations
 
@@ -6,61 +6,64 @@ import os
 import re
 from collections.abc import Sequence
 from datetime import date
-from os import PathLike
-from typing import TypedDict, TypeVar, Unpack
+from typing import TypeVar
 
 from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.dates import date_s
 from image_index.errors import UsageError
 from image_index.formats import format_names
-from image_index.paths import resolve
+from image_index.paths import AnyPath, resolve
 
-AnyPath = str | bytes | PathLike[str]
 Word = TypeVar("Word", bound=AnyPath)
 
 
-class FilterArguments(TypedDict, total=False):
-    """What may be said of the pictures that are meant; where several are given, one of them has to fit."""
+def make_filters(  # noqa: PLR0913  # keywords alone, one for each option of the command line
+    *,
+    under: AnyPath | Sequence[AnyPath] | None = None,
+    exclude_under: AnyPath | Sequence[AnyPath] | None = None,
+    glob: str | Sequence[str] | None = None,
+    newer: str | date | None = None,
+    older: str | date | None = None,
+    camera: str | None = None,
+    type: str | Sequence[str] | None = None,  # noqa: A002  # the option's name
+    min_size: str | tuple[int, int] | None = None,
+    orientation: str | None = None,
+    missing: bool = False,
+    after_id: int | None = None,
+    up_to_id: int | None = None,
+) -> Filters:
+    """Return conditions on pictures, joined by AND; where one has several values, a picture has to fit one of them.
 
-    under: AnyPath | Sequence[AnyPath] | None
-    """Inside these directories."""
-    exclude_under: AnyPath | Sequence[AnyPath] | None
-    """Not inside these."""
-    glob: str | Sequence[str] | None
-    """The name, or with a slash the end of the path, fits; a glob that begins with `!` leaves out."""
-    newer: str | date | None
-    """Taken, or else modified, at this date or age, or later."""
-    older: str | date | None
-    """Before it."""
-    camera: str | None
-    """Part of make and model, in any case."""
-    format: str | Sequence[str] | None
-    """Such as jpeg, png, heic, raw."""
-    min_size: str | tuple[int, int] | None
-    """Width and height at least, in pixels as displayed: 1920x1080."""
-    orientation: str | None
-    """landscape, portrait or square."""
-    missing: bool
-    """Also pictures whose file is gone."""
+    - `under`, `exclude_under`: inside these directories; not inside these.
+    - `glob`: the file's name, or with a slash the end of its path: `"*.jpg"`, `"2024/**"`; with `!` in front, none.
+    - `newer`, `older`: taken (where that is unknown, modified) at this date or later; before it. A date is `"2024"`,
+      `"2024-05-31"`, an age such as `"30d"`, or a `datetime`.
+    - `camera`: part of the camera's make and model, in any case.
+    - `type`: the kind of file: `"jpeg"`, `"png"`, `"heic"`, `"raw"`, ...
+    - `min_size`: at least this wide and high in pixels, as displayed: `"1920x1080"` or `(1920, 1080)`.
+    - `orientation`: `"landscape"`, `"portrait"` or `"square"`.
+    - `missing`: also pictures whose file is gone.
+    - `after_id`, `up_to_id`: only images added after, and not after, these ids; see `Index.last_id`.
 
-
-def make_filters(**words: Unpack[FilterArguments]) -> Filters:
-    """Return the filters that `words` mean; raise `UsageError` for what cannot be meant."""
-    newer, older, camera, globs = words.get("newer"), words.get("older"), words.get("camera"), _many(words.get("glob"))
+    Raises `UsageError`, naming the option, for a value that makes no sense.
+    """
+    globs = _many(glob)
     if camera is not None and not camera.strip():
         raise UsageError("--camera takes part of a camera's name, for example: --camera canon")
     _check_globs(globs)
     return Filters(
-        under=tuple(map(resolve, _many(words.get("under")))),
-        exclude_under=tuple(map(resolve, _many(words.get("exclude_under")))),
+        under=tuple(map(resolve, _many(under))),
+        exclude_under=tuple(map(resolve, _many(exclude_under))),
         globs=globs,
         newer_s=None if newer is None else date_s(newer, "--newer"),
         older_s=None if older is None else date_s(older, "--older"),
         camera=camera.strip() if camera is not None else None,
-        formats=tuple(name for word in _many(words.get("format")) for name in _format(word)),
-        min_size=_size(words.get("min_size")),
-        orientation=_orientation(words.get("orientation")),
-        missing=words.get("missing", False),
+        formats=tuple(name for word in _many(type) for name in _format(word)),
+        min_size=_size(min_size),
+        orientation=_orientation(orientation),
+        after_id=after_id,
+        up_to_id=up_to_id,
+        missing=missing,
     )
 
 
@@ -83,11 +86,11 @@ def _check_globs(globs: tuple[str, ...]) -> None:
 
 
 def _format(word: str) -> tuple[str, ...]:
-    """Return the catalog's names of a format."""
+    """Return the catalog's names of a kind of file."""
     try:
         return format_names(word)
     except ValueError as error:
-        raise UsageError(f"no picture format is called {word!r}", f"there are: {error}") from error
+        raise UsageError(f"--type knows no kind of picture {word!r}", f"there are: {error}") from error
 
 
 def _size(size: str | tuple[int, int] | None) -> tuple[int, int] | None:

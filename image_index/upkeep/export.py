@@ -42,7 +42,7 @@ class Exported:
     """What was written: `images` vectors of `dim` dimensions, in `parts`, under the directory `path`."""
 
     path: Path
-    format: str
+    metadata: str
     images: int
     parts: int
     dim: int
@@ -70,13 +70,13 @@ def export(pictures: Pictures, model: ModelFacts, destination: Path, *, parquet:
         facts = {"name": model.name, "fingerprint": model.fingerprint, "weights_sha256": model.weights_sha256}
         described = {**facts, "dim": model.dim, "preprocess": asdict(model.preprocess)}
         (draft / "model.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    return Exported(destination, "parquet" if parquet else "npy", sum(counts), len(counts), model.dim)
+    return Exported(destination, "parquet" if parquet else "jsonl", sum(counts), len(counts), model.dim)
 
 
 def exported_record(done: Exported) -> dict[str, Any]:
     """Return what was exported, as `export --json` prints it."""
     place = path_field(os.fsencode(done.path))
-    return {**place, "format": done.format, "images": done.images, "parts": done.parts, "dim": done.dim}
+    return {**place, "metadata": done.metadata, "images": done.images, "parts": done.parts, "dim": done.dim}
 
 
 # The directory
@@ -203,4 +203,6 @@ def _check_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401  # only whether it is there
     except ImportError as error:
-        raise UsageError("Parquet needs pyarrow: pip install 'imgidx[parquet]', or export with --format npy") from error
+        raise UsageError(
+            "Parquet needs pyarrow: pip install 'imgidx[parquet]', or export with --metadata jsonl"
+        ) from error

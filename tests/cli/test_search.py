@@ -118,8 +118,8 @@ def test_filters_leave_what_they_say(trained: Shell, photos: Path) -> None:
     assert every(trained, "--camera", "canon") == every(trained, "--older", "1999") == ["00.jpg", "01.jpg"]
     assert every(trained, "--camera", "eos 1") == every(trained, "--newer", "1991", "--older", "1992") == ["01.jpg"]
     assert every(trained, "--newer", "1d") == everything[2:]
-    assert every(trained, "--format", "jpg") == everything
-    assert every(trained, "--format", "png") == []
+    assert every(trained, "--type", "jpg") == everything
+    assert every(trained, "--type", "png") == []
     assert every(trained, "--min-size", "99999x1") == []
     shapes = [every(trained, "--orientation", shape) for shape in ("landscape", "portrait", "square")]
     assert sorted(name for shape in shapes for name in shape) == everything
@@ -215,7 +215,7 @@ def test_what_concerns_all_of_many_queries_ends_the_run_at_once(trained: Shell, 
 
 def test_a_template_prints_what_it_says(trained: Shell) -> None:
     """Also beside a filter of the same name, and with zero bytes between the hits."""
-    done = trained.run("search", "a photo", "-n", "2", "--format", r"{rank}\t{name}", "--format", "jpeg")
+    done = trained.run("search", "a photo", "-n", "2", "--format", r"{rank}\t{name}", "--type", "jpeg")
     ranks = [line.split(b"\t") for line in done.out.splitlines()]
     assert [rank for rank, _ in ranks] == [b"1", b"2"]
     assert trained.run("search", "a photo", "-n", "2", "--format", "{rank}", "-0").out == b"1\x002\x00"

@@ -163,10 +163,10 @@ def test_export_says_how_many_and_where(trained: Shell, tmp_path: Path) -> None:
 
 def test_export_as_json_has_pinned_keys(trained: Shell, tmp_path: Path) -> None:
     """A relative DIR is told in full."""
-    done = trained.run("export", "here", "--format", "parquet", "--json", "--glob", "good.jpg")
+    done = trained.run("export", "here", "--metadata", "parquet", "--json", "--glob", "good.jpg")
     target = os.path.realpath(trained.directory / "here")
-    assert done.records == [{"path": target, "format": "parquet", "images": 1, "parts": 1, "dim": 512}]
-    assert list(done.records[0]) == ["path", "format", "images", "parts", "dim"]
+    assert done.records == [{"path": target, "metadata": "parquet", "images": 1, "parts": 1, "dim": 512}]
+    assert list(done.records[0]) == ["path", "metadata", "images", "parts", "dim"]
 
 
 def test_nothing_to_export_is_exit_1(trained: Shell, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_wrong_use_and_no_index(trained: Shell, tmp_path: Path) -> None:
     full = trained.run("export", trained.directory / "photos")
     assert (full.code, full.out) == (2, b"")
     assert "is not an empty directory" in full.complaint
-    assert trained.run("export", tmp_path / "out", "--format", "csv").code == 2
+    assert trained.run("export", tmp_path / "out", "--metadata", "csv").code == 2
     shell = Shell(tmp_path)
     assert shell.run("export", tmp_path / "out").code == 4
     assert shell.run("show", "x.jpg").code == 4

@@ -61,7 +61,7 @@ def test_sentences_of_ones_own_change_the_probabilities(searcher: Shell, library
     """They take the place of those that are built in."""
     usual, own = (
         searcher.run("tag", "--labels", LABELS, "--json", *options).records
-        for options in ((), ("--template", "not a {} at all", "--template", "{}"))
+        for options in ((), ("--prompt", "not a {} at all", "--prompt", "{}"))
     )
     assert [record["path"] for record in usual if "path" in record] == [each["path"] for each in own if "path" in each]
     assert usual != own
@@ -80,7 +80,7 @@ def test_nothing_probable_enough_is_exit_1(searcher: Shell, library: Library) ->
     [
         (("--labels", "dog"), "two labels or more"),
         (("--labels", "dog,dog"), "'dog' is there 2 times"),
-        (("--labels", LABELS, "--template", "no place"), "--template"),
+        (("--labels", LABELS, "--prompt", "no place"), "--prompt"),
         (("--labels", LABELS, "--json", "--csv"), "--json and --csv"),
         (("--labels", LABELS, "--newer", "soon"), "soon"),
     ],

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -15,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from image_index.catalog.filters import Filters
 from image_index.errors import IndexNotFound, UsageError
 from image_index.index import Index
 from image_index.models.tower_files import read_manifest
@@ -22,16 +24,17 @@ from image_index.present import tags, text
 from image_index.records import Vectors
 from image_index.search.labels import (
     CELLS,
-    TEMPLATES,
+    PROMPTS,
     Label,
     TaggedImage,
     TagOptions,
     average,
     best_labels,
     probabilities,
-    prompts,
     read_labels,
+    sentences,
 )
+from image_index.search.selection import make_filters
 from image_index.settings import IndexHome
 from image_index.workers.devices import Precision
 from image_index.workers.engine import Engine
@@ -64,23 +67,23 @@ def index(library: Library) -> Iterator[Index]:
         yield opened
 
 
-def by_open_clip(vectors: Vectors, labels: tuple[str, ...], templates: tuple[str, ...]) -> Vectors:
+def by_open_clip(vectors: Vectors, labels: tuple[str, ...], prompts: tuple[str, ...]) -> Vectors:
     """Return the probabilities (n, L) that open_clip's own zero-shot classifier and its model's own scale give."""
     name = "local-dir:image_index/models/starter"
     model, tokens = open_clip.create_model(name).eval(), open_clip.get_tokenizer(name)
-    sentences = [lambda label, template=template: template.replace("{}", label) for template in templates]
+    sentences = [lambda label, prompt=prompt: prompt.replace("{}", label) for prompt in prompts]
     classifier = open_clip.build_zero_shot_classifier(model, tokens, labels, sentences, num_classes_per_batch=None)
     with torch.no_grad():
         found: Vectors = (model.logit_scale.exp() * torch.from_numpy(vectors) @ classifier).softmax(dim=1).numpy()
     return found
 
 
-@pytest.mark.parametrize("templates", [TEMPLATES, ("a drawing of a {}",)], ids=["built in", "one"])
-def test_probabilities_are_those_of_open_clip(index: Index, templates: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("prompts", [PROMPTS, ("a drawing of a {}",)], ids=["built in", "one"])
+def test_probabilities_are_those_of_open_clip(index: Index, prompts: tuple[str, ...]) -> None:
     """The same pictures, sentences and scale: every label of every picture."""
     images, vectors = index.vectors()
-    expected = by_open_clip(vectors, LABELS, templates)
-    tagged = list(index.tag(LABELS, TagOptions(top=len(LABELS), templates=templates)))
+    expected = by_open_clip(vectors, LABELS, prompts)
+    tagged = list(index.tag(LABELS, TagOptions(top=len(LABELS), prompts=prompts)))
     assert [each.image for each in tagged] == images
     assert len(tagged) == 12
     for each, row in zip(tagged, expected, strict=True):
@@ -115,7 +118,7 @@ def test_a_softmax_by_hand_gives_the_same(seed: int, scale: float) -> None:
 
 def test_the_sentences_of_a_label_are_averaged() -> None:
     """Side by side, and brought to unit length."""
-    assert prompts(["a", "b {}"], ["{}!", "{} and {}"]) == ["a!", "a and a", "b {}!", "b {} and b {}"]
+    assert sentences(["a", "b {}"], ["{}!", "{} and {}"]) == ["a!", "a and a", "b {}!", "b {} and b {}"]
     vectors = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], np.float32)
     np.testing.assert_allclose(average(vectors, 2), [[0.5**0.5, 0.5**0.5], [0, 1]])
 
@@ -184,16 +187,20 @@ def test_labels_that_compare_nothing_are_wrong_use(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (TagOptions(top=0), "at least 1 label"),
-        (TagOptions(min_prob=1.1), "between 0 and 1"),
-        (TagOptions(min_prob=math.nan), "between 0 and 1"),
-        (TagOptions(templates=("a photo",)), "a drawing of a {}"),
+        ({"top": 0}, "at least 1 label"),
+        ({"min_prob": 1.1}, "between 0 and 1"),
+        ({"min_prob": math.nan}, "between 0 and 1"),
+        ({"prompts": ("a photo",)}, "a drawing of a {}"),
     ],
 )
-def test_options_that_cannot_be_meant_are_wrong_use(index: Index, options: TagOptions, complaint: str) -> None:
-    """At once, not with the first picture."""
+def test_options_that_make_no_sense_are_wrong_use(options: dict[str, Any], complaint: str) -> None:
+    """As soon as they are made."""
     with pytest.raises(UsageError, match=complaint):
-        index.tag(("a", "b"), options)
+        TagOptions(**options)
+
+
+def test_labels_that_make_no_sense_are_wrong_use(index: Index) -> None:
+    """At once, not with the first picture."""
     with pytest.raises(UsageError, match="empty"):
         index.tag(("a", " "))
 
@@ -210,9 +217,9 @@ def test_pictures_that_are_gone_have_no_labels_but_on_request(tmp_path: Path) ->
     engine = Engine("cpu", loader=fake_models.load)
     many = [f"label {number}" for number in range(40)]  # 320 sentences: more than a child encodes at a time
     with Index(library.home, engine) as index:
-        names = [each.image.file.name for each in index.tag(many, under=library.photos / "a")]
+        names = [each.image.file.name for each in index.tag(many, filters=make_filters(under=library.photos / "a"))]
         assert names == ["2.png"]
-        tagged = list(index.tag(many, missing=True))
+        tagged = list(index.tag(many, filters=Filters(missing=True)))
         assert [each.image.file.name for each in tagged] == ["1.png", "2.png", "3.png"]
         for each in tagged:  # this model tells texts apart by their length alone: unit vectors of one direction
             assert [label.label for label in each.labels] == ["label 0"]

@@ -108,7 +108,7 @@ PICTURES = st.dictionaries(st.sampled_from(paths(30)), VECTORS, max_size=30)
 def searches(draw: st.DrawFn) -> SearchOptions:
     """Return how to search."""
     return SearchOptions(
-        limit=draw(st.none() | st.integers(0, 40)),
+        limit=draw(st.none() | st.integers(1, 40)),
         filters=Filters(under=tuple(draw(st.sets(st.sampled_from([*DIRECTORIES, b"/", b"/p/in/1", b"/nothing"]))))),
         min_score=draw(st.sampled_from([-100.0, -100.0, 0.0, 1.0, 4.0])),
     )

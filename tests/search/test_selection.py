@@ -17,7 +17,7 @@ from image_index.search.selection import make_filters
 
 def test_nothing_said_is_no_filter() -> None:
     """Every way to say nothing is the same."""
-    nothing: dict[str, Any] = {"under": None, "glob": [], "newer": None, "format": (), "missing": False}
+    nothing: dict[str, Any] = {"under": None, "glob": [], "newer": None, "type": (), "missing": False}
     assert make_filters() == make_filters(**nothing) == Filters()
 
 
@@ -30,10 +30,12 @@ def test_everything_said_is_a_filter(tmp_path: Path) -> None:
         newer=datetime(2024, 5, 31, tzinfo=UTC),
         older="2025-01-01T00:00Z",
         camera=" Canon ",
-        format=["jpg", "HEIC", ".tif"],
+        type=["jpg", "HEIC", ".tif"],
         min_size="1920X1080",
         orientation="Portrait",
         missing=True,
+        after_id=5,
+        up_to_id=9,
     )
     assert found == Filters(
         under=(os.fsencode(tmp_path), resolve("relative")),
@@ -45,6 +47,8 @@ def test_everything_said_is_a_filter(tmp_path: Path) -> None:
         formats=("jpeg", "mpo", "heif", "tiff"),
         min_size=(1920, 1080),
         orientation=Orientation.PORTRAIT,
+        after_id=5,
+        up_to_id=9,
         missing=True,
     )
 
@@ -52,8 +56,8 @@ def test_everything_said_is_a_filter(tmp_path: Path) -> None:
 def test_one_word_is_as_good_as_a_list_of_one() -> None:
     """A path in any of Python's forms."""
     assert make_filters(under="/p") == make_filters(under=[b"/p"]) == make_filters(under=Path("/p"))
-    assert make_filters(glob="*.jpg", format="png", min_size=(1, 2)) == make_filters(
-        glob=["*.jpg"], format=["png"], min_size="1x2"
+    assert make_filters(glob="*.jpg", type="png", min_size=(1, 2)) == make_filters(
+        glob=["*.jpg"], type=["png"], min_size="1x2"
     )
 
 
@@ -63,8 +67,8 @@ def test_one_word_is_as_good_as_a_list_of_one() -> None:
         ({"newer": "yesterday"}, "--newer"),
         ({"older": "2024-02-30"}, "--older"),
         ({"camera": " "}, "--camera"),
-        ({"format": "psd"}, "'psd'; there are: avif, bmp"),
-        ({"format": ""}, "''; there are"),
+        ({"type": "psd"}, "'psd'; there are: avif, bmp"),
+        ({"type": ""}, "''; there are"),
         ({"min_size": "big"}, "--min-size"),
         ({"min_size": "100"}, "--min-size"),
         ({"min_size": "-1x5"}, "--min-size"),

@@ -29,6 +29,7 @@ from image_index.errors import StorageError, UsageError
 from image_index.files import atomic
 from image_index.index import Index
 from image_index.records import EmbeddedBatch, ImageFacts, ImageFile, PictureFacts, Vectors
+from image_index.search.selection import make_filters
 from image_index.settings import IndexHome
 from image_index.upkeep import export as export_module
 from image_index.upkeep.export import Exported, export
@@ -84,11 +85,11 @@ def read_vectors(directory: Path) -> Vectors:
 def export_all(home: IndexHome, destination: Path, *, parquet: bool = False) -> Exported | None:
     """Export every picture, though its file is nowhere."""
     with Index(home) as index:
-        return index.export(destination, parquet=parquet, missing=True)
+        return index.export(destination, Filters(missing=True), parquet=parquet)
 
 
 @pytest.mark.parametrize("part_rows", [100_000, 25, 24, 7, 2], ids="parts of {}".format)
-@pytest.mark.parametrize("parquet", [False, True], ids=["npy", "parquet"])
+@pytest.mark.parametrize("parquet", [False, True], ids=["jsonl", "parquet"])
 def test_every_part_pairs_vectors_with_their_pictures(
     home: IndexHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: bool, part_rows: int
 ) -> None:
@@ -97,7 +98,7 @@ def test_every_part_pairs_vectors_with_their_pictures(
     target = tmp_path / "out"
     parts = -(-COUNT // part_rows)
     done = export_all(home, target, parquet=parquet)
-    assert done == Exported(target, "parquet" if parquet else "npy", COUNT, parts, 4)
+    assert done == Exported(target, "parquet" if parquet else "jsonl", COUNT, parts, 4)
     digits = len(str(parts))
     ending = "parquet" if parquet else "jsonl"
     numbers = [f"{number:0{digits}d}" for number in range(parts)]
@@ -139,7 +140,7 @@ def test_filters_choose_and_files_that_are_gone_stay_out(home: IndexHome, tmp_pa
     with Index(home) as index:
         assert index.export(tmp_path / "none") is None
         assert not (tmp_path / "none").exists()
-        done = index.export(tmp_path / "two", glob=["1-3.jpg", "1-4.jpg"], missing=True)
+        done = index.export(tmp_path / "two", make_filters(glob=["1-3.jpg", "1-4.jpg"], missing=True))
     assert done is not None
     assert done.images == len(read_vectors(tmp_path / "two")) == 2
 
@@ -192,7 +193,7 @@ def test_a_place_that_is_taken_or_cannot_be_is_wrong_use(home: IndexHome, tmp_pa
 # What goes wrong
 
 
-@pytest.mark.parametrize("parquet", [False, True], ids=["npy", "parquet"])
+@pytest.mark.parametrize("parquet", [False, True], ids=["jsonl", "parquet"])
 @pytest.mark.parametrize("limit", [100, 200, 500])
 def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
     home: IndexHome, tmp_path: Path, parquet: bool, limit: int
@@ -200,7 +201,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
     """Whichever file it hits: exit 9, one line, no directory and no draft of one."""
     place = tmp_path / "place"
     place.mkdir()
-    options = ["--format", "parquet" if parquet else "npy", "--missing", "--index", home.path]
+    options = ["--metadata", "parquet" if parquet else "jsonl", "--missing", "--index", home.path]
     code = "import sys\nfrom image_index.cli.app import run\nsys.exit(run(sys.argv[1:]))"
     done = run_confined("-c", code, "export", place / "out", *options, file_bytes=limit)
     assert done.returncode == 9, done.stderr

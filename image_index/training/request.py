@@ -1,0 +1,53 @@
+"""What to bring up to date, as people say it: the roots and options of `imgidx train`, made into an `UpdateRequest`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from image_index.catalog.reader import CatalogReader
+from image_index.errors import UsageError
+from image_index.files.scan import ScanOptions
+from image_index.paths import AnyPath, printable, resolve
+from image_index.settings import IndexHome, index_home
+from image_index.training.pipeline import UpdateRequest
+from image_index.training.survey import SurveyOptions
+from image_index.workers.engine import Engine
+
+
+def make_update(  # noqa: PLR0913  # keywords, one for each kind of option
+    *roots: AnyPath,
+    index: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    scan: ScanOptions | None = None,
+    engine: Engine | None = None,
+    retry_failed: bool = False,
+    wait_s: float = 0.0,
+    quiet: bool = True,
+) -> UpdateRequest:
+    """Return the request for `update_index` to bring the directories or files `roots` up to date.
+
+    Without `roots` these are the ones that the index knows. `index` is the directory of the index: by default
+    `$IMGIDX_INDEX`, else that of the user. `model` is a name as `imgidx train --model` takes it: by default the index's
+    own. `scan` says which files to look at, `engine` what to compute with, `retry_failed` that pictures which failed
+    before are tried again, `wait_s` how many seconds to wait for another run that is writing. Unless `quiet`, a
+    download of the model shows its progress on a terminal.
+
+    Raises `UsageError` where no root is given or known, or none of them exists.
+    """
+    home = index_home(None if index is None else Path(index))
+    survey = SurveyOptions(_choose_roots(home, roots), scan or ScanOptions(), retry_failed)
+    return UpdateRequest(home, survey, model, engine or Engine(), quiet=quiet, wait_s=wait_s)
+
+
+def _choose_roots(home: IndexHome, named: tuple[AnyPath, ...]) -> tuple[bytes, ...]:
+    """Return the roots that are `named`, or else those the index knows; one of them must be there or known."""
+    asked, known = [resolve(root) for root in named], []
+    if home.catalog.exists():
+        with CatalogReader(home.catalog) as catalog:
+            known = [root.path for root in catalog.roots()]
+    if not asked and not known:
+        raise UsageError("name a directory of pictures, for example: imgidx train ~/Pictures")
+    if asked and not any(os.path.exists(root) or root in known for root in asked):
+        raise UsageError(f"no such directory: {', '.join(map(printable, asked))}")
+    return tuple(asked or known)
