@@ -81,8 +81,8 @@ def index_home(option: Path | None = None) -> IndexHome:
 def load_config() -> dict[str, Any]:
     """Return the user's defaults, option by command, from `IMGIDX_CONFIG` or the user's configuration directory.
 
-    The file is TOML: a table per command whose keys are long options without dashes (`[train]`, `workers = 4`).
-    Raises `UsageError` where it is not valid.
+    The file is TOML: a table for each command (`[train]`, `[models.fetch]`), whose keys are long options without the
+    leading dashes (`workers = 4`). Raises `UsageError` where it is not valid TOML; the command line checks the keys.
     """
     named = os.environ.get(CONFIG_VARIABLE)
     path = Path(named) if named else platformdirs.user_config_path("imgidx") / "config.toml"
@@ -95,8 +95,11 @@ def load_config() -> dict[str, Any]:
         return {}
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the configuration file {path}: {error}") from error
+    return _underscored(tables)
+
+
+def _underscored(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table, and those inside it, with keys as Python spells them: `batch_size` for `batch-size`."""
     return {
-        command: {option.replace("-", "_"): value for option, value in table.items()}
-        for command, table in tables.items()
-        if isinstance(table, dict)
+        key.replace("-", "_"): _underscored(value) if isinstance(value, dict) else value for key, value in table.items()
     }

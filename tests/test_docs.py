@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ import typer
 
 from image_index import errors
 from image_index.catalog.schema import open_database
-from image_index.cli.app import app
+from image_index.cli.app import COMMANDS, app, run
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
 from image_index.models.names import ModelListing
 from image_index.present import jsonl
@@ -97,6 +98,30 @@ def test_the_help_blocks_are_what_help_prints() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_list_of_commands_is_whole_and_fits_its_lines() -> None:
+    """Every command stands in one group, and its line in `imgidx --help` is not cut at 80 columns."""
+    program = typer.main.get_command(app)
+    assert sorted(name for names in COMMANDS.values() for name in names) == sorted(program.commands)  # type: ignore[attr-defined]
+    tool, environment = [sys.executable, "-m", "image_index", "--help"], {**os.environ, "COLUMNS": "80"}
+    shown = subprocess.run(tool, capture_output=True, text=True, check=True, cwd=REPOSITORY, env=environment).stdout
+    for heading, names in COMMANDS.items():
+        section = shown.partition(f"\n{heading}:\n")[2].partition("\n\n")[0]
+        assert [line.split()[0] for line in section.splitlines()] == list(names)
+        assert "..." not in section
+
+
+def test_no_document_names_an_inner_room() -> None:
+    """What a program of a user's may import can be had from the package itself."""
+    public = {"image_index", "image_index.errors"}
+    named = {
+        (path.name, module)
+        for path in DOCUMENTS
+        if "decisions" not in path.parts
+        for module in re.findall(r"(?:from|import) (image_index[\w.]*)", path.read_text(encoding="utf-8"))
+    }
+    assert {found for found in named if found[1] not in public} == set()
+
+
 def test_every_exit_code_is_documented(reference: str) -> None:
     """The table of exit codes knows the outcomes and every error's code."""
     codes = {0, 1, 3} | {error.exit_code for error in all_errors() if error is not errors.Interrupted}
@@ -123,7 +148,7 @@ def printed_objects() -> dict[str, str]:
         "group": group_line((Duplicate(image_facts(), 1.0, exact=True),)),
         "tagged": tagged_line(TaggedImage(image_facts(), (Label("cat", 0.5),))),
         "account": account_line(ACCOUNT),
-        "export": jsonl.record_line(exported_record(Exported(Path("/a"), "npy", 1, 1, 4))),
+        "export": jsonl.record_line(exported_record(Exported(Path("/a"), "jsonl", 1, 1, 4))),
         "summary": jsonl.record_line(summary),
         "preview": jsonl.record_line(preview),
         "status": jsonl.status_line(Counts(0, 0, 0), [Root(b"/a", 1, None)], None, 0, run),
@@ -175,6 +200,17 @@ def test_every_table_and_column_of_the_catalog_is_in_the_reference(reference: st
         for column in connection.execute(f"PRAGMA table_info({table})").fetchall():
             assert f"`{column[1]}`" in rows[table], f"{table}.{column[1]}"
     connection.close()
+
+
+@pytest.mark.parametrize("document", ["docs/guide.md", "docs/reference.md"])
+def test_the_configuration_shown_can_be_used(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every command starts with it in place."""
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", (REPOSITORY / document).read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "config.toml").write_text(example, encoding="utf-8")
+    monkeypatch.setenv("IMGIDX_CONFIG", str(tmp_path / "config.toml"))
+    assert run(["models", "--json"]) == 0, capfd.readouterr().err
 
 
 @pytest.mark.parametrize("document", ["docs/guide.md", "docs/reference.md"])

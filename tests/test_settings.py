@@ -71,10 +71,14 @@ def write_config(path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_config_gives_defaults_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables are commands and keys are long options; what stands outside a table belongs to no command."""
-    content = b"workers = 9\n[train]\nbatch-size = 8\nexclude = ['*.png']\n[search]\nmin-score = 0.2\n"
+    """Tables are commands, also commands of commands, and keys are long options."""
+    content = b"[train]\nbatch-size = 8\nexclude = ['*.png']\n[search]\nmin-score = 0.2\n[models.fetch]\nquiet = true\n"
     write_config(tmp_path / "config.toml", content, monkeypatch)
-    assert load_config() == {"train": {"batch_size": 8, "exclude": ["*.png"]}, "search": {"min_score": 0.2}}
+    assert load_config() == {
+        "train": {"batch_size": 8, "exclude": ["*.png"]},
+        "search": {"min_score": 0.2},
+        "models": {"fetch": {"quiet": True}},
+    }
 
 
 def test_no_config_is_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

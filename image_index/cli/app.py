@@ -6,6 +6,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from image_index import __version__
 from image_index.cli.doctor import doctor
@@ -24,8 +25,30 @@ from image_index.paths import printable
 WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """click's UsageError; newer typers carry a click of their own, so that it can be had from typer alone."""
 
+COMMANDS = {
+    "Everyday": ("train", "search", "dupes", "tag", "show"),
+    "Upkeep": ("status", "failures", "forget", "prune", "verify", "backup", "export"),
+    "About": ("models", "doctor"),
+}
+"""The commands in the groups and the order in which `imgidx --help` lists them."""
+
+
+class _Groups(TyperGroup):
+    """Lists the commands in groups; typer's own panels need rich's markup, which would eat brackets in help texts."""
+
+    def format_commands(self, _: Any, formatter: Any) -> None:
+        """Write each group under its heading, each command with the first sentence of its help."""
+        longest = max(map(len, self.commands))
+        room = formatter.width - longest - 4  # two blanks before a command's name and two behind it
+        for heading, names in COMMANDS.items():
+            with formatter.section(heading):
+                rows = [(f"{name:<{longest}}", self.commands[name].get_short_help_str(room)) for name in names]
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="imgidx",
+    cls=_Groups,
     help="Index directories of pictures and find them again by meaning.",
     epilog="Exit codes: 0 done or found, 1 nothing found, 2 wrong use, 3 done but something could not be read, "
     "4 no index, 5 other model or newer index, 6 no model, 7 index in use, 8 children keep dying, 9 disk or catalog, "
@@ -89,14 +112,22 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
 
 
-def _check_config(config: dict[str, Any], command: Any) -> None:
-    """Raise `UsageError` for a table of the configuration file that is no command, or a key that is no option of it."""
-    for table, values in config.items():
-        if table not in command.commands:
-            raise UsageError(f"the configuration file has a table [{table}], and no command is called that")
-        unknown = set(values) - {parameter.name for parameter in command.commands[table].params}
-        if unknown:
-            raise UsageError(f"the configuration file sets {min(unknown)!r} in [{table}]", f"see imgidx {table} --help")
+def _check_config(config: dict[str, Any], command: Any, name: str = "") -> None:
+    """Raise `UsageError` for what the configuration file sets outside of a command, or what is no option of one."""
+    options = {parameter.name: parameter for parameter in command.params} if name else {}
+    for key, value in config.items():
+        inner, inner_name = getattr(command, "commands", {}).get(key), f"{name}.{key}".lstrip(".")
+        if isinstance(value, dict) and inner is not None:
+            _check_config(value, inner, inner_name)
+        elif isinstance(value, dict):
+            raise UsageError(f"the configuration file has a table [{inner_name}], and no command is called that")
+        elif not name:
+            raise UsageError(f"the configuration file sets {key!r} above the first table", "put it below a [COMMAND]")
+        elif key not in options:
+            words = name.replace(".", " ")
+            raise UsageError(f"the configuration file sets {key!r} in [{name}]", f"see imgidx {words} --help")
+        elif getattr(options[key], "multiple", False) and not isinstance(value, list):
+            raise UsageError(f"the configuration file sets {key!r} in [{name}] to one value", f"write: {key} = [...]")
 
 
 if __name__ == "__main__":

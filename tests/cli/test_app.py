@@ -26,8 +26,7 @@ WRONG_USE: Mapping[str, tuple[str, ...]] = {
     "two forms": ("search", "a cat", "--json", "--paths"),
     "no number of hits": ("search", "a cat", "--top", "0"),
     "a template": ("search", "a cat", "--format", "{colour}"),
-    "a picture format": ("search", "a cat", "--format", "psd"),
-    "two templates": ("search", "a cat", "--format", "{rank}", "--format", "{path}"),
+    "a kind of file": ("search", "a cat", "--type", "psd"),
     "peek": ("search", "a cat", "--peek"),
     "no name": ("search", "a cat", "--since-last", ""),
     "open": ("search", "a cat", "--open"),
@@ -128,7 +127,17 @@ def test_a_configuration_that_cannot_be_meant_is_exit_2(searcher: Shell, text: s
     assert (done.code, done.out) == (2, b"")
 
 
-@pytest.mark.parametrize(("config", "named"), [("[trian]\nworkers = 1", "trian"), ("[train]\nworkres = 1", "workres")])
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ("[trian]\nworkers = 1", "[trian]"),
+        ("[train]\nworkres = 1", "'workres' in [train]"),
+        ("workers = 1\n[train]\nhidden = true", "'workers' above the first table"),
+        ('[train]\nexclude = "*.gif"', "write: exclude = [...]"),
+        ("[models.fetch]\nquite = true", "imgidx models fetch --help"),
+        ("[models.fetsch]\nquiet = true", "[models.fetsch]"),
+    ],
+)
 def test_a_slip_in_the_configuration_file_is_exit_2(shell: Shell, config: str, named: str) -> None:
     """What nobody would read is said, not passed over."""
     shell.write_config(config)
