@@ -1,4 +1,4 @@
-"""Frozen records that cross the border between two stages; they hold facts and know no other module."""
+"""The frozen records that rooms pass to each other: plain data, without a reference to any other module."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIRST_NS, LAST_NS = -(1 << 63), (1 << 63) - 1
 
 # A scan makes one of these two per file, a million at a time: as tuples they take a third of the time.
 class ImageFile(NamedTuple):
-    """A file on disk that looks like a picture: absolute path as bytes, size in bytes, modification time."""
+    """A file on disk that may be a picture: its absolute path, size in bytes, and modification time."""
 
     path: bytes
     size: int
@@ -49,7 +49,7 @@ class ImageFile(NamedTuple):
 
 
 class KnownImage(NamedTuple):
-    """A catalog row as planning sees it; `read_at_ns` is when the content was last read."""
+    """What planning needs of a catalog row; `read_at_ns` is when the content was last read."""
 
     id: int
     path: bytes
@@ -107,7 +107,10 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Files that travel to a child together; `alone`: with nothing else in work beside them, lest that be blamed."""
+    """Files that a child gets in one message; `alone`: it must not work on anything else at the same time.
+
+    A file suspected of killing children travels alone, so that it is clear which file did it.
+    """
 
     files: tuple[ImageFile, ...]
     alone: bool = False
@@ -125,7 +128,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that could not be indexed, where, and why; remembered by its size and modification time."""
+    """A file that could not be indexed, at which stage, and why; it is tried again when its size or time changes."""
 
     file: ImageFile
     stage: Stage
@@ -161,8 +164,8 @@ class EmbeddedImage:
 class StageSeconds:
     """Seconds spent in each stage.
 
-    The parent scans, stores and indexes; what the children do is added up over all of them and over the threads in
-    which they read and decode. `idle` is how long their models had to wait for pictures.
+    `scan`, `store` and `index` are the parent's. The others are the children's, added up over all of them and over the
+    threads in which they read and decode. `idle` is how long their models waited for decoded pictures.
     """
 
     scan: float = 0.0
@@ -180,7 +183,7 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBatch:
-    """What came back for a batch: `vectors[i]` belongs to `images[i]`; `vanished` files were gone when opened."""
+    """The result of a batch: `vectors[i]` belongs to `images[i]`; `vanished` files were gone when they were opened."""
 
     images: tuple[EmbeddedImage, ...]
     vectors: Vectors
@@ -190,7 +193,7 @@ class EmbeddedBatch:
 
 
 FIRST_DATE_S, LAST_DATE_S = -62_135_510_400, 253_402_171_200
-"""The second day of the year 1 and the last but one of 9999: a time zone moves neither out of the calendar."""
+"""The second day of the year 1 and the last but one of 9999: in no time zone are they outside Python's calendar."""
 
 
 class ImageFacts(NamedTuple):
@@ -208,7 +211,7 @@ class ImageFacts(NamedTuple):
     def date_s(self) -> int:
         """When the picture was taken, in seconds since 1970; where EXIF does not say, when its file was modified.
 
-        File systems know times that no calendar has: those are the first or the last that Python's has.
+        A file may have a time that Python's `datetime` cannot express: it becomes the first or the last that it can.
         """
         taken_at_s = self.picture.taken_at_s
         date = self.mtime_ns // 10**9 if taken_at_s is None else taken_at_s
@@ -216,7 +219,7 @@ class ImageFacts(NamedTuple):
 
     @property
     def file(self) -> Path:
-        """The path as Python's own functions like it."""
+        """The path as a `Path`."""
         return Path(os.fsdecode(self.path))
 
 
@@ -224,8 +227,8 @@ class ImageFacts(NamedTuple):
 class Hit:
     """One found picture; `score` is the cosine between query and picture, in [-1, 1].
 
-    `sigma` is how many standard deviations that lies above the mean score of this query over the whole index; None
-    where all scores are the same.
+    `sigma` is the score's z-score: how many standard deviations it lies above the mean score of this query over the
+    whole index. It is None where all scores are the same.
     """
 
     rank: int
@@ -241,7 +244,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What the vectors of a catalog are at one moment; a derived file that carries it knows whether it is current."""
+    """Identifies one state of a catalog's vectors.
+
+    A derived file stores the stamp of the state that it was built from; it is stale where `CatalogReader.stamp()` has
+    become another. `generation` counts the vectors that have come or gone so far.
+    """
 
     catalog_id: str
     generation: int
@@ -274,7 +281,7 @@ class KnownFailure:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much an index holds."""
+    """How many images and failures an index holds; `images` does not count the `missing` ones."""
 
     images: int
     missing: int
@@ -310,7 +317,7 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-"""Is told how far an update has come."""
+"""A function that is told how far an update has come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""The catalog: every fact of an index, in SQLite. One transaction per batch; ids are never used twice."""
+"""Writing to the catalog: every change of an index is one method here, and one transaction.
+
+A batch is stored as a whole or not at all. Ids are never used twice: an id in a stale FAISS file may name a picture
+that is gone, but never another picture.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ class Catalog(CatalogReader):
     """An open catalog that is written to. Each method is one transaction."""
 
     def set_model(self, facts: ModelFacts) -> None:
-        """Store the model; for a model of the same fingerprint this only changes the name it is found by."""
+        """Store the model; a model with the stored fingerprint only changes its name, as when its directory moved."""
         preprocess = json.dumps(asdict(facts.preprocess))
         row = (facts.name, facts.fingerprint, facts.weights_sha256, facts.config, preprocess, facts.dim)
         with self.transaction() as connection:
@@ -52,7 +56,7 @@ class Catalog(CatalogReader):
         self._model = None
 
     def note_scan(self, root: bytes, problem: str | None) -> None:
-        """Record that `root` has been scanned, and what kept the scan from being complete."""
+        """Record that `root` has been scanned, and the problem that kept the scan from being complete."""
         now = int(time.time())
         with self.transaction() as connection:
             connection.execute(
@@ -62,14 +66,14 @@ class Catalog(CatalogReader):
             )
 
     def mark_missing(self, images: Iterable[KnownImage]) -> None:
-        """Note that the files of `images` are gone; their vectors stay."""
+        """Mark `images` as missing; their vectors stay, in case the files come back."""
         now = int(time.time())
         with self.transaction() as connection:
             sql = "UPDATE images SET missing_since_s = ? WHERE id = ?"
             connection.executemany(sql, ((now, image.id) for image in images))
 
     def move(self, matches: Iterable[Match]) -> None:
-        """Give each image the path, size and time of its file, which holds the same content; it is there (again)."""
+        """Give each image the path, size and time of its file, which has the same content; it is no longer missing."""
         now = time.time_ns()
         sql = "UPDATE images SET path = ?, size = ?, mtime_ns = ?, read_at_ns = ?, missing_since_s = NULL WHERE id = ?"
         with self.transaction() as connection:
@@ -78,7 +82,7 @@ class Catalog(CatalogReader):
                 connection.execute(sql, (file.path, file.size, file.mtime_ns, now, image.id))
 
     def copy(self, matches: Iterable[Match]) -> None:
-        """Add each file as a new image with the content facts and the vector of the image it equals."""
+        """Add each file as a new image with the vector and the facts of the image that has the same content."""
         now = time.time_ns()
         with self.transaction() as connection:
             for file, image in ((match.file, match.image) for match in matches):
@@ -98,12 +102,12 @@ class Catalog(CatalogReader):
                 _insert_failure(connection, failure, now)
 
     def drop_failures(self, paths: Iterable[bytes]) -> None:
-        """Forget the failures of files that are gone."""
+        """Drop the failures of these files."""
         with self.transaction() as connection:
             connection.executemany("DELETE FROM failures WHERE path = ?", ((path,) for path in paths))
 
     def forget(self, path: bytes) -> int:
-        """Drop every image, failure and root at or inside `path`; return how many images that were."""
+        """Drop every image, failure and root at or inside `path`; return the number of images."""
         where, parameters = "path = ? OR path >= ? AND path < ?", (path, *path_range(path))
         with self.transaction() as connection:
             count = connection.execute(f"DELETE FROM images WHERE {where}", parameters).rowcount
@@ -113,7 +117,7 @@ class Catalog(CatalogReader):
         return count
 
     def prune(self, for_s: int) -> int:
-        """Drop the images that have been missing for at least `for_s` seconds; return how many."""
+        """Drop the images that have been missing for at least `for_s` seconds; return their number."""
         with self.transaction() as connection:
             limit = int(time.time()) - for_s
             count = connection.execute("DELETE FROM images WHERE missing_since_s <= ?", (limit,)).rowcount
@@ -121,7 +125,7 @@ class Catalog(CatalogReader):
         return count
 
     def move_mark(self, name: str, last_id: int) -> None:
-        """Remember that the searches of this name have shown the images up to `last_id`; a mark never moves back."""
+        """Record that the searches named `name` have shown the images up to `last_id`; a mark never moves back."""
         sql = (
             "INSERT INTO marks VALUES (?1, ?2, ?3)"
             " ON CONFLICT DO UPDATE SET last_id = max(last_id, ?2), moved_at_s = ?3"
@@ -167,12 +171,12 @@ def _message(error: BaseException) -> str:
 
 
 def _next_generation(connection: sqlite3.Connection, changes: int) -> None:
-    """Note that so many vectors came or went."""
+    """Count vectors that came or went: derived files of an earlier generation are stale."""
     connection.execute("UPDATE meta SET value = value + ? WHERE key = 'generation'", (changes,))
 
 
 def _forget_file(connection: sqlite3.Connection, path: bytes, keep_id: int = -1) -> None:
-    """Drop what is known of `path`, but not the row `keep_id`: something newer takes its place."""
+    """Drop the image and the failure of `path`, but not the row `keep_id`: something newer takes their place."""
     gone = connection.execute("DELETE FROM images WHERE path = ? AND id != ?", (path, keep_id)).rowcount
     _next_generation(connection, gone)
     connection.execute("DELETE FROM failures WHERE path = ?", (path,))
@@ -187,7 +191,10 @@ def _insert_image(connection: sqlite3.Connection, image: EmbeddedImage, vector: 
 
 
 def _insert_failure(connection: sqlite3.Connection, failure: Failure, now_s: int) -> None:
-    """Remember a failure, counting the attempts; a row of older content at that path is no longer true."""
+    """Store a failure and count its attempts; an image at that path is marked as missing.
+
+    That image is older content, which the file no longer has: its vector stays, for the content may come back.
+    """
     file = failure.file
     connection.execute(
         "INSERT INTO failures VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?6) ON CONFLICT DO UPDATE SET size = ?2,"

@@ -1,4 +1,4 @@
-"""Which pictures a search is about, as SQL over the catalog's rows: all of it is decided before anything is ranked."""
+"""Conditions on pictures, as SQL over the catalog's rows; they are applied before anything is ranked."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from enum import StrEnum
 from image_index.paths import path_range
 
 GLOB_FUNCTION = "path_fits"
-"""The SQL function that tells whether a path fits the globs; whoever asks has to give it to SQLite."""
+"""The name of the SQL function that `where` uses for globs; the reader registers `glob_matcher` under it."""
 
 DATE = "coalesce(taken_at_s, mtime_ns / 1000000000)"
-"""When a picture was taken, or else modified, in seconds since 1970."""
+"""The date of a picture in SQL, in seconds since 1970: taken, or else modified; see `ImageFacts.date_s`."""
 
 
 class Orientation(StrEnum):
@@ -32,11 +32,11 @@ _SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which pictures are meant: those for which everything said here holds.
+    """Conditions on pictures, joined by AND; a field left at its default does not restrict.
 
-    Directories are absolute paths. Dates are in seconds since 1970, from `newer_s` on and before `older_s`. `camera` is
-    part of its name in any case, `formats` are the catalog's own words, `min_size` is (width, height) in pixels as
-    displayed. Ids are over `after_id` and not over `up_to_id`. Pictures whose file is gone count only with `missing`.
+    Directories are absolute paths. Dates are seconds since 1970: newer_s <= date < older_s. `camera` is any part of the
+    camera's name, in any case; `formats` are values of the column `format`; `min_size` is (width, height) in pixels as
+    displayed. Ids: after_id < id <= up_to_id. Pictures whose file is gone are left out unless `missing`.
     """
 
     under: tuple[bytes, ...] = ()
@@ -54,7 +54,7 @@ class Filters:
 
     @property
     def chooses(self) -> bool:
-        """Whether anything but missing pictures is left out."""
+        """Whether any condition is set; `missing` is none."""
         return self != Filters(missing=self.missing)
 
     def where(self) -> tuple[str, list[object]]:
@@ -96,7 +96,7 @@ def _inside(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]:
 
 
 def glob_matcher(globs: tuple[str, ...]) -> Callable[[bytes], bool]:
-    """Return what tells whether an absolute path fits one of `globs`, and none of those that begin with `!`.
+    """Return a function: does an absolute path match one of `globs`, and none of those that begin with `!`?
 
     A glob without a slash is about the file's name, one with a slash about the end of the path; one that begins with a
     slash is about all of it. `*` stops at a slash, `**` does not. Raises ValueError for a glob that is none.

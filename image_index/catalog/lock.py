@@ -1,4 +1,4 @@
-"""One writer per index: an flock that dies with its holder, so a killed run leaves no lock behind."""
+"""One writer for each index: an flock, which the system releases when its holder dies, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
                     "wait for it, with --wait 5m, or use another --index",
                 )
             time.sleep(POLL_S)
-        with suppress(OSError):  # a full disk: who holds the lock is only said for the reader of the message
+        with suppress(OSError):  # on a full disk the message of the next process cannot name us, and that is all
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
@@ -44,7 +44,7 @@ def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def find_holder(path: Path) -> str | None:
-    """Return which process holds the lock file at `path`, or None; nothing is written, and nothing waited for."""
+    """Return the process that holds the lock file at `path`, or None; nothing is written, and it does not wait."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

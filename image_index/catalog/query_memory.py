@@ -1,4 +1,4 @@
-"""Texts that were searched for before, and their vectors: a repeated search needs no model.
+"""The vectors of texts that were searched for before: a repeated search needs no model.
 
 It is a cache in the catalog: a search does not wait to write it, and does without where it cannot be written.
 """
@@ -23,13 +23,13 @@ FRESH_S = 86_400
 
 
 class QueryMemory:
-    """The texts that were searched for in an index, with their vectors."""
+    """The texts that were searched for in an index, with their vectors; the least recently used are dropped."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def find(self, text: str, model: ModelFacts) -> NDArray[np.float32] | None:
-        """Return the vector (D,) that `model` gave `text` in an earlier search, if that is remembered undamaged."""
+        """Return the vector (D,) that `model` gave `text` in an earlier search; None where none is stored undamaged."""
         key = text.encode("utf-8", "surrogatepass")
         sql = "SELECT vector, used_at_s FROM queries WHERE text = ? AND fingerprint = ?"
         row = self._database.one(sql, (key, model.fingerprint))
@@ -44,7 +44,7 @@ class QueryMemory:
         return np.frombuffer(vector[:-4], "<f4").astype(np.float32)
 
     def remember(self, text: str, model: ModelFacts, vector: NDArray[np.float32]) -> None:
-        """Remember the vector (D,) of `text`, and drop what was used longest ago; do nothing if that cannot be done."""
+        """Store the vector (D,) of `text`, if the catalog can be written to now, and drop what was used longest ago."""
         key, content = text.encode("utf-8", "surrogatepass"), vector.astype("<f4").tobytes()
         row = (key, model.fingerprint, content + _crc(key, model, content), int(time.time()))
         oldest = "SELECT text FROM queries ORDER BY used_at_s DESC, rowid DESC LIMIT -1 OFFSET ?"

@@ -53,7 +53,10 @@ class CatalogReader(Database):
     _model: ModelFacts | None = None
 
     def read_model(self) -> ModelFacts | None:
-        """Return the model all vectors were made with, None while there is none; once found it is not read again."""
+        """Return the model all vectors were made with, None while there is none; once found it is not read again.
+
+        It cannot become another one meanwhile: `index_model.check_model` sees to that in every process.
+        """
         if self._model is None:
             self._model = self._stored_model()
         return self._model
@@ -75,8 +78,9 @@ class CatalogReader(Database):
     # Images, for planning
 
     def known(self, root: bytes, others: Iterable[bytes] = ()) -> Iterator[KnownImage]:
-        """Yield the rows of `root` (the file itself, or all inside it) in path order, less those of `others`."""
-        # one walk of the index each, merged: for an OR, SQLite would collect and sort all rows first
+        """Yield the rows of `root` (the file itself, or all inside it) in path order, less those inside `others`."""
+        # Two walks of the index on paths, merged as they go: for an OR, SQLite would collect and sort all rows first,
+        # and planning compares a million rows with the scan while both are read (docs/decisions/0004).
         sql = f"{_KNOWN} WHERE path = ? UNION ALL {_KNOWN} WHERE {_BELOW} ORDER BY path"
         rows = self.rows(sql, (root, *path_range(root)))
         images = map(KnownImage._make, rows)
@@ -105,12 +109,12 @@ class CatalogReader(Database):
         return row and (row[0], row[1])
 
     def knows(self, path: bytes) -> bool:
-        """Tell whether anything at or inside `path` is known: an image, a failure or a root."""
+        """Tell whether there is an image, a failure or a root at or inside `path`."""
         parameters = (path, *path_range(path))
         tables = ("images", "failures", "roots")
         return any(self.one(f"SELECT 1 FROM {table} WHERE path = ? OR {_BELOW}", parameters) for table in tables)
 
-    # Which pictures
+    # Pictures that are searched
 
     def ids_matching(self, filters: Filters) -> Ids:
         """Return the ids (n,) of the images that `filters` choose, in ascending order."""
@@ -130,21 +134,19 @@ class CatalogReader(Database):
         """Return the id of the newest image, 0 where there is none."""
         return int(self.one("SELECT coalesce(max(id), 0) FROM images")[0])
 
-    # What is known of them
-
     def facts_of(self, ids: Iterable[int]) -> dict[int, ImageFacts]:
-        """Return what is known, by id, of those images that exist, in the order of `ids`."""
+        """Return the facts, by id, of those images that exist, in the order of `ids`."""
         sql = f"SELECT {_FACTS} FROM images WHERE id = ?"
         rows = (self.one(sql, (image_id,)) for image_id in ids)
         return {image.id: image for image in (_image_facts(row) for row in rows if row)}
 
     def facts_at(self, path: bytes) -> ImageFacts | None:
-        """Return what is known of the image at `path`, if there is one."""
-        row = self.one("SELECT id FROM images WHERE path = ?", (path,))
-        return self.facts_of(row)[row[0]] if row else None
+        """Return the facts of the image at `path`, if there is one."""
+        row = self.one(f"SELECT {_FACTS} FROM images WHERE path = ?", (path,))
+        return _image_facts(row) if row else None
 
     def pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
-        """Yield what is known of the images that `filters` choose, and their vectors (n, D), in order of their ids."""
+        """Yield the facts and vectors (n, D) of the images that `filters` choose, in order of their ids."""
         ids = self.ids_matching(filters)
         for start in range(0, len(ids), PICTURES_AT_A_TIME):
             yield self.pictures_of(ids[start : start + PICTURES_AT_A_TIME].tolist())
@@ -156,7 +158,7 @@ class CatalogReader(Database):
         return [_image_facts(row[2:]) for row in rows], self._arrays([row[:2] for row in rows])[1]
 
     def mark(self, name: str) -> int:
-        """Return the id of the newest picture that the searches of this name have shown; 0 for a new name."""
+        """Return the id up to which the searches named `name` have shown all images; 0 for a new name."""
         row = self.one("SELECT last_id FROM marks WHERE name = ?", (name,))
         return int(row[0]) if row else 0
 
@@ -202,7 +204,7 @@ class CatalogReader(Database):
         return self._failure(row) if row else None
 
     def _failure(self, row: Sequence[Any]) -> KnownFailure:
-        """Return what a row of failures says."""
+        """Return the record of a row of `failures`."""
         path, size, mtime_ns, stage, reason, *times = row
         with self.damage_errors():
             return KnownFailure(Failure(ImageFile(path, size, mtime_ns), Stage(stage), reason), *times)
@@ -228,14 +230,14 @@ class CatalogReader(Database):
     # Checks and copies
 
     def integrity_problems(self) -> Iterator[str]:
-        """Yield what SQLite finds wrong with the file, or else images without vector and the other way round."""
+        """Yield the faults that SQLite finds in the file; if it finds none, images without vector and vice versa."""
         damage = [row[0] for row in self.rows("PRAGMA integrity_check") if row[0] != "ok"]
         yield from damage
         if damage:
             return
-        lonely = "SELECT count(*) FROM images WHERE id NOT IN (SELECT image_id FROM vectors)"
+        bare = "SELECT count(*) FROM images WHERE id NOT IN (SELECT image_id FROM vectors)"
         orphans = "SELECT count(*) FROM vectors WHERE image_id NOT IN (SELECT id FROM images)"
-        for sql, what in ((lonely, "images have no vector"), (orphans, "vectors have no image")):
+        for sql, what in ((bare, "images have no vector"), (orphans, "vectors have no image")):
             (count,) = self.one(sql)
             if count:
                 yield f"{count} {what}"
@@ -250,7 +252,7 @@ class CatalogReader(Database):
         return int(self.one(sql, (int(time.time()) - for_s,))[0])
 
     def copy_to(self, path: Path) -> None:
-        """Write a consistent copy of the catalog to a new file at `path`, whoever writes to it meanwhile."""
+        """Write a consistent copy of the catalog to a new file at `path`, also while another process writes."""
         with storage_errors(self.path):
             copy_database(self.connection, path)
 
@@ -267,7 +269,8 @@ class CatalogReader(Database):
 
     def counts(self) -> Counts:
         """Return how many pictures, missing pictures and failures there are; `images` does not count missing ones."""
-        total, missing, failures = self.one(  # the partial index counts the missing; a scan of all rows would be slow
+        total, missing, failures = self.one(
+            # of the missing apart: a partial index counts them, while one pass with a condition reads every row
             "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM images WHERE missing_since_s IS NOT NULL),"
             " (SELECT count(*) FROM failures)"
         )
@@ -284,7 +287,7 @@ class CatalogReader(Database):
 
 
 def _image_facts(row: Sequence[Any]) -> ImageFacts:
-    """Return what a row of `_FACTS` says."""
+    """Return the record of a row of `_FACTS`."""
     split = len(PictureFacts._fields)
     *file, missing = row[split:]
     return ImageFacts._make((*file, PictureFacts._make(row[:split]), bool(missing)))

@@ -1,4 +1,8 @@
-"""The catalog's tables: numbered migrations, each committed together with the number that records it."""
+"""The catalog's tables, and opening a catalog.
+
+The tables are made by numbered migrations. Each is committed together with its number, SQLite's `user_version`, so that
+a process that is killed leaves either the old schema or the new one, and the next one goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from pathlib import Path
 from image_index.errors import IndexMismatch, IndexNotFound, StorageError
 
 APPLICATION_ID = 0x696D6778
-"""`imgx`: SQLite's application_id of our catalogs, so that another database is never taken for one."""
+"""SQLite's application_id of our catalogs, the letters `imgx`: no other program's database is taken for one."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -71,7 +75,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, what: object) -> StorageError:
-    """Return the error for a catalog that holds what was never written, with the next step."""
+    """Return the error for a corrupt catalog; `what` is what was found."""
     return StorageError(
         f"the catalog {path} is damaged ({what})", "restore it from a backup, or move it away and train again"
     )
@@ -91,10 +95,11 @@ def atomic(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
-    """Open the catalog at `path` and bring it to this schema; only `write` creates it.
+    """Open the catalog at `path` and migrate it to this schema; only `write` creates it.
 
-    Raises `IndexNotFound` where there is none, `IndexMismatch` for a newer schema or another program's database, and
-    `StorageError` for whatever SQLite refuses.
+    Without `write` a catalog that cannot be migrated is read as it is: one in a read-only directory, on a full disk, or
+    to which another process is writing. Raises `IndexNotFound` where there is none, `IndexMismatch` for a newer schema
+    or another program's database, and `StorageError` for whatever SQLite refuses.
     """
     if not path.exists():
         if not write:
@@ -111,12 +116,14 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
 
 
 def open_untouched(path: Path) -> sqlite3.Connection:
-    """Open the catalog at `path` as it is: not migrated, and not a byte written; raises what `open_database` raises.
+    """Open the catalog at `path` without migrating it or writing a byte; raises what `open_database` raises.
 
     What a killed run left in the journal is read too, unless SQLite would have to write for that.
     """
     if not path.exists():
         raise IndexNotFound(f"no index in {path.parent}", "make one with: imgidx train DIRECTORY")
+    # Even a read-only connection makes journal files and removes them. `immutable` prevents that but ignores a journal,
+    # so it serves only where there is none; `readonly_shm` reads one that is there and leaves it alone.
     journals = [path.with_name(path.name + suffix) for suffix in ("-shm", "-wal")]
     in_use = any(journal.exists() for journal in journals)
     mode = "mode=ro&readonly_shm=1" if in_use else "mode=ro&immutable=1"
@@ -131,13 +138,13 @@ def open_untouched(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str, *, write: bool) -> sqlite3.Connection:
-    """Open the catalog at `path`, check that it is ours, and bring it to this schema; a reader does what it can."""
-    # autocommit: every transaction here is begun and ended in so many words
+    """Open the catalog at `path`, check that it is ours, and migrate it; a reader goes on where it may not."""
+    # isolation_level=None is autocommit: Python opens no transactions by itself, `atomic` says where they are
     connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, timeout=BUSY_S)
     try:
         _check_ours(connection, path)
         _set_up(connection)
-        if write or version_of(connection) == 0:  # without any table there is nothing to read
+        if write or version_of(connection) == 0:  # a reader too: without tables there is nothing to read
             _migrate(connection)
         else:
             with unless_refused(connection):
@@ -149,9 +156,9 @@ def _connect(path: Path, mode: str, *, write: bool) -> sqlite3.Connection:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Tell whether nobody writes to the catalog at `path`: then it can be read as it is, without journal files.
+    """Tell whether no process writes to the catalog at `path`: then it can be read without journal files.
 
-    SQLite needs those even to read, and cannot make them on a full disk or in a directory that it may not write to.
+    SQLite needs them even to read, and cannot make them on a full disk or in a directory that it may not write to.
     """
     journal = path.with_name(path.name + "-wal")
     return not journal.exists() or journal.stat().st_size == 0
@@ -167,7 +174,7 @@ def _create_private(path: Path) -> None:
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     """Raise `IndexMismatch` for another program's database or a newer schema, before anything is written to it."""
-    connection.execute("BEGIN")  # one snapshot: another process may be creating the tables just now
+    connection.execute("BEGIN")  # one snapshot for all three: another process may be creating the tables right now
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = version_of(connection)
@@ -193,7 +200,8 @@ def _set_up(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             break
-        except sqlite3.OperationalError as error:  # SQLite does not wait by itself while another process does the same
+        # Changing the journal mode is the one thing for which SQLite's busy timeout does not wait.
+        except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                 raise
             time.sleep(0.01)
@@ -216,10 +224,10 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def unless_refused(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run a block that writes something a reader can do without; nothing is waited for, and a refusal is no error.
+    """Run a block that writes something a reader can do without: it does not wait, and a refusal is no error.
 
-    A busy, read-only or full database refuses. There is no fsync: WAL keeps the catalog whole without, and what is
-    written here may be lost.
+    A busy, read-only or full database refuses. Nothing is synced to the disk: WAL keeps the catalog consistent without
+    that, and what is written here may be lost in a power cut.
     """
     refusals = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
     refusals |= {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED}
@@ -248,7 +256,7 @@ def sqlite_version() -> str:
 def copy_database(connection: sqlite3.Connection, path: Path) -> None:
     """Copy the database of `connection` to a new private file at `path`, with SQLite's online backup.
 
-    Raises sqlite3's `DatabaseError` where the copy is not sound: a damaged copy must not take a good one's place.
+    Raises sqlite3's `DatabaseError` where the copy fails SQLite's checks: it must not replace a good backup.
     """
     _create_private(path)
     copy = sqlite3.connect(path)

@@ -1,4 +1,4 @@
-"""When and with what a picture was taken, as its EXIF says (CIPA DC-008, Exif 2.32)."""
+"""Read from EXIF when and with which camera a picture was taken (CIPA DC-008, Exif 2.32)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 CAMERA_LENGTH = 100
-"""A camera's name is cut here: the longest real ones have half of it."""
+"""The longest name of a camera that is stored; the longest real ones have half of that."""
 
 _TIMES = (
     (ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal),
@@ -29,9 +29,10 @@ class Taken:
 
 
 def read_taken(image: Image.Image, raw: bytes = b"") -> Taken:
-    """Return what the EXIF of a loaded picture says, or else, where `raw` is a TIFF, that of the file around it.
+    """Return what the EXIF of a loaded picture says; if it says nothing and `raw` is a TIFF, what that file's says.
 
-    A time without an offset from UTC is one of the place where this runs. Damage of any kind costs what it hit alone.
+    `raw` is the RAW file that holds `image` as its preview. A time without an offset from UTC is taken as local time.
+    Damaged EXIF raises nothing: what cannot be read is None.
     """
     taken = _taken(image.getexif) if image.format else Taken()
     if taken == Taken() and raw.startswith(_TIFF_STARTS):
@@ -47,19 +48,19 @@ def _header(raw: bytes) -> Image.Exif:
 
 
 def _taken(read: Any) -> Taken:
-    """Return what the EXIF that `read` gives says."""
+    """Return the facts in the EXIF that `read` returns."""
     try:
         exif = read()
         inner = exif.get_ifd(ExifTags.IFD.Exif)
         times = (_seconds(inner.get(time), inner.get(offset)) for time, offset in _TIMES)
         at_s = next((time for time in times if time is not None), None)
         return Taken(at_s, _camera(exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model)))
-    except Exception:  # damaged EXIF, in as many types as `decode` expects, costs these facts and not the picture
+    except Exception:  # Pillow raises as many types for damaged EXIF as `decode` expects: only these facts are lost
         return Taken()
 
 
 def _seconds(time: object, offset: object) -> int | None:
-    """Return a time as `2024:05:31 18:30:00` and an offset as `+02:00` in seconds since 1970; None for what is none."""
+    """Return `2024:05:31 18:30:00` with the offset `+02:00` in seconds since 1970; None for what is no time."""
     digits = re.match(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)", _text(time), re.ASCII)
     zone = re.fullmatch(r"[+-]\d\d:\d\d|Z", _text(offset), re.ASCII)
     if digits is None:
@@ -68,12 +69,12 @@ def _seconds(time: object, offset: object) -> int | None:
         year, month, day, *clock = digits.groups()
         text = f"{year}-{month}-{day}T{':'.join(clock)}{zone[0] if zone else ''}"
         return int(datetime.fromisoformat(text).timestamp())
-    except (ValueError, OverflowError, OSError):  # 0000:00:00 is a camera whose clock was never set
+    except (ValueError, OverflowError, OSError):  # cameras whose clock was never set write 0000:00:00
         return None
 
 
 def _camera(make: object, model: object) -> str | None:
-    """Return make and model as one name, the make not said twice."""
+    """Return make and model as one name: `Canon` and `Canon EOS 5D` are `Canon EOS 5D`."""
     first, second = _text(make), _text(model)
     known = second.lower().startswith(first.lower().partition(" ")[0])
     return (second if known else f"{first} {second}".strip())[:CAMERA_LENGTH] or first[:CAMERA_LENGTH] or None

@@ -1,7 +1,8 @@
-"""The perceptual hash of a picture: what of it survives scaling, re-encoding and small edits, in 64 bits.
+"""The perceptual hash of a picture: 64 bits that scaling, re-encoding and small edits change little.
 
 It is the pHash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), as the library
-imagehash computes it: of a 32 x 32 grey picture the 8 x 8 lowest frequencies, each above their median or not.
+imagehash computes it. A picture is reduced to 32 x 32 grey pixels and transformed by a DCT; a bit says for each of the
+8 x 8 lowest frequencies whether it is above their median.
 """
 
 from __future__ import annotations
@@ -19,5 +20,7 @@ _COSINES = 2 * np.cos(np.pi / (2 * SIDE) * np.outer(np.arange(_LOW), 2 * np.aran
 
 def perceptual_hash(grey: NDArray[np.uint8]) -> bytes:
     """Return the hash, 8 bytes, of a grey picture (32, 32): bits from the lowest frequency on, row by row."""
-    low = (_COSINES @ grey.astype(np.float64) @ _COSINES.T).round(3)  # else a flat picture's bits would be rounding
+    low = (_COSINES @ grey.astype(np.float64) @ _COSINES.T).round(
+        3
+    )  # rounded: the bits of a flat picture would be noise
     return np.packbits(low > np.median(low)).tobytes()
