@@ -11,7 +11,7 @@ MODEL ?= starter
 BENCH := $(BIN)/python benchmarks
 OF := --photos $(PHOTOS) --model $(MODEL)
 
-.PHONY: help demo test lint types unit examples format docs bench faults clean audit fuzz hooks coverage build check
+.PHONY: help demo test quick lint types unit nightly examples format docs bench faults clean audit fuzz hooks coverage build check
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ demo: $(STAMP) $(SAMPLES)  ## index sample photos with the bundled model and sea
 
 test: lint types unit  ## lint, types and tests
 
+quick: lint types $(SAMPLES)  ## lint, types and the tests that are not slow, in less than 90 seconds
+	SAMPLE_PHOTOS=$(SAMPLES) $(BIN)/python -m pytest -m "not slow and not nightly"
+
 lint: $(STAMP)  ## ruff, rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,6 +42,9 @@ types: $(STAMP)  ## mypy --strict
 
 unit: $(STAMP) $(SAMPLES)  ## the tests
 	SAMPLE_PHOTOS=$(SAMPLES) $(BIN)/python -m pytest
+
+nightly: $(STAMP) $(SAMPLES)  ## the tests that take long for what they prove
+	SAMPLE_PHOTOS=$(SAMPLES) $(BIN)/python -m pytest -m nightly
 
 examples: $(STAMP)  ## the documents' examples and figures, over PHOTOS=DIR, a directory of Caltech-101
 	CALTECH="$(PHOTOS)" $(BIN)/python -m pytest -m examples
