@@ -5,11 +5,19 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from image_index.paths import resolve
+from image_index.settings import IndexHome
+from image_index.upkeep.maintenance import forget
+from image_index.workers.child import Child
+from image_index.workers.engine import Engine
+from tests.support.library import Library
 from tests.support.photos import CALTECH, CATEGORIES, REPOSITORY, SAMPLE_PHOTOS
 
 # what a test finds must not depend on how busy the machine is
@@ -28,6 +36,23 @@ def pytest_configure() -> None:
             f"{CALTECH} is not Caltech-101, which has a directory for each of its {CATEGORIES} categories: "
             "run make examples PHOTOS=DIR"
         )
+
+
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+COMMANDS = {"examples": "make examples PHOTOS=DIR", "nightly": "make nightly", "slow": "make test"}
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count what is left out, by the mark that says why."""
+    for item in items:
+        mark = next((name for name in COMMANDS if item.get_closest_marker(name)), None)
+        item.config.stash.setdefault(LEFT_OUT, Counter())[COMMANDS.get(mark or "", "another -m or -k")] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out, and which command runs it."""
+    for command, count in config.stash.get(LEFT_OUT, Counter()).items():
+        terminalreporter.write_line(f"LEFT OUT [{count}]: {command}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,3 +76,36 @@ def caltech() -> Path:
     """Return the directory of Caltech-101, for tests marked `examples`."""
     assert CALTECH is not None
     return CALTECH
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> IndexHome:
+    """Return an index home that is not there yet."""
+    return IndexHome(tmp_path / "index")
+
+
+@pytest.fixture(scope="session")
+def starter_index(tmp_path_factory: pytest.TempPathFactory) -> IndexHome:
+    """Return an index of the bundled model without pictures, to be copied: exporting the text tower takes seconds."""
+    directory = tmp_path_factory.mktemp("starter")
+    library = Library(directory / "photos", IndexHome(directory / "index"))
+    library.add("a.png")
+    library.train(engine=Engine("cpu", workers=1))
+    forget(library.home, (resolve(library.photos),))
+    return library.home
+
+
+@pytest.fixture
+def refuse_children(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what makes starting a child an error from then on."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a child was started")
+
+    return lambda: monkeypatch.setattr(Child, "start", refuse)
+
+
+@pytest.fixture
+def no_children(refuse_children: Callable[[], None]) -> None:
+    """Make starting a child an error."""
+    refuse_children()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from image_index.settings import IndexHome
 from tests.support.photos import real_photos
 from tests.support.shell import Done, Shell
 
@@ -16,9 +17,10 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Shell:
+def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path, starter_index: IndexHome) -> Shell:
     """Return a shell with an index of four photos, a copy of the first, and a smaller version of the second."""
     shell = Shell(tmp_path_factory.mktemp("shell"))
+    shell.copy_index(starter_index)
     photos = shell.directory / "photos"
     photos.mkdir()
     for number, path in enumerate(real_photos(sample_photos, 4)):

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from image_index.catalog.catalog import Catalog
 from image_index.settings import IndexHome
 from tests.cli.conftest import Library
+from tests.support.library import Library as Pictures
 from tests.support.photos import real_photos
 from tests.support.shell import Done, Shell
 
@@ -36,9 +37,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Pat
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Shell:
+def trained(tmp_path_factory: pytest.TempPathFactory, photos: Path, starter_index: IndexHome) -> Shell:
     """Return a shell with an index of the photos."""
     shell = Shell(tmp_path_factory.mktemp("shell"))
+    shell.copy_index(starter_index)
     done = shell.run("train", photos, "--model", "starter", "--device", "cpu", "-j", "1", "-q")
     assert done.code == 0, done.err
     return shell
@@ -222,20 +224,17 @@ def test_a_template_prints_what_it_says(trained: Shell) -> None:
 
 
 @pytest.fixture
-def own(tmp_path: Path, photos: Path) -> Shell:
-    """Return a shell with an index of its own, of two copies of photos."""
-    shell = Shell(tmp_path)
-    (tmp_path / "photos").mkdir()
-    for name in ("00.jpg", "02.jpg"):
-        add(shell, photos / "new" / name)
-    return shell
+def own(shell: Shell) -> Pictures:
+    """Return pictures that the shell's own index holds, by a model that costs nothing."""
+    made = Pictures(shell.directory / "photos", IndexHome(shell.index))
+    made.add("a.png", "b.png")
+    made.train()
+    return made
 
 
-def add(shell: Shell, photo: Path) -> None:
-    """Add a copy of a photo to a shell's own, and train."""
-    copy = shell.directory / "photos" / photo.name
-    copy.write_bytes(photo.read_bytes())
-    assert shell.run("train", copy.parent, "--model", "starter", "--device", "cpu", "-j", "1", "-q").code == 0
+def like_a(own: Pictures, *more: str) -> tuple[str | Path, ...]:
+    """Return a search that finds all pictures and costs no model."""
+    return ("search", "--image", own.photos / "a.png", "--include-query", "--json", *more)
 
 
 def mark_of(shell: Shell, name: str) -> int:
@@ -244,45 +243,49 @@ def mark_of(shell: Shell, name: str) -> int:
         return catalog.mark(name)
 
 
-def test_since_last_shows_each_picture_once(own: Shell, photos: Path) -> None:
-    """By name; a peek does not count; what is changed is new again."""
-    search = ("search", "a photo", "--json", "--since-last", "dog")
-    assert sorted(names(own.run(*search, "--peek"))) == ["00.jpg", "02.jpg"]
-    assert sorted(names(own.run(*search))) == ["00.jpg", "02.jpg"]
-    assert own.run(*search) == Done(1, b"", "")
-    assert len(own.run("search", "a photo", "--json", "--since-last", "cat").records) == 2
-    add(own, photos / "new" / "04.jpg")
-    assert names(own.run(*search, "--min-sigma", "90")) == []
-    assert own.run(*search) == Done(1, b"", "")
-    add(own, photos / "old" / "05.jpg")
-    assert names(own.run(*search)) == ["05.jpg"]
+def test_since_last_shows_each_picture_once(shell: Shell, own: Pictures) -> None:
+    """By name; a peek does not count; what is new since then is shown, or is passed over where it is too bad."""
+    search = like_a(own, "--since-last", "dog")
+    assert sorted(names(shell.run(*search, "--peek"))) == ["a.png", "b.png"]
+    assert sorted(names(shell.run(*search))) == ["a.png", "b.png"]
+    assert shell.run(*search) == Done(1, b"", "")
+    assert len(shell.run(*like_a(own, "--since-last", "cat")).records) == 2
+    Image.new("RGB", (8, 8), "blue").save(own.photos / "c.png")
+    own.train()
+    assert names(shell.run(*search, "--min-sigma", "90")) == []
+    assert shell.run(*search) == Done(1, b"", "")
+    own.add("d.png")
+    own.train()
+    assert names(shell.run(*search)) == ["d.png"]
 
 
-def test_a_mark_stays_where_the_output_was_lost_or_a_query_failed(own: Shell) -> None:
+def test_a_mark_stays_where_the_output_was_lost_or_a_query_failed(shell: Shell, own: Pictures) -> None:
     """A reader that is gone has seen nothing, and sees it the next time; so does a query that could not be used."""
+    search = like_a(own, "--since-last", "dog")
     ours, theirs = os.pipe()
     os.close(ours)
-    own.spawn("search", "a photo", "--json", "--since-last", "dog", stdout=theirs)
+    shell.spawn(*search, stdout=theirs)
     os.close(theirs)
-    assert mark_of(own, "dog") == 0
+    assert mark_of(shell, "dog") == 0
     with open("/dev/full", "wb") as full:
-        assert own.spawn("search", "a photo", "--json", "--since-last", "dog", stdout=full).code == 9
-    assert mark_of(own, "dog") == 0
-    (own.directory / "queries").write_text('a photo\n{"image": "/nonexistent.jpg"}\n')
-    assert own.run("search", "--queries", "queries", "--since-last", "dog").code == 3
-    assert mark_of(own, "dog") == 0
-    assert own.run("search", "a photo", "--since-last", "dog").code == 0
-    assert mark_of(own, "dog") > 0
+        assert shell.spawn(*search, stdout=full).code == 9
+    assert mark_of(shell, "dog") == 0
+    queries = [{"image": str(own.photos / "a.png")}, {"image": "/nonexistent.jpg"}]
+    (shell.directory / "queries").write_text("\n".join(map(json.dumps, queries)))
+    done = shell.run("search", "--queries", "queries", "--include-query", "--json", "--since-last", "dog")
+    assert (done.code, len(done.records)) == (3, 2)
+    assert mark_of(shell, "dog") == 0
+    assert shell.run(*search).code == 0
+    assert mark_of(shell, "dog") > 0
 
 
-def test_files_that_are_gone_are_left_out_unless_asked_for(own: Shell) -> None:
+def test_files_that_are_gone_are_left_out_unless_asked_for(shell: Shell, own: Pictures) -> None:
     """Before any training has noticed, and after."""
-    gone = own.directory / "photos" / "00.jpg"
-    gone.unlink()
+    (own.photos / "b.png").unlink()
     for _ in range(2):
-        assert names(own.run("search", "a photo", "--json")) == ["02.jpg"]
-        assert sorted(names(own.run("search", "a photo", "--json", "--missing"))) == ["00.jpg", "02.jpg"]
-        assert own.run("train", "-q").code == 0
+        assert names(shell.run(*like_a(own))) == ["a.png"]
+        assert sorted(names(shell.run(*like_a(own, "--missing")))) == ["a.png", "b.png"]
+        assert shell.run("train", "-q").code == 0
 
 
 def test_a_directory_that_nobody_knows_is_wrong_use(trained: Shell) -> None:

@@ -21,8 +21,9 @@ from tests.support.shell import Done, Shell
 pytestmark = pytest.mark.timeout(180)
 
 
-def test_signals_end_a_training_after_storing_what_is_embedded(shell: Shell) -> None:
+def test_signals_end_a_training_after_storing_what_is_embedded(shell: Shell, starter_index: IndexHome) -> None:
     """SIGINT exits with 130, SIGTERM with 143; what was embedded is stored, and is not embedded again."""
+    shell.copy_index(starter_index)
     photos = shell.directory / "photos"
     photos.mkdir()
     random = np.random.default_rng(0)

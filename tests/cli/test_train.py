@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from image_index.settings import IndexHome
 from tests.cli.conftest import Library
 from tests.support.shell import COUNT_KEYS, SUMMARY_KEYS, Shell
 
@@ -67,14 +68,18 @@ def test_dry_run_says_what_would_be_done_and_touches_nothing(shell: Shell, libra
     assert not shell.index.exists()
 
 
-def test_quiet_training_prints_nothing(shell: Shell, library: Library) -> None:
+def test_quiet_training_prints_nothing(shell: Shell, library: Library, starter_index: IndexHome) -> None:
     """Not even that a picture failed: the exit code says so."""
+    shell.copy_index(starter_index)
     done = shell.run("train", library.broken, "--model", "starter", "-j", "1", "--quiet")
     assert (done.code, done.out, done.err) == (3, b"", "")
 
 
-def test_a_log_nobody_reads_any_more_does_not_end_a_training(shell: Shell, library: Library) -> None:
+def test_a_log_nobody_reads_any_more_does_not_end_a_training(
+    shell: Shell, library: Library, starter_index: IndexHome
+) -> None:
     """With stderr gone, the work goes on and is stored."""
+    shell.copy_index(starter_index)
     reader, writer = os.pipe()
     os.close(reader)
     done = shell.spawn("train", library.broken, "--model", "starter", "-j", "1", "--json", stderr=writer)

@@ -17,6 +17,7 @@ from PIL import Image
 from image_index.errors import UsageError
 from image_index.present.preview import VARIABLE, previews
 from image_index.records import Hit
+from image_index.settings import IndexHome
 from tests.support.records import hit, image_facts
 from tests.support.shell import Shell
 
@@ -149,9 +150,10 @@ def test_without_the_extra_the_message_says_what_to_install(monkeypatch: pytest.
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def shell(tmp_path_factory: pytest.TempPathFactory, starter_index: IndexHome) -> Shell:
     """Return a shell with an index of three pictures."""
     shell = Shell(tmp_path_factory.mktemp("shell"))
+    shell.copy_index(starter_index)
     photos = shell.directory / "photos"
     photos.mkdir()
     for colour in ("red", "lime", "blue"):

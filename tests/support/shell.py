@@ -12,6 +12,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from typing import Any, BinaryIO
 from unittest import mock
 
 from image_index.cli.app import run
+from image_index.settings import IndexHome
 from tests.support.fake_hub import hub_settings
 from tests.support.photos import REPOSITORY
 
@@ -94,6 +96,10 @@ class Shell:
     def write_config(self, text: str) -> None:
         """Write the configuration file."""
         Path(self.environment["IMGIDX_CONFIG"]).write_text(text, encoding="utf-8")
+
+    def copy_index(self, home: IndexHome) -> None:
+        """Begin with a copy of an index."""
+        shutil.copytree(home.path, self.index)
 
     def run(self, *arguments: Argument) -> Done:
         """Run a command in this process; an exception that it lets through fails the test."""
