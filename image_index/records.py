@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -304,6 +304,20 @@ class Outcome(StrEnum):
     DONE = "done"
     STOPPED = "stopped"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """A run as the catalog remembers it; times in seconds since 1970.
+
+    `error` says why it failed. `summary` has the keys of `train --json`; it is empty where the run did not come so far.
+    """
+
+    started_at_s: int
+    ended_at_s: int | None
+    outcome: Outcome
+    error: str | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,19 @@ from image_index.present.doctor import Terminal, report_line
 from image_index.present.groups import group_line
 from image_index.present.known import account_line
 from image_index.present.tags import tagged_line
-from image_index.records import Counts, DerivedState, Failure, ImageFile, KnownFailure, Root, Stage, Stamp, Summary
+from image_index.records import (
+    Counts,
+    DerivedState,
+    Failure,
+    ImageFile,
+    KnownFailure,
+    KnownRun,
+    Outcome,
+    Root,
+    Stage,
+    Stamp,
+    Summary,
+)
 from image_index.search.duplicates import Duplicate
 from image_index.search.labels import Label, TaggedImage
 from image_index.training.pipeline import counts_record, plan_summary, summary_record
@@ -140,7 +152,7 @@ def all_errors() -> list[type[errors.ImgidxError]]:
 def printed_objects() -> dict[str, str]:
     """Return a line of each kind of JSON that the program prints."""
     summary = summary_record(Summary())
-    run = {"started_at_s": 1, "ended_at_s": 1, "outcome": "done", "error": None, **summary}
+    run = KnownRun(1, 1, Outcome.DONE, summary=summary)
     preview = {"dry_run": True, "to_embed": 0, **counts_record(plan_summary(Plan()))}
     listing = ModelListing("starter", "bundled", 512, 33, "", "")
     return {

@@ -137,18 +137,18 @@ class Catalog(CatalogReader):
     def run(self) -> Iterator[Run]:
         """Record a run: `running` while the block lasts, then the outcome and summary that the block gave it.
 
-        A block that raises is recorded as `failed`, with the message under the key `error` of its summary, or as
-        `stopped` where a signal ended it.
+        A block that raises is recorded as `failed`, with the error's message, or as `stopped` where a signal ended it.
         """
         number, run = self.start_run(), Run()
         try:
             yield run
         except BaseException as error:
             by_signal = isinstance(error, Interrupted) or not isinstance(error, Exception)
-            if not by_signal:
-                run.summary = {**run.summary, "error": _message(error)}
-            with suppress(StorageError):  # on a full disk this fails too; `error` says more than that would
-                self.finish_run(number, Outcome.STOPPED if by_signal else Outcome.FAILED, run.summary)
+            with suppress(StorageError):  # on a full disk this fails too, and the first error says more
+                if by_signal:
+                    self.finish_run(number, Outcome.STOPPED, run.summary)
+                else:
+                    self.finish_run(number, Outcome.FAILED, run.summary, _message(error))
             raise
         self.finish_run(number, run.outcome, run.summary)
 
@@ -158,11 +158,11 @@ class Catalog(CatalogReader):
             sql = "INSERT INTO runs (started_at_s, outcome, summary) VALUES (?, ?, '{}')"
             return int(connection.execute(sql, (int(time.time()), Outcome.RUNNING)).lastrowid or 0)
 
-    def finish_run(self, run: int, outcome: Outcome, summary: Mapping[str, Any]) -> None:
-        """Record how a run ended."""
+    def finish_run(self, run: int, outcome: Outcome, summary: Mapping[str, Any], error: str | None = None) -> None:
+        """Record how a run ended; `error` says why it failed."""
         with self.transaction() as connection:
-            sql = "UPDATE runs SET ended_at_s = ?, outcome = ?, summary = ? WHERE id = ?"
-            connection.execute(sql, (int(time.time()), outcome, json.dumps(summary), run))
+            sql = "UPDATE runs SET ended_at_s = ?, outcome = ?, error = ?, summary = ? WHERE id = ?"
+            connection.execute(sql, (int(time.time()), outcome, error, json.dumps(summary), run))
 
 
 def _message(error: BaseException) -> str:

@@ -17,9 +17,9 @@ POLL_S = 0.2
 
 @contextmanager
 def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock file at `path`; raise `IndexLocked`, naming the holder, where another process has it.
+    """Hold the lock file at `path` during a block.
 
-    That process is waited for `wait_s` seconds.
+    Waits up to `wait_s` seconds for another process that holds it, then raises `IndexLocked` and names that process.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -28,7 +28,9 @@ from image_index.records import (
     ImageFile,
     KnownFailure,
     KnownImage,
+    KnownRun,
     ModelFacts,
+    Outcome,
     PictureFacts,
     Preprocess,
     Root,
@@ -270,20 +272,19 @@ class CatalogReader(Database):
     def counts(self) -> Counts:
         """Return how many pictures, missing pictures and failures there are; `images` does not count missing ones."""
         total, missing, failures = self.one(
-            # of the missing apart: a partial index counts them, while one pass with a condition reads every row
+            # two counts, each by an index: one pass that told the missing apart would read every row
             "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM images WHERE missing_since_s IS NOT NULL),"
             " (SELECT count(*) FROM failures)"
         )
         return Counts(total - missing, missing, failures)
 
-    def last_run(self) -> dict[str, Any] | None:
-        """Return the newest run: `started_at_s`, `ended_at_s`, `outcome`, `error`, and the keys of its summary."""
-        row = self.one("SELECT started_at_s, ended_at_s, outcome, summary FROM runs ORDER BY id DESC")
+    def last_run(self) -> KnownRun | None:
+        """Return the newest run, None where there was none."""
+        row = self.one("SELECT started_at_s, ended_at_s, outcome, error, summary FROM runs ORDER BY id DESC")
+        if row is None:
+            return None
         with self.damage_errors():
-            if row is None:
-                return None
-            times = {"started_at_s": row[0], "ended_at_s": row[1]}
-            return {**times, "outcome": row[2], "error": None, **json.loads(row[3])}
+            return KnownRun(row[0], row[1], Outcome(row[2]), row[3], json.loads(row[4]))
 
 
 def _image_facts(row: Sequence[Any]) -> ImageFacts:

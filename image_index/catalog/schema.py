@@ -45,7 +45,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             last_failed_at_s INTEGER NOT NULL)""",
         """CREATE TABLE runs (
             id INTEGER PRIMARY KEY AUTOINCREMENT, started_at_s INTEGER NOT NULL, ended_at_s INTEGER,
-            outcome TEXT NOT NULL, summary TEXT NOT NULL)""",
+            outcome TEXT NOT NULL, error TEXT, summary TEXT NOT NULL)""",
         # vector: little-endian float32, so that a repeated search scores the same, and the CRC-32 of the row
         """CREATE TABLE queries (
             text BLOB PRIMARY KEY, fingerprint TEXT NOT NULL, vector BLOB NOT NULL, used_at_s INTEGER NOT NULL)""",

@@ -20,7 +20,6 @@ _COSINES = 2 * np.cos(np.pi / (2 * SIDE) * np.outer(np.arange(_LOW), 2 * np.aran
 
 def perceptual_hash(grey: NDArray[np.uint8]) -> bytes:
     """Return the hash, 8 bytes, of a grey picture (32, 32): bits from the lowest frequency on, row by row."""
-    low = (_COSINES @ grey.astype(np.float64) @ _COSINES.T).round(
-        3
-    )  # rounded: the bits of a flat picture would be noise
+    # Rounded, for in a flat picture all frequencies but the first are zero, and rounding errors would set the bits.
+    low = (_COSINES @ grey.astype(np.float64) @ _COSINES.T).round(3)
     return np.packbits(low > np.median(low)).tobytes()

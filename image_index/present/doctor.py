@@ -123,7 +123,7 @@ def _index_lines(index: IndexHealth) -> Iterator[tuple[str, str]]:
     yield "model", f"{model.name}, {model.dim} dimensions" if model else "none yet"
     yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, text {catalog.text}"
     run = catalog.last_run
-    yield "last run", f"{time_field(run['started_at_s'])}, {run['outcome']}" if run else "never"
+    yield "last run", f"{time_field(run.started_at_s)}, {run.outcome}" if run else "never"
 
 
 def _index_record(index: IndexHealth) -> dict[str, Any]:
@@ -160,6 +160,6 @@ def _catalog_record(catalog: CatalogHealth) -> dict[str, Any]:
         "faiss": str(catalog.faiss),
         "moments": str(catalog.moments),
         "text": str(catalog.text),
-        "last_run_at": time_field(run["started_at_s"]) if run else None,
-        "last_outcome": run["outcome"] if run else None,
+        "last_run_at": time_field(run.started_at_s) if run else None,
+        "last_outcome": str(run.outcome) if run else None,
     }

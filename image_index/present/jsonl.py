@@ -7,7 +7,7 @@ from typing import Any
 
 from image_index.dates import time_field
 from image_index.paths import path_field
-from image_index.records import Counts, Failure, Hit, ImageFacts, KnownFailure, ModelFacts, Root
+from image_index.records import Counts, Failure, Hit, ImageFacts, KnownFailure, KnownRun, ModelFacts, Root
 
 
 def hit_line(hit: Hit, query: str | None = None) -> str:
@@ -47,12 +47,9 @@ def failure_fields(failure: Failure) -> dict[str, str]:
 
 
 def status_line(
-    counts: Counts, roots: list[Root], model: ModelFacts | None, size_bytes: int, last_run: dict[str, Any] | None
+    counts: Counts, roots: list[Root], model: ModelFacts | None, size_bytes: int, last_run: KnownRun | None
 ) -> str:
     """Return the one object of `status --json`."""
-    if last_run is not None:
-        times = {name: time_field(last_run[f"{name}_s"]) for name in ("started_at", "ended_at")}
-        last_run = times | {key: value for key, value in last_run.items() if key not in {"started_at_s", "ended_at_s"}}
     return _dump(
         {
             "images": counts.images,
@@ -65,9 +62,15 @@ def status_line(
             "model": model.name if model else None,
             "dim": model.dim if model else None,
             "bytes": size_bytes,
-            "last_run": last_run,
+            "last_run": _run_fields(last_run) if last_run else None,
         }
     )
+
+
+def _run_fields(run: KnownRun) -> dict[str, Any]:
+    """Return how a run went, and the keys of its summary."""
+    times = {"started_at": time_field(run.started_at_s), "ended_at": time_field(run.ended_at_s)}
+    return {**times, "outcome": str(run.outcome), "error": run.error, **run.summary}
 
 
 def record_line(record: dict[str, Any]) -> str:

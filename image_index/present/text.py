@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 from urllib.parse import quote_from_bytes
 
 from rich import box
@@ -20,7 +19,7 @@ from rich.text import Text
 from image_index.dates import time_field
 from image_index.models.names import ModelListing
 from image_index.paths import kept_note, printable
-from image_index.records import Counts, Hit, KnownFailure, ModelFacts, Outcome, Root, ScanProblem, Summary
+from image_index.records import Counts, Hit, KnownFailure, KnownRun, ModelFacts, Outcome, Root, ScanProblem, Summary
 from image_index.search.labels import TaggedImage
 from image_index.training.plan import Plan
 
@@ -78,7 +77,7 @@ def models_table(models: Iterable[ModelListing], *, width: int, colour: bool) ->
 
 
 def status_text(
-    counts: Counts, roots: Sequence[Root], model: ModelFacts | None, size_bytes: int, last_run: dict[str, Any] | None
+    counts: Counts, roots: Sequence[Root], model: ModelFacts | None, size_bytes: int, last_run: KnownRun | None
 ) -> str:
     """Return what an index holds, in a few lines."""
     lines = [
@@ -95,15 +94,16 @@ def status_text(
     return "\n".join(lines) + "\n"
 
 
-def _run_text(run: dict[str, Any] | None) -> str:
+def _run_text(run: KnownRun | None) -> str:
     if run is None:
         return "never"
-    started = time_field(run["started_at_s"])
-    if run["outcome"] == Outcome.RUNNING:
+    started = time_field(run.started_at_s)
+    if run.outcome is Outcome.RUNNING:
         return f"{started}, not finished: running, or killed"
-    if run["outcome"] == Outcome.FAILED:
-        return f"{started}, failed: {printable(run['error'])}"
-    return f"{started}, {run['outcome']}, {run.get('embedded', 0)} embedded in {run.get('seconds', 0):.0f} s"
+    if run.outcome is Outcome.FAILED:
+        return f"{started}, failed: {printable(run.error or '')}"
+    embedded, seconds = (run.summary.get(key, 0) for key in ("embedded", "seconds"))
+    return f"{started}, {run.outcome}, {embedded} embedded in {seconds:.0f} s"
 
 
 def failure_text(known: KnownFailure) -> str:

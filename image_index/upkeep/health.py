@@ -7,14 +7,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from image_index.catalog.lock import find_holder
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import ImgidxError, IndexNotFound, StorageError
 from image_index.models import tower_files
 from image_index.models.names import locate_weights, parse_model
-from image_index.records import Counts, DerivedState, ModelFacts, Outcome
+from image_index.records import Counts, DerivedState, KnownRun, ModelFacts, Outcome
 from image_index.settings import IndexHome
 from image_index.vectors import derived_file
 
@@ -48,7 +47,7 @@ class CatalogHealth:
     counts: Counts
     model: ModelFacts | None
     model_is_here: bool
-    last_run: dict[str, Any] | None
+    last_run: KnownRun | None
     faiss: DerivedState
     moments: DerivedState
     text: DerivedState
@@ -159,10 +158,9 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
         )
     if running:  # what follows is then under way
         return
-    run = catalog.last_run or {}
-    ends: dict[Any, str] = {Outcome.RUNNING: "it was killed", Outcome.FAILED: f"it failed: {run.get('error')}"}
-    how = ends.get(run.get("outcome"))
-    if how:
+    run = catalog.last_run
+    if run and run.outcome in {Outcome.RUNNING, Outcome.FAILED}:
+        how = f"it failed: {run.error}" if run.error else "it was killed"
         yield Problem("last run", how, "imgidx train goes on where it ended")
     states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "text": catalog.text}
     for name, state in states.items():

@@ -25,6 +25,7 @@ from image_index.records import (
     Failure,
     ImageFile,
     KnownImage,
+    KnownRun,
     Match,
     Outcome,
     Preprocess,
@@ -329,7 +330,7 @@ def test_roots_remember_their_last_scan(catalog: Catalog) -> None:
     assert [root.problem for root in catalog.roots()] == [None, None]
 
 
-def last_run(catalog: Catalog) -> dict[str, Any]:
+def last_run(catalog: Catalog) -> KnownRun:
     """Return the newest run, which must be there."""
     last = catalog.last_run()
     assert last is not None
@@ -340,14 +341,15 @@ def test_a_run_is_running_until_its_block_ends(catalog: Catalog) -> None:
     """A run that was killed is seen as such, for nobody ends its block."""
     with catalog.run() as run:
         last = last_run(catalog)
-        assert (last["outcome"], last["ended_at_s"], last["error"]) == ("running", None, None)
+        assert (last.outcome, last.ended_at_s, last.error) == ("running", None, None)
         run.summary = {"embedded": 3}
     last = last_run(catalog)
-    assert (last["outcome"], last["embedded"], last["error"]) == ("done", 3, None)
-    assert last["started_at_s"] <= last["ended_at_s"]
+    assert (last.outcome, last.summary["embedded"], last.error) == ("done", 3, None)
+    assert last.ended_at_s is not None
+    assert last.started_at_s <= last.ended_at_s
     with catalog.run() as run:
         run.outcome = Outcome.STOPPED
-    assert last_run(catalog)["outcome"] == "stopped"
+    assert last_run(catalog).outcome == "stopped"
 
 
 @pytest.mark.parametrize(
@@ -372,8 +374,8 @@ def test_a_run_that_an_error_ends_says_so(
     with pytest.raises(type(error)):
         fail()
     last = last_run(catalog)
-    assert (last["outcome"], last["embedded"], last["error"]) == (outcome, 3, message)
-    assert last["ended_at_s"] is not None
+    assert (last.outcome, last.summary["embedded"], last.error) == (outcome, 3, message)
+    assert last.ended_at_s is not None
 
 
 def test_an_error_is_not_hidden_by_a_disk_on_which_it_cannot_be_recorded(catalog: Catalog, path: Path) -> None:
@@ -387,7 +389,7 @@ def test_an_error_is_not_hidden_by_a_disk_on_which_it_cannot_be_recorded(catalog
     with pytest.raises(ModelUnavailable):
         fail()
     with Catalog(path, write=True) as reopened:
-        assert last_run(reopened)["outcome"] == "running"
+        assert last_run(reopened).outcome == "running"
 
 
 def test_reader_works_while_a_writer_has_a_transaction_open(catalog: Catalog, path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_run_that_ends_by_an_error_of_ours_is_recorded_as_failed(
     with Catalog(library.home.catalog) as catalog:
         last = catalog.last_run()
     assert last is not None
-    assert (last["outcome"], last["error"]) == ("failed", "the model cannot be loaded; fetch it")
+    assert (last.outcome, last.error) == ("failed", "the model cannot be loaded; fetch it")
 
 
 def test_a_time_limit_that_passes_while_the_index_is_built_stops_nothing(library: Library) -> None:
@@ -119,7 +119,7 @@ def test_a_time_limit_that_passes_while_the_index_is_built_stops_nothing(library
     with Catalog(library.home.catalog) as catalog:
         last = catalog.last_run()
     assert last is not None
-    assert last["outcome"] == "done"
+    assert last.outcome == "done"
 
 
 def test_a_picture_that_vanished_comes_back_for_free(library: Library, no_children: Callable[[], None]) -> None:
