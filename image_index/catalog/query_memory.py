@@ -53,6 +53,11 @@ class QueryMemory:
             (f"DELETE FROM queries WHERE text IN ({oldest})", (QUERIES_KEPT,)),
         )
 
+    def clear(self) -> None:
+        """Forget all texts: what encoded them may have been damaged."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM queries")
+
     def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
         """Run statements in one transaction, if the catalog can be written to at once."""
         connection = self._database.connection

@@ -90,11 +90,6 @@ def state(directory: Path, fingerprint: str, *, thorough: bool = True) -> tuple[
     return (DerivedState.CURRENT, manifest) if is_whole else (DerivedState.DAMAGED, None)
 
 
-def is_settled(directory: Path, fingerprint: str) -> bool:
-    """Tell whether there is nothing to export for that model: its tower is there and whole, or was refused."""
-    return state(directory, fingerprint)[0] in {DerivedState.CURRENT, DerivedState.REFUSED}
-
-
 def _is_as_exported(directory: Path, file: ExportedFile, *, thorough: bool) -> bool:
     """Tell whether a file is still what was exported."""
     status = (directory / file.name).stat()

@@ -69,8 +69,8 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                         catalog.record(batch)
                     summary = count_batch(summary, batch)
                     report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
-        if not plan.embed_count and not stop() and (model := catalog.read_model()) and catalog.holds_pictures():
-            exported = export_alone(request.home, model, spec, request.engine, stop)
+        if not plan.embed_count and not stop() and catalog.holds_pictures():
+            exported = export_alone(request.home, catalog, spec, request.engine, stop)
             summary = replace(summary, exported=exported)
         run.outcome = Outcome.STOPPED if stop() else Outcome.DONE  # now: the index is built whole, whatever time it is
         note_roots(catalog, request, plan)
@@ -127,7 +127,7 @@ def embed(catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest)
     if not plan.embed_count:
         return
     batches = make_batches(plan.files_to_embed, request.engine.size_of_batch)
-    with closing(TowerExport(request.home, catalog.read_model())) as export:
+    with closing(TowerExport(request.home, catalog)) as export:
         is_checked = False
         for result in pool.embed(chain(export.jobs, batches)):
             if pool.facts and not is_checked:

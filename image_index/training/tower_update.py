@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 
+from image_index.catalog.catalog import Catalog
+from image_index.catalog.query_memory import QueryMemory
 from image_index.errors import ImgidxError, StorageError
 from image_index.files.atomic import draft_of, put_directory, remove
 from image_index.models.names import ModelSpec, locate_weights
-from image_index.models.tower_files import is_settled, write_refusal
-from image_index.records import ModelFacts
+from image_index.models.tower_files import state, write_refusal
+from image_index.records import DerivedState, ModelFacts
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.workers.engine import Engine
@@ -25,12 +27,19 @@ logger = logging.getLogger(__name__)
 class TowerExport:
     """One run's export of the text tower; `jobs` is what a child has to do for it: one job, or none."""
 
-    def __init__(self, home: IndexHome, model: ModelFacts | None) -> None:
-        """Look whether the tower of `model` is there; None is the model of a new index."""
+    def __init__(self, home: IndexHome, catalog: Catalog) -> None:
+        """Look whether the tower of the index's model is there and whole.
+
+        Bit rot may have made a damaged one give wrong vectors: the texts that are remembered are then forgotten.
+        """
         self._directory = home.text
         self.draft = draft_of(self._directory)
-        is_there = model is not None and is_settled(self._directory, model.fingerprint)
-        self.jobs = () if is_there else (ExportText(str(self.draft)),)
+        model = catalog.read_model()
+        found = state(self._directory, model.fingerprint)[0] if model else DerivedState.ABSENT
+        if found is DerivedState.DAMAGED:
+            QueryMemory(catalog).clear()
+        is_settled = found in {DerivedState.CURRENT, DerivedState.REFUSED}
+        self.jobs = () if is_settled else (ExportText(str(self.draft)),)
 
     def settle(self, outcome: Exported | JobFailed, facts: ModelFacts, *, remember_loss: bool = False) -> None:
         """Put the tower that a child has exported in its place, or remember why the model of `facts` has none.
@@ -53,17 +62,18 @@ class TowerExport:
         remove(self.draft)
 
 
-def export_alone(home: IndexHome, model: ModelFacts, spec: ModelSpec, engine: Engine, stop: StopRequest) -> bool:
+def export_alone(home: IndexHome, catalog: Catalog, spec: ModelSpec, engine: Engine, stop: StopRequest) -> bool:
     """Export the text tower where it is missing or damaged, in a run that has nothing to embed: by one child.
 
     Return whether a child was started. A model that is not on this machine is not fetched for it.
     """
     try:
-        with closing(TowerExport(home, model)) as export, engine.alone().pool(spec, stop, quiet=True) as pool:
+        with closing(TowerExport(home, catalog)) as export, engine.alone().pool(spec, stop, quiet=True) as pool:
             if not export.jobs or locate_weights(spec) is None:
                 return False
             outcome = pool.export_text(str(export.draft))
-            if outcome and pool.facts and pool.facts.fingerprint == model.fingerprint:
+            model = catalog.read_model()
+            if outcome and model and pool.facts and pool.facts.fingerprint == model.fingerprint:
                 export.settle(outcome, pool.facts, remember_loss=True)
     except ImgidxError as error:
         logger.warning("The text tower is not exported: %s", error)

@@ -8,6 +8,7 @@ import numpy as np
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
+from image_index.catalog.query_memory import QueryMemory
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.files.atomic import remove
 from image_index.models import tower_files
@@ -51,11 +52,15 @@ def verify(home: IndexHome) -> Iterator[Problem]:
 
 
 def repair(home: IndexHome) -> None:
-    """Rebuild the FAISS files from the catalog; a damaged text tower is removed, and the next train exports it."""
+    """Rebuild the FAISS files from the catalog; a damaged text tower is removed, and the next train exports it.
+
+    What it may have encoded wrongly, the texts that are remembered, is forgotten.
+    """
     with Catalog(home.catalog), exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
         rebuild(catalog, home)
         if list(_check_text(catalog, home)):
             remove(home.text)
+            QueryMemory(catalog).clear()  # bit rot may have made it give wrong vectors
 
 
 def _check_vectors(catalog: Catalog) -> Iterator[Problem]:

@@ -20,13 +20,12 @@ from image_index.models.tower_files import (
     MANIFEST,
     MERGES,
     WEIGHTS,
-    is_settled,
     read_manifest,
     state,
     write_refusal,
 )
 from image_index.records import DerivedState, ModelFacts
-from tests.support.text_models import export, make_model
+from tests.support.text_models import export, is_settled, make_model
 
 QUERY = "a dog on the beach"
 

@@ -10,7 +10,8 @@ import torch
 from open_clip.model import CLIP, CustomTextCLIP
 
 from image_index.models.tower_export import export_text_tower
-from image_index.records import ModelFacts
+from image_index.models.tower_files import state
+from image_index.records import DerivedState, ModelFacts
 from tests.support.records import facts
 
 LENGTH = 24
@@ -55,3 +56,8 @@ def export(model: torch.nn.Module, directory: Path, tokens: Any = None) -> Model
     model_facts = facts(16)
     export_text_tower(model, tokens or tokenizer(), model_facts, directory)
     return model_facts
+
+
+def is_settled(directory: Path, fingerprint: str) -> bool:
+    """Tell whether a training run has nothing to export: the tower is there and whole, or was refused."""
+    return state(directory, fingerprint)[0] in {DerivedState.CURRENT, DerivedState.REFUSED}

@@ -14,7 +14,8 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.models.names import ModelSpec
-from image_index.models.tower_files import WEIGHTS, Manifest, is_settled, read_manifest, write_refusal
+from image_index.models.tower import open_tower
+from image_index.models.tower_files import WEIGHTS, Manifest, read_manifest, write_refusal
 from image_index.records import Vectors
 from image_index.search.encode import QueryEncoder
 from image_index.settings import IndexHome
@@ -26,6 +27,7 @@ from image_index.workers.engine import Engine
 from image_index.workers.messages import LoadedEncoder
 from tests.support import fake_models
 from tests.support.library import Library
+from tests.support.text_models import is_settled
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -110,6 +112,27 @@ def test_a_first_run_exports_and_searches_start_no_child(library: Library, monke
     assert vector_of(library, "A  cat") @ by_child >= 0.9999  # not the remembered one: other words for the same tokens
     assert vector_of(library, "a bird") @ expected < 0.99
     assert not list(library.home.path.glob("*text.*"))
+
+
+def test_what_a_rotten_tower_encoded_is_forgotten(library: Library) -> None:
+    """Bits that rot in place are not seen before a search; the run that sees them forgets what came of them."""
+    library.train(engine=STARTER)
+    weights = library.home.text / WEIGHTS
+    content, status = np.fromfile(weights, "<u4"), weights.stat()
+    content[: len(content) // 2] ^= np.uint32(1 << 31)  # other signs
+    content.tofile(weights)
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    wrong = vector_of(library, "a dog")
+    np.testing.assert_array_equal(vector_of(library, "a dog"), wrong)  # remembered
+    assert library.train(engine=STARTER).exported
+    right = vector_of(library, "a dog")
+    assert right @ wrong < 0.99
+    with Catalog(library.home.catalog) as catalog:
+        model = catalog.read_model()
+    assert model is not None
+    tower = open_tower(library.home.text, model.fingerprint)
+    assert tower is not None
+    np.testing.assert_array_equal(tower.encode("a dog"), right)
 
 
 def test_a_model_without_a_tower_is_refused_once(
