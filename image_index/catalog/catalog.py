@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from image_index.catalog.filters import INSIDE, inside
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import ImgidxError, Interrupted, StorageError
-from image_index.paths import path_range
 from image_index.records import (
     EmbeddedBatch,
     EmbeddedImage,
@@ -78,6 +78,7 @@ class Catalog(CatalogReader):
         sql = "UPDATE images SET path = ?, size = ?, mtime_ns = ?, read_at_ns = ?, missing_since_s = NULL WHERE id = ?"
         with self.transaction() as connection:
             for file, image in ((match.file, match.image) for match in matches):
+                # `mv new.jpg old.jpg` leaves a row for either path: the content that was at the new path has gone
                 _forget_file(connection, file.path, keep_id=image.id)
                 connection.execute(sql, (file.path, file.size, file.mtime_ns, now, image.id))
 
@@ -108,11 +109,10 @@ class Catalog(CatalogReader):
 
     def forget(self, path: bytes) -> int:
         """Drop every image, failure and root at or inside `path`; return the number of images."""
-        where, parameters = "path = ? OR path >= ? AND path < ?", (path, *path_range(path))
         with self.transaction() as connection:
-            count = connection.execute(f"DELETE FROM images WHERE {where}", parameters).rowcount
+            count = connection.execute(f"DELETE FROM images WHERE {INSIDE}", inside(path)).rowcount
             for table in ("failures", "roots"):
-                connection.execute(f"DELETE FROM {table} WHERE {where}", parameters)
+                connection.execute(f"DELETE FROM {table} WHERE {INSIDE}", inside(path))
             _next_generation(connection, count)
         return count
 

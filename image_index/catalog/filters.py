@@ -15,6 +15,17 @@ DATE = "coalesce(taken_at_s, mtime_ns / 1000000000)"
 """The date of a picture in SQL, in seconds since 1970: taken, or else modified; see `ImageFacts.date_s`."""
 
 
+# Everything inside /a lies between `/a/` and `/a0`, for 0 is the byte after the slash. So an index on paths finds a
+# directory as it finds a file; LIKE would compare text, and paths are bytes.
+INSIDE = "path = ? OR path >= ? AND path < ?"
+"""The SQL condition that a path is a certain one or inside it; `inside` gives its parameters."""
+
+
+def inside(path: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the parameters of `INSIDE`."""
+    return path, *path_range(path)
+
+
 class Orientation(StrEnum):
     """The shape of a picture as displayed."""
 
@@ -70,9 +81,9 @@ class Filters:
             if value is not None:
                 conditions.append((condition, (value,)))
         if self.under:
-            conditions.append(_inside(self.under))
+            conditions.append(_inside_any(self.under))
         if self.exclude_under:
-            condition, parameters = _inside(self.exclude_under)
+            condition, parameters = _inside_any(self.exclude_under)
             conditions.append((f"NOT {condition}", parameters))
         if self.formats:
             conditions.append((f"format IN ({', '.join('?' * len(self.formats))})", self.formats))
@@ -89,10 +100,10 @@ class Filters:
         ]
 
 
-def _inside(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]:
+def _inside_any(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]:
     """Return the condition that a path is one of `directories` or inside one, and its parameters."""
-    parts = " OR ".join(["path = ? OR path >= ? AND path < ?"] * len(directories))
-    return f"({parts})", tuple(value for directory in directories for value in (directory, *path_range(directory)))
+    parts = " OR ".join([INSIDE] * len(directories))
+    return f"({parts})", tuple(value for directory in directories for value in inside(directory))
 
 
 def glob_matcher(globs: tuple[str, ...]) -> Callable[[bytes], bool]:

@@ -21,6 +21,8 @@ def choose_model(catalog: CatalogReader | None, asked: str | None, *, quiet: boo
         ensure_model(spec, quiet=quiet)
         return spec
     spec = parse_model(asked or known.name)
+    # Under another name it may still be the same model, as when its directory was moved: then the weights are equal.
+    # What the name `known.name` stands for by now is checked by `check_model`, once a child has loaded it.
     if spec.name != known.name:
         weights = locate_weights(spec)
         if weights is None or digest_weights(weights) != known.weights_sha256:

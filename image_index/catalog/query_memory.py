@@ -39,12 +39,14 @@ class QueryMemory:
             vector, used_at_s = bytes(row[0]), int(row[1])
         if len(vector) != 4 * model.dim + 4 or vector[-4:] != _crc(key, model, vector[:-4]):
             return None
+        # A search is a reader: it writes only when the order of use would otherwise be wrong by more than a day.
         if used_at_s < time.time() - FRESH_S:
             self._write(("UPDATE queries SET used_at_s = ? WHERE text = ?", (int(time.time()), key)))
         return np.frombuffer(vector[:-4], "<f4").astype(np.float32)
 
     def remember(self, text: str, model: ModelFacts, vector: NDArray[np.float32]) -> None:
         """Store the vector (D,) of `text`, if the catalog can be written to now, and drop what was used longest ago."""
+        # float32, not float16 as images have: a repeated search must give the very same scores as the first
         key, content = text.encode("utf-8", "surrogatepass"), vector.astype("<f4").tobytes()
         row = (key, model.fingerprint, content + _crc(key, model, content), int(time.time()))
         oldest = "SELECT text FROM queries ORDER BY used_at_s DESC, rowid DESC LIMIT -1 OFFSET ?"

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.database import Database
-from image_index.catalog.filters import GLOB_FUNCTION, Filters, glob_matcher
+from image_index.catalog.filters import GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside
 from image_index.catalog.schema import copy_database, damaged, storage_errors, version_of
-from image_index.paths import below, path_range
+from image_index.paths import below
 from image_index.records import (
     Counts,
     Failure,
@@ -40,7 +40,6 @@ from image_index.records import (
 )
 
 _KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL FROM images"
-_BELOW = "path >= ? AND path < ?"
 _FACTS = f"{', '.join(PictureFacts._fields)}, id, path, size, mtime_ns, sha256, missing_since_s IS NOT NULL"
 
 PICTURES_AT_A_TIME = 8192
@@ -83,8 +82,8 @@ class CatalogReader(Database):
         """Yield the rows of `root` (the file itself, or all inside it) in path order, less those inside `others`."""
         # Two walks of the index on paths, merged as they go: for an OR, SQLite would collect and sort all rows first,
         # and planning compares a million rows with the scan while both are read (docs/decisions/0004).
-        sql = f"{_KNOWN} WHERE path = ? UNION ALL {_KNOWN} WHERE {_BELOW} ORDER BY path"
-        rows = self.rows(sql, (root, *path_range(root)))
+        sql = f"{_KNOWN} WHERE path = ? UNION ALL {_KNOWN} WHERE path >= ? AND path < ? ORDER BY path"
+        rows = self.rows(sql, inside(root))
         images = map(KnownImage._make, rows)
         apart = tuple(below(other) for other in others if other != root)
         return (image for image in images if not below(image.path).startswith(apart)) if apart else images
@@ -112,9 +111,8 @@ class CatalogReader(Database):
 
     def knows(self, path: bytes) -> bool:
         """Tell whether there is an image, a failure or a root at or inside `path`."""
-        parameters = (path, *path_range(path))
         tables = ("images", "failures", "roots")
-        return any(self.one(f"SELECT 1 FROM {table} WHERE path = ? OR {_BELOW}", parameters) for table in tables)
+        return any(self.one(f"SELECT 1 FROM {table} WHERE {INSIDE}", inside(path)) for table in tables)
 
     # Pictures that are searched
 
@@ -128,8 +126,7 @@ class CatalogReader(Database):
 
     def ids_under(self, directory: bytes) -> Ids:
         """Return the ids of the images at or inside `directory`, missing ones too."""
-        sql = "SELECT id FROM images WHERE path = ? OR path >= ? AND path < ?"
-        rows = self.rows(sql, (directory, *path_range(directory)))
+        rows = self.rows(f"SELECT id FROM images WHERE {INSIDE}", inside(directory))
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
     def read_last_id(self) -> int:
@@ -213,8 +210,8 @@ class CatalogReader(Database):
 
     def failed_below(self, root: bytes) -> dict[bytes, tuple[int, int]]:
         """Return the size and mtime_ns, by path, of the files of `root` that failed."""
-        sql = f"SELECT path, size, mtime_ns FROM failures WHERE path = ? OR {_BELOW}"
-        return {path: (size, mtime_ns) for path, size, mtime_ns in self.rows(sql, (root, *path_range(root)))}
+        rows = self.rows(f"SELECT path, size, mtime_ns FROM failures WHERE {INSIDE}", inside(root))
+        return {path: (size, mtime_ns) for path, size, mtime_ns in rows}
 
     # The state of the vectors
 

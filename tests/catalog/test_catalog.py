@@ -101,8 +101,8 @@ def test_model_round_trips_with_its_fingerprint(
     catalog: Catalog, name: str, dim: int, size: tuple[int, int], mean: tuple[float, float, float]
 ) -> None:
     """What the index was made with is known to the last digit of its preprocessing."""
-    wish = Preprocess(size, mean, (0.1, 0.2, 0.3), "bilinear", "squash", 7)
-    model = replace(facts(dim), name=name, preprocess=wish, config='{"model_cfg": {"b": [1, 2], "a": null}}')
+    preprocess = Preprocess(size, mean, (0.1, 0.2, 0.3), "bilinear", "squash", 7)
+    model = replace(facts(dim), name=name, preprocess=preprocess, config='{"model_cfg": {"b": [1, 2], "a": null}}')
     catalog.set_model(model)
     stored = catalog.read_model()
     assert stored == model

@@ -31,7 +31,7 @@ HEIGHT, WIDTH = 44, 60
 
 
 def preprocess(*size: int, **options: Any) -> Preprocess:
-    """Return a model's wish; without a second number the target is square."""
+    """Return a model's preprocessing; without a second number its pictures are square."""
     return Preprocess((size[0], size[-1]), ZERO, ONE, **options)
 
 
@@ -44,17 +44,17 @@ def content(data: bytes, name: bytes = b"picture") -> FileContent:
     return FileContent(data, ImageFile(name, len(data), 0), hashlib.sha256(data).digest(), 0)
 
 
-def outcome(data: bytes, wish: Preprocess, name: bytes, *, exact: bool) -> Picture | DecodeError:
+def outcome(data: bytes, target: Preprocess, name: bytes, *, exact: bool) -> Picture | DecodeError:
     """Decode bytes without a pixel limit; return what comes of it."""
     try:
-        return decode(content(data, name), wish, None, exact=exact)
+        return decode(content(data, name), target, None, exact=exact)
     except DecodeError as error:
         return error
 
 
-def decoded(data: bytes, wish: Preprocess = AS_IT_IS, name: bytes = b"picture", *, exact: bool = True) -> Picture:
+def decoded(data: bytes, target: Preprocess = AS_IT_IS, name: bytes = b"picture", *, exact: bool = True) -> Picture:
     """Decode bytes; with shortcuts and without, all that comes of it but the pixels must be the same."""
-    result, other = (outcome(data, wish, name, exact=way) for way in (exact, not exact))
+    result, other = (outcome(data, target, name, exact=way) for way in (exact, not exact))
     if isinstance(result, DecodeError):
         assert isinstance(other, DecodeError)
         assert str(result) == str(other) or name.endswith(b".dng")  # what LibRaw's stale memory looks like is chance
@@ -87,17 +87,17 @@ def photo_like(height: int, width: int, seed: int = 0) -> Image.Image:
     return Image.fromarray((smooth + rng.integers(-8, 9, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 
-def by_open_clip(image: Image.Image, wish: Preprocess) -> Array:
+def by_open_clip(image: Image.Image, target: Preprocess) -> Array:
     """Run open_clip's own inference transform, as integer levels (H, W, 3)."""
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     config = PreprocessCfg(
-        size=wish.size,
-        mean=wish.mean,
-        std=wish.std,
-        interpolation=wish.interpolation,
-        resize_mode=wish.resize_mode,
-        fill_color=wish.fill_color,
+        size=target.size,
+        mean=target.mean,
+        std=target.std,
+        interpolation=target.interpolation,
+        resize_mode=target.resize_mode,
+        fill_color=target.fill_color,
     )
     tensor = image_transform_v2(config, is_train=False)(image)
     levels: Array = (tensor.permute(1, 2, 0).numpy() * 255).round().astype(int)
@@ -118,7 +118,7 @@ def photos(sample_photos: Path) -> list[bytes]:
     return [*(file.read_bytes() for file in files), *jpegs, *others]
 
 
-WISHES = {
+TARGETS = {
     "shortest": preprocess(224),
     "shortest bilinear": preprocess(224, interpolation="bilinear"),
     "shortest wide": preprocess(160, 256),
@@ -130,7 +130,7 @@ WISHES = {
 }
 
 
-SQUARE_224 = WISHES["shortest"]
+SQUARE_224 = TARGETS["shortest"]
 
 
 def test_photos_agree_with_open_clip(photos: list[bytes]) -> None:
@@ -139,15 +139,15 @@ def test_photos_agree_with_open_clip(photos: list[bytes]) -> None:
         assert distance(decoded(data, SQUARE_224).pixels, by_open_clip(Image.open(io.BytesIO(data)), SQUARE_224)) == 0
 
 
-@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("size", [(1800, 2400), (2000, 1100), (300, 280)], ids=str)
-def test_the_shortcuts_change_a_picture_by_little(size: tuple[int, int], orientation: int, wish: Preprocess) -> None:
+def test_the_shortcuts_change_a_picture_by_little(size: tuple[int, int], orientation: int, target: Preprocess) -> None:
     """A picture decoded at a fraction of its size and averaged down is nearly the picture, of the same framing."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = saved(photo_like(*size), "JPEG", quality=92, exif=exif)
-    fast, exact = decoded(data, wish, exact=False), decoded(data, wish)
+    fast, exact = decoded(data, target, exact=False), decoded(data, target)
     assert fast.facts[:3] == exact.facts[:3]
     assert fast.pixels.shape == exact.pixels.shape
     difference = np.abs(fast.pixels.astype(int) - exact.pixels)
@@ -169,14 +169,14 @@ def test_a_large_jpeg_is_decoded_at_the_least_size_that_serves(monkeypatch: pyte
     assert list(dict.fromkeys(sizes)) == [(400, 280), (800, 559), (375, 280), (3000, 2240)]
 
 
-@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 @pytest.mark.parametrize(
     "size", [(33, 47), (224, 224), (500, 375), (375, 500), (225, 640), (161, 1200), (7, 5)], ids=str
 )
-def test_every_resize_mode_agrees_with_open_clip(wish: Preprocess, size: tuple[int, int]) -> None:
+def test_every_resize_mode_agrees_with_open_clip(target: Preprocess, size: tuple[int, int]) -> None:
     """Scaling, rounding, cropping and padding are open_clip's, to the pixel."""
     image = photo_like(*size)
-    assert distance(decoded(saved(image, "BMP"), wish).pixels, by_open_clip(image, wish)) == 0
+    assert distance(decoded(saved(image, "BMP"), target).pixels, by_open_clip(image, target)) == 0
 
 
 def test_grey_pictures_agree_with_open_clip() -> None:
@@ -202,14 +202,14 @@ def test_the_longest_jpeg_is_scaled_without_a_giant_in_between(is_wide: bool) ->
     assert (picture.facts.width, picture.facts.height) == strip.size
 
 
-@pytest.mark.parametrize("wish", WISHES.values(), ids=WISHES.keys())
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 @pytest.mark.parametrize("size", [(1, 1), (1, 65500), (65500, 1)], ids=str)
-def test_extreme_sizes_keep_their_colour(wish: Preprocess, size: tuple[int, int]) -> None:
+def test_extreme_sizes_keep_their_colour(target: Preprocess, size: tuple[int, int]) -> None:
     """One colour stays one colour, next to nothing but the padding."""
-    pixels = decoded(saved(Image.new("RGB", size[::-1], (200, 100, 50)), "PNG"), wish).pixels
-    assert pixels.shape == (*wish.size, 3)
+    pixels = decoded(saved(Image.new("RGB", size[::-1], (200, 100, 50)), "PNG"), target).pixels
+    assert pixels.shape == (*target.size, 3)
     colours = {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
-    padding = {(wish.fill_color,) * 3} if wish.resize_mode == "longest" else set()
+    padding = {(target.fill_color,) * 3} if target.resize_mode == "longest" else set()
     assert {(200, 100, 50)} <= colours <= {(200, 100, 50)} | padding
 
 
@@ -672,7 +672,7 @@ def raising(error: type[BaseException]) -> Callable[..., None]:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_the_end_of_the_process_is_not_a_decode_error(error: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is meant for the process passes through."""
+    """Errors that concern the process pass through."""
     monkeypatch.setattr(Image.Image, "load", raising(error))
     with pytest.raises(error):
         decoded(samples()["bmp"])
@@ -760,8 +760,8 @@ def test_a_raw_file_is_seen_through_its_preview(orientation: int) -> None:
     preview = photo_like(120, 160)
     jpeg = saved(preview, "JPEG")
     expected = TURNED[orientation](np.asarray(Image.open(io.BytesIO(jpeg))))
-    wish = preprocess(*expected.shape[:2], resize_mode="squash")
-    picture = decoded(dng(jpeg, preview.size, orientation), wish, b"/photos/IMG.DNG")
+    target = preprocess(*expected.shape[:2], resize_mode="squash")
+    picture = decoded(dng(jpeg, preview.size, orientation), target, b"/photos/IMG.DNG")
     assert distance(picture.pixels, expected) == 0
     assert picture.facts[:3] == (*((64, 48) if orientation < 5 else (48, 64)), "raw")
 
