@@ -38,9 +38,11 @@ def path_field(path: bytes) -> dict[str, str]:
         return {"path_bytes": base64.b64encode(path).decode("ascii")}
 
 
-def kept_note(path: bytes) -> str:
-    """Return what is said of a place that cannot be read: that its rows are kept, and how to drop them on purpose."""
-    return f"everything known there is kept; to drop it on purpose: imgidx forget {shlex.quote(printable(path))}"
+def problem_text(path: bytes, reason: str) -> str:
+    """Return that a directory or root could not be read, that its rows are kept, and how to drop them on purpose."""
+    shown = printable(path)
+    step = f"to drop it on purpose: imgidx forget {shlex.quote(shown)}"
+    return f"{shown}: {printable(reason)}; everything known there is kept; {step}"
 
 
 def _escape(character: str) -> str:

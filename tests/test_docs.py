@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,16 @@ from image_index.catalog.schema import open_database
 from image_index.cli.app import COMMANDS, app, run
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
 from image_index.models.names import ModelListing
-from image_index.present import jsonl
-from image_index.present.doctor import Terminal, report_line
-from image_index.present.groups import group_line
-from image_index.present.known import account_line
-from image_index.present.tags import tagged_line
+from image_index.present.doctor import Terminal, report_record
+from image_index.present.groups import group_record
+from image_index.present.hits import hit_record
+from image_index.present.jsonl import json_line
+from image_index.present.known import known_record
+from image_index.present.models import model_record
+from image_index.present.status import failure_record, status_record
+from image_index.present.summary import exported_record, plan_record, summary_record
+from image_index.present.tables import Screen
+from image_index.present.tags import tagged_record
 from image_index.records import (
     Counts,
     DerivedState,
@@ -42,17 +46,17 @@ from image_index.records import (
 )
 from image_index.search.duplicates import Duplicate
 from image_index.search.labels import Label, TaggedImage
-from image_index.training.pipeline import counts_record, plan_summary, summary_record
 from image_index.training.plan import Plan
 from image_index.upkeep.doctor import EXTRAS, PACKAGES, Devices, Machine, ModelCache, Report
-from image_index.upkeep.export import Exported, exported_record
+from image_index.upkeep.export import Exported
 from image_index.upkeep.health import CatalogHealth, IndexHealth
-from image_index.upkeep.known import Account, PictureState
+from image_index.upkeep.known import KnownPicture, PictureState
+from image_index.upkeep.status import IndexStatus
 from tests.support.records import hit, image_facts
 from tests.test_architecture import ROOMS
 
 FAILURE = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
-ACCOUNT = Account(b"/a.png", PictureState.CHANGED, None, None, None, FAILURE, b"/", None)
+KNOWN = KnownPicture(b"/a.png", FAILURE.failure.file, PictureState.CHANGED, None, None, None, FAILURE, b"/", None)
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -149,28 +153,26 @@ def all_errors() -> list[type[errors.ImgidxError]]:
     return tree[1:]
 
 
-def printed_objects() -> dict[str, str]:
-    """Return a line of each kind of JSON that the program prints."""
+def printed_records() -> dict[str, dict[str, Any]]:
+    """Return a record of each kind of JSON that the program prints."""
     summary = summary_record(Summary())
     run = KnownRun(1, 1, Outcome.DONE, summary=summary)
-    preview = {"dry_run": True, "to_embed": 0, **counts_record(plan_summary(Plan()))}
-    listing = ModelListing("starter", "bundled", 512, 33, "", "")
     return {
-        "hit": jsonl.hit_line(hit(1, 0.5, b"/a.png"), "a cat"),
-        "group": group_line((Duplicate(image_facts(), 1.0, exact=True),)),
-        "tagged": tagged_line(TaggedImage(image_facts(), (Label("cat", 0.5),))),
-        "account": account_line(ACCOUNT),
-        "export": jsonl.record_line(exported_record(Exported(Path("/a"), "jsonl", 1, 1, 4))),
-        "summary": jsonl.record_line(summary),
-        "preview": jsonl.record_line(preview),
-        "status": jsonl.status_line(Counts(0, 0, 0), [Root(b"/a", 1, None)], None, 0, run),
-        "failure": jsonl.known_failure_line(FAILURE),
-        "model": jsonl.record_line(asdict(listing)),
-        "doctor": doctor_line(),
+        "hit": hit_record(hit(1, 0.5, b"/a.png"), "a cat"),
+        "group": group_record((Duplicate(image_facts(), 1.0, exact=True),)),
+        "tagged": tagged_record(TaggedImage(image_facts(), (Label("cat", 0.5),))),
+        "known": known_record(KNOWN),
+        "export": exported_record(Exported(Path("/a"), "jsonl", 1, 1, 4)),
+        "summary": summary,
+        "preview": plan_record(Plan()),
+        "status": status_record(IndexStatus(Counts(0, 0, 0), (Root(b"/a", 1, None),), None, 0, run)),
+        "failure": failure_record(FAILURE),
+        "model": model_record(ModelListing("starter", "bundled", 512, 33, "", "")),
+        "doctor": doctor_record(),
     }
 
 
-def doctor_line() -> str:
+def doctor_record() -> dict[str, Any]:
     """Return what `doctor --json` prints of an index that lacks its FAISS file."""
     states = (DerivedState.ABSENT, DerivedState.CURRENT, DerivedState.CURRENT)
     catalog = CatalogHealth(1, Counts(24, 0, 0), None, True, None, *states)
@@ -179,14 +181,14 @@ def doctor_line() -> str:
     extras, environment = dict.fromkeys(EXTRAS, True), {"HF_HUB_OFFLINE": "1"}
     machine = Machine("0", "3", "Linux", packages, extras, Devices(), 1, 1, environment)
     report = Report(machine, ModelCache(Path("/cache")), index)
-    return report_line(report, Terminal(True, None, None, 80, False, "utf-8"))
+    return report_record(report, Terminal(Screen(), None, None, "utf-8"))
 
 
-@pytest.mark.parametrize("kind", printed_objects())
+@pytest.mark.parametrize("kind", printed_records())
 def test_the_examples_of_json_have_the_keys_that_are_printed(reference: str, kind: str) -> None:
     """Keys are pinned by the reference, in their order, at every depth."""
     example = reference.partition(f"<!-- json: {kind} -->\n```json\n")[2].partition("\n```")[0]
-    assert list(keys(json.loads(example))) == list(keys(json.loads(printed_objects()[kind])))
+    assert list(keys(json.loads(example))) == list(keys(json.loads(json_line(printed_records()[kind]))))
 
 
 def keys(value: Any, above: str = "") -> Iterator[str]:

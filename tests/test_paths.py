@@ -9,7 +9,8 @@ from pathlib import Path
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from image_index.paths import below, path_range, printable, resolve
+from image_index.paths import below, path_range, printable, problem_text, resolve
+from tests.support.texts import harmless, paths, texts
 
 NAMES = st.sampled_from([b"a", b"a-", b"a0", b"\xff", b"\n"]) | (
     st.binary(min_size=1, max_size=4).map(lambda name: name.replace(b"\0", b"_").replace(b"/", b"_"))
@@ -70,3 +71,11 @@ def test_shown_path_can_be_read_back(path: bytes) -> None:
         for escape, character in pieces
     ]
     assert b"".join(encoded) == path
+
+
+@given(paths, texts)
+def test_problems_are_harmless(path: bytes, reason: str) -> None:
+    """What could not be read is shown escaped, on one line, with the command that would drop it."""
+    shown = problem_text(path, reason)
+    assert harmless(shown, lines=0)
+    assert "imgidx forget" in shown

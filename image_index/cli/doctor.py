@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from image_index.cli.options import IndexOption, JsonOption, colour_wanted, common, write
+from image_index.cli.options import IndexOption, JsonOption, common, screen, write
 
 if TYPE_CHECKING:
     from image_index.present.doctor import Terminal
@@ -23,12 +22,13 @@ def doctor(index: IndexOption = None, json: JsonOption = False) -> int:
 
     Exit codes: 0 looked, whatever was found.
     """
-    from image_index.present.doctor import report_line, report_text
+    from image_index.present.doctor import report_record, report_text
+    from image_index.present.jsonl import json_line
     from image_index.upkeep.doctor import examine
 
     setup = common(index)
     report, terminal = examine(setup.home), _terminal()
-    write(report_line(report, terminal) + "\n" if json else report_text(report, terminal))
+    write(json_line(report_record(report, terminal)) if json else report_text(report, terminal))
     return 0
 
 
@@ -36,11 +36,4 @@ def _terminal() -> Terminal:
     """Return what stdout leads to."""
     from image_index.present.doctor import Terminal
 
-    return Terminal(
-        tty=sys.stdout.isatty(),
-        term=os.environ.get("TERM"),
-        colorterm=os.environ.get("COLORTERM"),
-        width=shutil.get_terminal_size().columns,
-        colour=colour_wanted(),
-        encoding=sys.stdout.encoding,
-    )
+    return Terminal(screen(), os.environ.get("TERM"), os.environ.get("COLORTERM"), sys.stdout.encoding)

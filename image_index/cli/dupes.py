@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from image_index.cli.options import IndexOption, JsonOption, QuietOption, colour_wanted, common, write
+from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, screen, write
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, open_page
 from image_index.cli.selection import (
     CameraOption,
@@ -112,13 +110,13 @@ def dupes(
 def _text(found: list[Group], *, json: bool, null: bool, first: int) -> str:
     """Return what is printed of groups, each from its member `first` on."""
     from image_index.present import groups
+    from image_index.present.jsonl import json_line
 
+    shown_on = screen()
     if json:
-        return "".join(groups.group_line(group[first:]) + "\n" for group in found)
-    on_terminal = sys.stdout.isatty()
-    if on_terminal and not null:
-        width = shutil.get_terminal_size().columns
-        return groups.groups_text(found, first, width=width, colour=colour_wanted())
+        return "".join(json_line(groups.group_record(group[first:])) for group in found)
+    if shown_on.terminal and not null:
+        return groups.group_tables(found, first, shown_on)
     return groups.path_lines([group[first:] for group in found], null=null, apart=not first)
 
 

@@ -64,9 +64,8 @@ def export(
     Exit codes: 0 done, 1 nothing to export, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
     """
     from image_index.index import Index
-    from image_index.paths import printable
-    from image_index.present.jsonl import record_line
-    from image_index.upkeep.export import exported_record
+    from image_index.present.jsonl import json_line
+    from image_index.present.summary import exported_record, exported_text
 
     filters = make_filters(
         under=under,
@@ -87,9 +86,6 @@ def export(
         if not quiet:
             setup.console.print("imgidx: nothing to export: the index holds no such picture", soft_wrap=True)
         return NOTHING_TO_EXPORT
-    if json:
-        write(record_line(exported_record(done)) + "\n")
-    elif not quiet:
-        size = f"{done.images} pictures in {done.parts} {'part' if done.parts == 1 else 'parts'}"
-        write(f"exported {size} to {printable(str(done.path))}\n")
+    if json or not quiet:
+        write(json_line(exported_record(done)) if json else exported_text(done))
     return DONE

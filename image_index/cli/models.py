@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from image_index.cli.options import JsonOption, QuietOption, common, write
+from image_index.cli.options import JsonOption, QuietOption, common, screen, write
 
 models_app = typer.Typer()
 
@@ -27,17 +23,13 @@ def models(context: typer.Context, json: JsonOption = False) -> int:
     Exit codes: 0 listed.
     """
     from image_index.models.names import list_models
-    from image_index.present import jsonl, text
+    from image_index.present.jsonl import json_line
+    from image_index.present.models import model_record, models_table
 
     if context.invoked_subcommand is not None:
         return 0
     listings = list_models()
-    if json:
-        write("".join(jsonl.record_line(asdict(listing)) + "\n" for listing in listings))
-    else:
-        terminal = sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if terminal else 160
-        write(text.models_table(listings, width=width, colour=terminal and "NO_COLOR" not in os.environ))
+    write("".join(json_line(model_record(one)) for one in listings) if json else models_table(listings, screen()))
     return 0
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -15,6 +16,9 @@ from rich.console import Console
 from image_index.errors import StorageError
 from image_index.paths import printable
 from image_index.settings import IndexHome, index_home
+
+if TYPE_CHECKING:
+    from image_index.present.tables import Screen
 
 IndexOption = Annotated[
     Path | None,
@@ -33,6 +37,9 @@ LogFileOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, mps, cuda, cuda:N or cpu.")]
+
+FILE_WIDTH = 160
+"""How wide a table is that goes to no terminal, unless COLUMNS says."""
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -88,9 +95,13 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
     return Common(index_home(index), console, quiet)
 
 
-def colour_wanted() -> bool:
-    """Tell whether a terminal on stdout is to get colours (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def screen() -> Screen:
+    """Return what stdout leads to; a NO_COLOR that is not empty turns colours off (https://no-color.org)."""
+    from image_index.present.tables import Screen
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((FILE_WIDTH, 24)).columns
+    return Screen(terminal, width, terminal and not os.environ.get("NO_COLOR"))
 
 
 def write(text: str) -> bool:

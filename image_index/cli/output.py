@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from image_index.cli.options import colour_wanted, write
+from image_index.cli.options import screen, write
 from image_index.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,19 +71,19 @@ class Output:
 
     def _text(self, hits: list[Hit], name: str | None) -> str:
         """Return what is printed of the hits of one query."""
-        from image_index.present import jsonl, text
+        from image_index.present.hits import hit_record, hits_table, path_lines
+        from image_index.present.jsonl import json_line
 
-        on_terminal, end = sys.stdout.isatty(), "\0" if self.null else "\n"
+        shown_on, end = screen(), "\0" if self.null else "\n"
         if self.json:
-            return "".join(jsonl.hit_line(hit, name) + "\n" for hit in hits)
+            return "".join(json_line(hit_record(hit, name)) for hit in hits)
         if self.template is not None:
-            return self.template.render(hits, name, end=end, escaped=on_terminal)
+            return self.template.render(hits, name, end=end, escaped=shown_on.terminal)
         if not hits or (self.html is not None and not (self.paths or self.null)):
             return ""
-        if self.paths or self.null or not on_terminal:
-            return text.path_lines(hits, end=end, escaped=on_terminal and not self.null)
-        width = shutil.get_terminal_size().columns
-        return _previews(hits, width) if self.preview else text.hits_table(hits, width=width, colour=colour_wanted())
+        if self.paths or self.null or not shown_on.terminal:
+            return path_lines(hits, end=end, escaped=shown_on.terminal and not self.null)
+        return _previews(hits, shown_on.width) if self.preview else hits_table(hits, shown_on)
 
 
 def open_page(path: Path) -> None:

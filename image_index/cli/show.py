@@ -30,24 +30,22 @@ def show(
     """
     from image_index.catalog.reader import CatalogReader
     from image_index.paths import printable, resolve
-    from image_index.present.known import account_line, account_text
-    from image_index.upkeep.known import account_of
+    from image_index.present.jsonl import json_line
+    from image_index.present.known import known_record, known_text
+    from image_index.upkeep.known import known_picture
 
     setup = common(index)
     with CatalogReader(setup.home.catalog) as catalog:
-        accounts = {
-            path: account_of(catalog, resolve(path)) or account_of(catalog, os.path.abspath(os.fsencode(path)))
+        found = {
+            path: known_picture(catalog, resolve(path)) or known_picture(catalog, os.path.abspath(os.fsencode(path)))
             for path in paths  # the second is the name of what --follow-symlinks found
         }
-    known = [account for account in accounts.values() if account is not None]
-    if json:
-        write("".join(account_line(account) + "\n" for account in known))
-    else:
-        write("\n".join(map(account_text, known)))
-    for path, account in accounts.items():
-        if account is None:
+    known = [picture for picture in found.values() if picture is not None]
+    write("".join(json_line(known_record(one)) for one in known) if json else "\n".join(map(known_text, known)))
+    for path, picture in found.items():
+        if picture is None:
             setup.console.print(f"imgidx: {printable(os.fsencode(path))}: {_next_step(path)}", soft_wrap=True)
-    return ALL_KNOWN if len(known) == len(accounts) else SOME_UNKNOWN
+    return ALL_KNOWN if len(known) == len(found) else SOME_UNKNOWN
 
 
 def _next_step(path: Path) -> str:

@@ -28,13 +28,12 @@ def status(index: IndexOption = None, json: JsonOption = False) -> int:
 
     Exit codes: 0 shown, 4 no index, 5 a newer index, 9 disk or catalog.
     """
-    from image_index.catalog.reader import CatalogReader
-    from image_index.present import jsonl, text
+    from image_index.present.jsonl import json_line
+    from image_index.present.status import status_record, status_text
+    from image_index.upkeep.status import read_status
 
-    setup = common(index)
-    with CatalogReader(setup.home.catalog) as catalog:
-        facts = (catalog.counts(), catalog.roots(), catalog.read_model(), setup.home.size_bytes(), catalog.last_run())
-    write(jsonl.status_line(*facts) + "\n" if json else text.status_text(*facts))
+    found = read_status(common(index).home)
+    write(json_line(status_record(found)) if json else status_text(found))
     return 0
 
 
@@ -55,15 +54,15 @@ def failures(
     Exit codes: 0 listed, or all well after a retry; 3 some failed again; 4 no index; 5 to 9 as for train.
     """
     from image_index.catalog.reader import CatalogReader
-    from image_index.present import jsonl, text
+    from image_index.present.jsonl import json_line
+    from image_index.present.status import failure_record, failure_text
 
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
     with CatalogReader(setup.home.catalog) as catalog:
         known = list(catalog.failures())
     if retry:
         return _retry([failure.failure.file.path for failure in known], setup, as_json=json)
-    line = (lambda failure: jsonl.known_failure_line(failure) + "\n") if json else text.failure_text
-    write("".join(map(line, known)))
+    write("".join(json_line(failure_record(one)) if json else failure_text(one) for one in known))
     return 0
 
 

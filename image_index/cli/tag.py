@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -16,8 +15,8 @@ from image_index.cli.options import (
     JsonOption,
     QuietOption,
     VerboseOption,
-    colour_wanted,
     common,
+    screen,
     write,
 )
 from image_index.cli.selection import (
@@ -134,12 +133,12 @@ def _print(pictures: Iterator[TaggedImage], *, json: bool, csv: bool) -> bool:
 
 def _text(pictures: list[TaggedImage], *, json: bool, csv: bool) -> str:
     """Return what is printed of some pictures."""
-    from image_index.present import tags, text
+    from image_index.present import tags
+    from image_index.present.jsonl import json_line
 
+    shown_on = screen()
     if json:
-        return "".join(tags.tagged_line(tagged) + "\n" for tagged in pictures)
+        return "".join(json_line(tags.tagged_record(tagged)) for tagged in pictures)
     if csv:
         return tags.csv_lines(pictures)
-    if not sys.stdout.isatty():
-        return tags.tab_lines(pictures)
-    return text.tags_table(pictures, width=shutil.get_terminal_size().columns, colour=colour_wanted())
+    return tags.tags_table(pictures, shown_on) if shown_on.terminal else tags.tab_lines(pictures)

@@ -193,14 +193,15 @@ def _pixel_limit(text: str | None) -> tuple[int | None, bool]:
 
 
 def _preview(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
-    from image_index.present import jsonl, text
-    from image_index.training.pipeline import counts_record, plan_summary, preview_update
+    from image_index.paths import problem_text
+    from image_index.present.jsonl import json_line
+    from image_index.present.summary import plan_record, plan_text
+    from image_index.training.pipeline import preview_update
 
     plan = preview_update(request)
     for problem in plan.problems:
-        setup.console.print(f"imgidx: {text.problem_text(problem)}", soft_wrap=True)
-    record = {"dry_run": True, "to_embed": plan.embed_count, **counts_record(plan_summary(plan))}
-    write(jsonl.record_line(record) + "\n" if as_json else text.plan_text(plan))
+        setup.console.print(f"imgidx: {problem_text(problem.path, problem.reason)}", soft_wrap=True)
+    write(json_line(plan_record(plan)) if as_json else plan_text(plan))
     return INCOMPLETE if plan.problems else DONE
 
 
@@ -208,16 +209,15 @@ def run_update(request: UpdateRequest, setup: Common, *, as_json: bool, time_lim
     """Update the index, show progress and the summary; return the exit code."""
     from image_index.cli.signals import stop_on_signals
     from image_index.errors import Interrupted
-    from image_index.present import jsonl, text
+    from image_index.present.jsonl import json_line
     from image_index.present.progress import progress_reporter
-    from image_index.training.pipeline import summary_record, update_index
+    from image_index.present.summary import summary_record, summary_text
+    from image_index.training.pipeline import update_index
 
     with stop_on_signals(time_limit_s) as stop, progress_reporter(setup.console, quiet=setup.quiet) as report:
         summary = update_index(request, report, stop)
-    if as_json:
-        write(jsonl.record_line(summary_record(summary)) + "\n")
-    elif not setup.quiet:
-        write(text.summary_text(summary))
+    if as_json or not setup.quiet:
+        write(json_line(summary_record(summary)) if as_json else summary_text(summary))
     if summary.stopped_by:
         raise Interrupted(summary.stopped_by)
     return _exit_code(summary)

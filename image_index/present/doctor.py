@@ -12,7 +12,7 @@ from typing import Any
 from image_index.dates import time_field
 from image_index.errors import ImgidxError
 from image_index.paths import printable
-from image_index.present.jsonl import record_line
+from image_index.present.tables import Screen
 from image_index.upkeep.doctor import Devices, Report
 from image_index.upkeep.health import CatalogHealth, IndexHealth
 
@@ -24,15 +24,13 @@ INDENT = 11
 class Terminal:
     """Where the output goes; `term` and `colorterm` are None where the environment does not name them."""
 
-    tty: bool
+    screen: Screen
     term: str | None
     colorterm: str | None
-    width: int
-    colour: bool
     encoding: str
 
 
-def report_line(report: Report, terminal: Terminal) -> str:
+def report_record(report: Report, terminal: Terminal) -> dict[str, Any]:
     """Return one object whose keys are always the same; null stands for what is not known."""
     models = report.models
     record = {
@@ -44,17 +42,18 @@ def report_line(report: Report, terminal: Terminal) -> str:
             "error": _error(models.error),
         },
         "index": _index_record(report.index),
-        "terminal": asdict(terminal),
+        "terminal": _terminal_record(terminal),
         "problems": [
             {"subject": one.subject, "problem": one.problem, "next_step": one.next_step} for one in report.problems()
         ],
     }
-    return record_line(_shortened(record))
+    shortened: dict[str, Any] = _shortened(record)
+    return shortened
 
 
 def report_text(report: Report, terminal: Terminal) -> str:
     """Return a line for each thing that was seen, and one marked with `!` for each problem."""
-    width = max(40, min(terminal.width, 100))
+    width = max(40, min(terminal.screen.width, 100))
     lines = [_fold(name, value, width) for name, value in _lines(report, terminal)]
     problems = [_fold("!", str(one), width, 2) for one in report.problems()]
     return "\n".join((*lines, "", *(problems or ["no problem found"]))) + "\n"
@@ -93,9 +92,10 @@ def _lines(report: Report, terminal: Terminal) -> Iterator[tuple[str, str]]:
     names = (*(f"{name} (bundled)" for name in models.bundled), *models.cached)
     yield "models", f"{models.directory}: {', '.join(names) or 'none'}"
     yield from _index_lines(report.index)
-    size = f"{terminal.width} columns, {'colour' if terminal.colour else 'no colour'}, {terminal.encoding}"
+    screen = terminal.screen
+    size = f"{screen.width} columns, {'colour' if screen.colour else 'no colour'}, {terminal.encoding}"
     kind = " ".join(filter(None, (terminal.term, terminal.colorterm))) or "TERM not set"
-    yield "terminal", f"{'a terminal' if terminal.tty else 'not a terminal'}, {kind}, {size}"
+    yield "terminal", f"{'a terminal' if screen.terminal else 'not a terminal'}, {kind}, {size}"
 
 
 def _devices(devices: Devices) -> str:
@@ -124,6 +124,18 @@ def _index_lines(index: IndexHealth) -> Iterator[tuple[str, str]]:
     yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, text {catalog.text}"
     run = catalog.last_run
     yield "last run", f"{time_field(run.started_at_s)}, {run.outcome}" if run else "never"
+
+
+def _terminal_record(terminal: Terminal) -> dict[str, Any]:
+    """Return where the output goes."""
+    return {
+        "tty": terminal.screen.terminal,
+        "term": terminal.term,
+        "colorterm": terminal.colorterm,
+        "width": terminal.screen.width,
+        "colour": terminal.screen.colour,
+        "encoding": terminal.encoding,
+    }
 
 
 def _index_record(index: IndexHealth) -> dict[str, Any]:

@@ -1,28 +1,28 @@
-"""Groups of the same picture as text, paths and JSON."""
+"""Groups of the same picture: as JSON, as tables, as paths."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
-from image_index.present.jsonl import image_fields
-from image_index.present.text import path_text, plain_table, render
+from image_index.present.hits import image_record
+from image_index.present.tables import Screen, path_text, plain_table, render
 from image_index.search.duplicates import Duplicate, Group
 
 
-def group_line(group: Group) -> str:
-    """Return one group: `pictures`, each with `image_fields`, `bytes`, `similarity` to the best, and `exact`."""
+def group_record(group: Group) -> dict[str, Any]:
+    """Return one group: `pictures`, each with `image_record`, `bytes`, `similarity` to the best, and `exact`."""
     pictures = [
         {
-            **image_fields(member.image),
+            **image_record(member.image),
             "bytes": member.image.size,
             "similarity": round(member.similarity, 4),
             "exact": member.exact,
         }
         for member in group
     ]
-    return json.dumps({"pictures": pictures}, ensure_ascii=False)
+    return {"pictures": pictures}
 
 
 def path_lines(groups: Sequence[Group], *, null: bool, apart: bool) -> str:
@@ -33,16 +33,16 @@ def path_lines(groups: Sequence[Group], *, null: bool, apart: bool) -> str:
     )
 
 
-def groups_text(groups: Sequence[Group], first: int, *, width: int, colour: bool) -> str:
+def group_tables(groups: Sequence[Group], first: int, screen: Screen) -> str:
     """Return a table of each group, from its member `first` on: how near the best, size in pixels and bytes, path."""
     tables = []
     for group in groups:
         table = plain_table()
         for badge, member in list(zip(badges(group), group, strict=True))[first:]:
-            image = member.image
-            size = f"{image.picture.width}x{image.picture.height}, {kilobytes(member)}"
-            table.add_row(badge, size, path_text(image.path))
-        tables.append(render(table, width=width, colour=colour))
+            picture = member.image.picture
+            size = f"{picture.width}x{picture.height}, {kilobytes(member)}"
+            table.add_row(badge, size, path_text(member.image.path))
+        tables.append(render(table, screen))
     return "\n".join(tables)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from image_index.dates import time_field
 from image_index.paths import path_field, printable
-from image_index.present.jsonl import record_line
-from image_index.records import FIRST_DATE_S, LAST_DATE_S, KnownFailure
-from image_index.upkeep.known import Account, PictureState
+from image_index.present.status import reason_record, reason_text
+from image_index.records import FIRST_DATE_S, LAST_DATE_S, ImageFacts
+from image_index.upkeep.known import KnownPicture, PictureState
 
 _STATES = {
     PictureState.UNCHANGED: "there, unchanged since it was read",
@@ -19,79 +19,72 @@ _STATES = {
 }
 
 
-def account_line(account: Account) -> str:
-    """Return one object whose keys are always the same; null stands for what is not known."""
-    return record_line({**path_field(account.path), **_facts(account)})
-
-
-def account_text(account: Account) -> str:
-    """Return a line for each thing that is known."""
-    return f"path           {printable(account.path)}\n" + "".join(
-        f"{name:<14} {printable(value)}\n" for name, value in _lines(account) if value
-    )
-
-
-def _facts(account: Account) -> dict[str, Any]:
-    """Return what is known, without the path."""
-    image, failure, model = account.image, account.failure, account.model
-    file = image or (failure and failure.failure.file)
+def known_record(known: KnownPicture) -> dict[str, Any]:
+    """Return one picture under keys that are always the same; null stands for what is not known."""
+    image, model = known.image, known.model
+    picture = image.picture if image else None
     return {
-        "file": str(account.file),
-        "bytes": file.size if file else None,
-        "modified": _time(file.mtime_ns // 10**9) if file else None,
-        "taken": _time(image.picture.taken_at_s) if image else None,
-        "camera": image.picture.camera if image else None,
-        "format": image.picture.format if image else None,
-        "width": image.picture.width if image else None,
-        "height": image.picture.height if image else None,
-        "megapixels": round(image.picture.width * image.picture.height / 1e6, 2) if image else None,
+        **path_field(known.path),
+        "file": str(known.state),
+        "bytes": known.file.size,
+        "modified": _time(known.file.mtime_ns // 10**9),
+        "taken": _time(picture.taken_at_s) if picture else None,
+        "camera": picture.camera if picture else None,
+        "format": picture.format if picture else None,
+        "width": picture.width if picture else None,
+        "height": picture.height if picture else None,
+        "megapixels": _megapixels(image) if image else None,
         "sha256": image.sha256.hex() if image else None,
-        "phash": image.picture.phash.hex() if image and image.picture.phash else None,
+        "phash": picture.phash.hex() if picture and picture.phash else None,
         "id": image.id if image else None,
-        "read_at": None if account.read_at_ns is None else _time(account.read_at_ns // 10**9),
-        "missing_since": _time(account.missing_since_s),
-        **_root(account.root),
-        "failure": _failure(failure) if failure else None,
+        "read_at": None if known.read_at_ns is None else _time(known.read_at_ns // 10**9),
+        "missing_since": _time(known.missing_since_s),
+        **_root(known.root),
+        "failure": reason_record(known.failure) if known.failure else None,
         "model": model.name if model else None,
         "dim": model.dim if model else None,
     }
 
 
+def known_text(known: KnownPicture) -> str:
+    """Return a line for each thing that is known of a picture."""
+    return "".join(f"{name:<14} {printable(value)}\n" for name, value in _lines(known) if value)
+
+
+def _lines(known: KnownPicture) -> Iterator[tuple[str, bytes | str | None]]:
+    """Yield name and value of each line; what is not known is empty."""
+    yield "path", known.path
+    yield "file", _STATES[known.state]
+    yield "bytes", str(known.file.size)
+    yield "modified", _time(known.file.mtime_ns // 10**9)
+    if known.image is not None:
+        yield from _image_lines(known.image)
+    yield "read at", None if known.read_at_ns is None else _time(known.read_at_ns // 10**9)
+    yield "missing since", _time(known.missing_since_s)
+    yield "root", known.root
+    yield "model", f"{known.model.name}, {known.model.dim} dimensions" if known.model else None
+    yield "failure", reason_text(known.failure) if known.failure else None
+
+
+def _image_lines(image: ImageFacts) -> Iterator[tuple[str, str | None]]:
+    """Yield what is known of the content."""
+    picture = image.picture
+    yield "taken", _time(picture.taken_at_s)
+    yield "camera", picture.camera
+    yield "format", picture.format
+    yield "pixels", f"{picture.width} x {picture.height}, {_megapixels(image)} megapixels"
+    yield "sha256", image.sha256.hex()
+    yield "phash", picture.phash.hex() if picture.phash else None
+    yield "id", str(image.id)
+
+
+def _megapixels(image: ImageFacts) -> float:
+    return round(image.picture.width * image.picture.height / 1e6, 2)
+
+
 def _root(path: bytes | None) -> dict[str, str | None]:
     """Return the path of a root under the key `root`, or base64 under `root_bytes`."""
     return {"root": None} if path is None else {f"root{key[4:]}": value for key, value in path_field(path).items()}
-
-
-def _failure(known: KnownFailure) -> dict[str, Any]:
-    """Return what failed, without the path."""
-    return {
-        "stage": str(known.failure.stage),
-        "reason": known.failure.reason,
-        "attempts": known.attempts,
-        "first_failed_at": _time(known.first_failed_at_s),
-        "last_failed_at": _time(known.last_failed_at_s),
-    }
-
-
-def _lines(account: Account) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each line after the path; an empty value is not known."""
-    facts = _facts(account)
-    facts["file"] = _STATES[account.file]
-    if account.root is not None:
-        facts["root"] = printable(account.root)
-    failure = facts.pop("failure")
-    width, height, megapixels = (facts.pop(name) for name in ("width", "height", "megapixels"))
-    dim = facts.pop("dim")
-    if dim is not None:
-        facts["model"] = f"{facts['model']}, {dim} dimensions"
-    facts.pop("root_bytes", None)
-    for name, value in facts.items():
-        yield name.replace("_", " "), "" if value is None else str(value)
-        if name == "format" and width is not None:
-            yield "pixels", f"{width} x {height}, {megapixels} megapixels"
-    if failure is not None:
-        tries = f"{failure['attempts']} {'tries' if failure['attempts'] > 1 else 'try'}"
-        yield "failure", f"{failure['reason']} ({failure['stage']}, since {failure['first_failed_at']}, {tries})"
 
 
 def _time(seconds: int | None) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 from image_index.errors import DecodeError, UsageError
 from image_index.paths import printable
 from image_index.pictures.thumbnails import small_pixels
-from image_index.present.text import fitted
+from image_index.present.tables import fitted
 from image_index.records import Hit
 
 VARIABLE = "IMGIDX_PREVIEW"

@@ -1,23 +1,36 @@
-"""Labels of pictures as tab-separated lines, CSV and JSON."""
+"""Labels of pictures: as JSON, as a table, as tab-separated lines, as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable
+from typing import Any
 
-from image_index.paths import path_field
+from rich.text import Text
+
+from image_index.paths import path_field, printable
+from image_index.present.tables import Screen, path_text, plain_table, render
 from image_index.search.labels import TaggedImage
 
 CSV_HEADER = "path,label,probability\n"
 
 
-def tagged_line(tagged: TaggedImage) -> str:
+def tagged_record(tagged: TaggedImage) -> dict[str, Any]:
     """Return one picture: `path` or `path_bytes`, and `labels`, each with `label` and `probability`."""
     labels = [{"label": label, "probability": round(probability, 6)} for label, probability in tagged.labels]
-    return json.dumps({**path_field(tagged.image.path), "labels": labels}, ensure_ascii=False)
+    return {**path_field(tagged.image.path), "labels": labels}
+
+
+def tags_table(pictures: Iterable[TaggedImage], screen: Screen) -> str:
+    """Return a table of probability, label and path; a path is told once."""
+    table = plain_table()
+    for tagged in pictures:
+        for place, (label, probability) in enumerate(tagged.labels):
+            path = Text("") if place else path_text(tagged.image.path)
+            table.add_row(f"{probability:.2f}", Text(printable(label)), path)
+    return render(table, screen)
 
 
 def tab_lines(pictures: Iterable[TaggedImage]) -> str:

@@ -14,7 +14,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.reader import CatalogReader
-from image_index.paths import kept_note, printable
+from image_index.paths import printable, problem_text
 from image_index.records import EmbeddedBatch, Outcome, Progress, Report, StageSeconds, Summary
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
@@ -116,7 +116,7 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
     if plan.failures_gone:
         catalog.drop_failures(plan.failures_gone)
     for problem in plan.problems:
-        logger.error("%s: %s; %s", printable(problem.path), problem.reason, kept_note(problem.path))
+        logger.error("%s", problem_text(problem.path, problem.reason))
 
 
 def embed(catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest) -> Generator[EmbeddedBatch]:

@@ -73,12 +73,6 @@ def export(pictures: Pictures, model: ModelFacts, destination: Path, *, parquet:
     return Exported(destination, "parquet" if parquet else "jsonl", sum(counts), len(counts), model.dim)
 
 
-def exported_record(done: Exported) -> dict[str, Any]:
-    """Return what was exported, as `export --json` prints it."""
-    place = path_field(os.fsencode(done.path))
-    return {**place, "metadata": done.metadata, "images": done.images, "parts": done.parts, "dim": done.dim}
-
-
 # The directory
 
 
@@ -158,6 +152,8 @@ def _write_header(file: BinaryIO, count: int, dim: int) -> None:
 # Metadata
 
 
+# The keys are part of the layout of the files, as columns are of the catalog: they stand here, with what writes those
+# files, and not with the JSON that commands print. `image_path` is clip-retrieval's own word.
 def metadata(image: ImageFacts) -> dict[str, Any]:
     """Return what is told of a picture; `image_path`, or base64 `image_path_bytes` where it is not valid UTF-8."""
     return {

@@ -22,15 +22,17 @@ class PictureState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class KnownPicture:
     """What is known of the picture at `path`: its image, or its failure.
 
-    `read_at_ns` and `missing_since_s` belong to the image. `root` is the innermost root that it lies in, None where
+    `file` is the file as it was when it was read or failed, `state` what has become of it since. `read_at_ns` and
+    `missing_since_s` belong to the image. `root` is the innermost root that it lies in, None where
     that was never trained as one. `model` made the image's vector.
     """
 
     path: bytes
-    file: PictureState
+    file: ImageFile
+    state: PictureState
     image: ImageFacts | None
     read_at_ns: int | None
     missing_since_s: int | None
@@ -39,19 +41,20 @@ class Account:
     model: ModelFacts | None
 
 
-def account_of(catalog: CatalogReader, path: bytes) -> Account | None:
+def known_picture(catalog: CatalogReader, path: bytes) -> KnownPicture | None:
     """Return all that is known of the picture at `path`, None where that is nothing."""
     image, failure = catalog.facts_at(path), catalog.failure_at(path)
     if image is not None:
-        size, mtime_ns = image.size, image.mtime_ns
+        file = ImageFile(path, image.size, image.mtime_ns)
     elif failure is not None:
-        size, mtime_ns = failure.failure.file.size, failure.failure.file.mtime_ns
+        file = failure.failure.file
     else:
         return None
     read_at_ns, missing_since_s = (catalog.times_at(path) if image else None) or (None, None)
-    return Account(
+    return KnownPicture(
         path=path,
-        file=_state(path, size, mtime_ns),
+        file=file,
+        state=_state(file),
         image=image,
         read_at_ns=read_at_ns,
         missing_since_s=missing_since_s,
@@ -61,15 +64,15 @@ def account_of(catalog: CatalogReader, path: bytes) -> Account | None:
     )
 
 
-def _state(path: bytes, size: int, mtime_ns: int) -> PictureState:
-    """Return what has become of a file of `size` bytes, modified at `mtime_ns`."""
+def _state(file: ImageFile) -> PictureState:
+    """Return what has become of a file."""
     try:
-        now = os.stat(path)
+        now = os.stat(file.path)
     except (FileNotFoundError, NotADirectoryError):
         return PictureState.GONE
     except OSError:
         return PictureState.UNREADABLE
-    same = S_ISREG(now.st_mode) and ImageFile.of(path, now) == ImageFile(path, size, mtime_ns)
+    same = S_ISREG(now.st_mode) and ImageFile.of(file.path, now) == file
     return PictureState.UNCHANGED if same else PictureState.CHANGED
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -20,13 +19,10 @@ from image_index.catalog.filters import Filters
 from image_index.errors import IndexNotFound, UsageError
 from image_index.index import Index
 from image_index.models.tower_files import read_manifest
-from image_index.present import tags, text
 from image_index.records import Vectors
 from image_index.search.labels import (
     CELLS,
     PROMPTS,
-    Label,
-    TaggedImage,
     TagOptions,
     average,
     best_labels,
@@ -41,7 +37,6 @@ from image_index.workers.engine import Engine
 from tests.support import fake_models
 from tests.support.library import Library
 from tests.support.photos import real_photos
-from tests.support.records import image_facts
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -243,29 +238,3 @@ def test_a_label_that_is_longer_than_the_model_reads_is_told(index: Index, caplo
     list(index.tag(("dog", "word " * 40 + "last")))
     assert "last" in caplog.text
     assert "reads 32 tokens" in caplog.text
-
-
-# As text
-
-
-def tagged(path: bytes, *labels: tuple[str, float]) -> TaggedImage:
-    """Return a picture with labels."""
-    return TaggedImage(image_facts(path), tuple(Label(*label) for label in labels))
-
-
-def test_a_terminal_is_shown_neither_control_characters_nor_markup() -> None:
-    """Of names and of labels; the path is told once."""
-    pictures = [tagged(b"/a/\x1b[1mb.jpg", ("[red]dog\x07", 0.75), ("cat", 0.25))]
-    shown = text.tags_table(pictures, width=80, colour=False)
-    assert [line.split() for line in shown.splitlines()] == [
-        ["0.75", "[red]dog\\x07", "/a/\\x1b[1mb.jpg"],
-        ["0.25", "cat"],
-    ]
-
-
-@pytest.mark.skipif(sys.platform == "darwin", reason="a file system that wants UTF-8 has no other names")
-def test_a_path_that_is_no_text_survives_json() -> None:
-    """As base64, as everywhere."""
-    assert tags.tagged_line(tagged(b"/\xff.jpg", ("dog", 0.5))) == (
-        '{"path_bytes": "L/8uanBn", "labels": [{"label": "dog", "probability": 0.5}]}'
-    )

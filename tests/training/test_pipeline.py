@@ -23,7 +23,7 @@ from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training import freshness
 from image_index.training.pipeline import preview_update, update_index
-from image_index.upkeep.known import PictureState, account_of
+from image_index.upkeep.known import PictureState, known_picture
 from image_index.vectors import open_index as faiss_index
 from image_index.workers.pool import ChildPool
 from tests.support import fake_models
@@ -67,9 +67,9 @@ def test_a_time_that_does_not_fit_64_bits_stops_nothing(library: Library, second
     assert counts(library.train()) == {"embedded": 5, "failed": 1}
     assert counts(library.train()) == {"unchanged": 5, "failed_before": 1}
     with Catalog(library.home.catalog) as catalog:
-        known = account_of(catalog, resolve(library.photos / "a.png"))
+        known = known_picture(catalog, resolve(library.photos / "a.png"))
     assert known is not None
-    assert known.file is PictureState.UNCHANGED
+    assert known.state is PictureState.UNCHANGED
 
 
 def test_exactly_what_changed_is_embedded(library: Library) -> None:

@@ -1,0 +1,51 @@
+"""The hits of a search: as JSON, as a table, as paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from image_index.dates import time_field
+from image_index.paths import path_field, printable
+from image_index.present.tables import Screen, headed_table, path_text, render
+from image_index.records import Hit, ImageFacts
+
+DATE_WIDTH = 60
+"""A table that is narrower shows no date: the path needs the room."""
+
+
+def hit_record(hit: Hit, query: str | None = None) -> dict[str, Any]:
+    """Return one hit: `query` where it has a name, `rank`, `score`, `sigma`, and the keys of `image_record`."""
+    named = {} if query is None else {"query": query}
+    sigma = None if hit.sigma is None else round(hit.sigma, 3)
+    return {**named, "rank": hit.rank, "score": round(hit.score, 6), "sigma": sigma, **image_record(hit.image)}
+
+
+def image_record(image: ImageFacts) -> dict[str, Any]:
+    """Return what is shown of a picture: `path` or `path_bytes`, `date`, `width`, `height`, `format`, `camera`."""
+    return {
+        **path_field(image.path),
+        "date": time_field(image.date_s),
+        "width": image.picture.width,
+        "height": image.picture.height,
+        "format": image.picture.format,
+        "camera": image.picture.camera,
+    }
+
+
+def hits_table(hits: Iterable[Hit], screen: Screen) -> str:
+    """Return a table of rank, score, sigma, path and date; the path is a link to the file where there is colour."""
+    dated = screen.width >= DATE_WIDTH
+    table = headed_table("", "score", "sigma", "path", *(["date"] if dated else []))
+    for hit in hits:
+        sigma = "" if hit.sigma is None else f"{hit.sigma:.1f}"
+        date = [f"{datetime.fromtimestamp(hit.image.date_s):%Y-%m-%d}"] if dated else []
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", sigma, path_text(hit.path), *date)
+    return render(table, screen)
+
+
+def path_lines(hits: Iterable[Hit], *, end: str, escaped: bool) -> str:
+    """Return the paths alone, each followed by `end`; `escaped` for a terminal, else byte for byte."""
+    return "".join((printable(hit.path) if escaped else os.fsdecode(hit.path)) + end for hit in hits)

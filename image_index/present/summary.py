@@ -1,0 +1,81 @@
+"""What a command did or would do: an update, a plan, an export; as JSON and as text."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from image_index.paths import path_field, printable
+from image_index.records import Summary
+from image_index.training.pipeline import counts_record, plan_summary, summary_record
+from image_index.training.plan import Plan
+from image_index.upkeep.export import Exported
+
+__all__ = ["exported_record", "exported_text", "plan_record", "plan_text", "summary_record", "summary_text"]
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """Return what an update would do, under the keys of what one has done."""
+    return {"dry_run": True, "to_embed": plan.embed_count, **counts_record(plan_summary(plan))}
+
+
+def summary_text(summary: Summary) -> str:
+    """Return what an update did, in a line or a few."""
+    counts = _counts(
+        ("unchanged", summary.unchanged),
+        ("moved", summary.moved),
+        ("missing", summary.missing),
+        ("failed", summary.failed),
+        ("failed before", summary.failed_before),
+        ("kept, not seen", summary.kept),
+        ("vanished", summary.vanished),
+        ("left to do", summary.remaining),
+    )
+    if summary.embedded or summary.failed or summary.remaining:
+        speed = f"embedded {summary.embedded} in {summary.seconds:.1f} s ({summary.pictures_per_second:.1f} pictures/s)"
+    else:
+        children = "one child exported the text tower" if summary.exported else "no child was started"
+        speed = f"nothing to embed, {children} ({summary.seconds:.1f} s)"
+    return f"{speed}{counts}\n" + (_stage_line(summary) if summary.embedded else "")
+
+
+def _stage_line(summary: Summary) -> str:
+    """Return where the seconds went; what the children did is added up over all of them."""
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in asdict(summary.stages).items())
+    return f"seconds: {stages}\n"
+
+
+def plan_text(plan: Plan) -> str:
+    """Return what an update would do, in a line."""
+    counts = _counts(
+        ("changed", len(plan.changed)),
+        ("moved", len(plan.moved) + len(plan.copied)),
+        ("missing", len(plan.missing)),
+        ("unchanged", plan.unchanged + len(plan.touched)),
+        ("failed before", plan.failed_before),
+        ("kept, not seen", plan.kept),
+    )
+    return f"would embed {plan.embed_count}: {len(plan.new)} new{counts}\n"
+
+
+def _counts(*pairs: tuple[str, int]) -> str:
+    """Return the counts that are not zero, each behind a comma."""
+    return "".join(f", {count} {name}" for name, count in pairs if count)
+
+
+def exported_record(done: Exported) -> dict[str, Any]:
+    """Return what was exported, and where to."""
+    return {
+        **path_field(os.fsencode(done.path)),
+        "metadata": done.metadata,
+        "images": done.images,
+        "parts": done.parts,
+        "dim": done.dim,
+    }
+
+
+def exported_text(done: Exported) -> str:
+    """Return what was exported, in a line."""
+    parts = "1 part" if done.parts == 1 else f"{done.parts} parts"
+    return f"exported {done.images} pictures in {parts} to {printable(str(done.path))}\n"
