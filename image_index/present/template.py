@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,7 +61,7 @@ def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, A
         "date": datetime.fromtimestamp(image.date_s),
         "width": image.picture.width,
         "height": image.picture.height,
-        "size": image.size,
+        "bytes": image.size,
         "format": image.picture.format,
         "camera": image.picture.camera or "",
         "sha256": image.sha256.hex(),
@@ -70,10 +71,5 @@ def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, A
 
 
 def _unescaped(text: str) -> str:
-    """Return `text` with its escapes as the characters they stand for."""
-    parts, rest = [], text
-    while rest:
-        pair = rest[:2]
-        parts.append(_ESCAPES.get(pair, rest[0]))
-        rest = rest[2 if pair in _ESCAPES else 1 :]
-    return "".join(parts)
+    """Return `text` with its escapes as the characters they stand for; other backslashes stay."""
+    return re.sub(r"\\[tn0\\]", lambda escape: _ESCAPES[escape[0]], text)

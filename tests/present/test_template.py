@@ -26,7 +26,7 @@ HIT = Hit(
         ("{rank:>3} {sigma:.1f} {name}", "  2 3.1 a.jpg"),
         ("{directory}|{camera}|{width}x{height}|{format}", "/photos/in|Canon EOS 5D|4000x3000|jpeg"),
         ("{date:%Y-%m}", "2001-09"),
-        ("{id} {size} {query}", "7 1 a cat"),
+        ("{id} {bytes} {query}", "7 1 a cat"),
         ("{{literal}} {rank}", "{literal} 2"),
         (r"a\\t{rank}\n\0", "a\\t2\n\0"),
         (r"{rank}\q\\", r"2\q" + "\\"),
