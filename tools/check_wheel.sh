@@ -19,4 +19,5 @@ imgidx train "$PHOTOS" --model starter
 found=$(imgidx search "a cat" -n 1)
 printf '%s\n' "$found"
 [ "$(basename "$found")" = chelsea.png ]
+imgidx search "a cat" -n 1 --html "$scratch/sheet.html"
 python -c "from image_index import Index; print(len(Index.open()), 'pictures')"
