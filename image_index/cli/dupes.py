@@ -36,8 +36,7 @@ SimilarityOption = Annotated[
         metavar="X",
         min=-1.0,
         max=1.0,
-        help="The least cosine of two near pictures. Default: 0.8.",
-        show_default=False,
+        help="Smallest cosine of two pictures that are nearly the same. Default: 0.8.",
     ),
 ]
 ExactOption = Annotated[bool, typer.Option("--exact", help="Only files of the same content, byte for byte.")]

@@ -9,7 +9,7 @@ import typer
 
 from image_index.cli.options import IndexOption, QuietOption, common, write
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Say how many, and drop nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Print how many, and drop nothing.")]
 
 
 def forget(

@@ -23,17 +23,13 @@ if TYPE_CHECKING:
 IndexOption = Annotated[
     Path | None,
     typer.Option(
-        "--index",
-        metavar="DIR",
-        help="The index to use. Default: $IMGIDX_INDEX, else the user's data directory.",
-        show_default=False,
+        "--index", metavar="DIR", help="The index to use. Default: $IMGIDX_INDEX, else the user's data directory."
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also say what the children do.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also print what the child processes do.")]
 LogFileOption = Annotated[
-    Path | None,
-    typer.Option("--log-file", metavar="FILE", help="Append a log to FILE, whatever --quiet says.", show_default=False),
+    Path | None, typer.Option("--log-file", metavar="FILE", help="Append a log to FILE, whatever --quiet says.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, mps, cuda, cuda:N or cpu.")]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a contact sheet: one page, all inside.", show_default=False),
+    typer.Option("--html", metavar="FILE", help="Write a contact sheet: one HTML file with everything inside."),
 ]
 OpenOption = Annotated[bool, typer.Option("--open", help="With --html: open the page.")]
 

@@ -37,28 +37,27 @@ FOUND, NOTHING_FOUND, INCOMPLETE = 0, 1, 3
 
 QueryArgument = Annotated[
     str | None,
-    typer.Argument(metavar="QUERY", help="What the pictures show; a weight may stand in front: 2:a red car."),
+    typer.Argument(metavar="QUERY", help="What the pictures show: a red car. A weight may precede it: 2:a red car."),
 ]
 ImageOption = Annotated[
-    list[str] | None,
-    typer.Option("--image", "-i", metavar="FILE|URL", help="Search by a picture. May be repeated.", show_default=False),
+    list[str] | None, typer.Option("--image", "-i", metavar="FILE|URL", help="Search by a picture. May be repeated.")
 ]
 AddOption = Annotated[
-    list[str] | None,
-    typer.Option("--add", "-a", metavar="TEXT|./FILE", help="Add to the query: more of this.", show_default=False),
+    list[str] | None, typer.Option("--add", "-a", metavar="TEXT|./FILE", help="Add to the query: more of this.")
 ]
 MinusOption = Annotated[
     list[str] | None,
-    typer.Option("--minus", "-m", metavar="TEXT|./FILE", help="Take from it: less of this.", show_default=False),
+    typer.Option("--minus", "-m", metavar="TEXT|./FILE", help="Subtract from the query: less of this."),
 ]
-IncludeQueryOption = Annotated[bool, typer.Option("--include-query", help="Let the query's own pictures be found.")]
+IncludeQueryOption = Annotated[
+    bool, typer.Option("--include-query", help="Also find the pictures of the query itself.")
+]
 QueriesOption = Annotated[
     str | None,
     typer.Option(
         "--queries",
         metavar="FILE|-",
         help="Many queries, one a line, as text or JSON; prints JSON lines with each query's name.",
-        show_default=False,
     ),
 ]
 TopOption = Annotated[str, typer.Option("--top", "-n", metavar="N|all", help="How many hits at most.")]
@@ -75,23 +74,15 @@ MinSigmaOption = Annotated[
     ),
 ]
 FormatOption = Annotated[
-    str | None,
-    typer.Option(
-        "--format", metavar="TEMPLATE", help=r"How a hit is printed: '{score:.3f}\t{path}'.", show_default=False
-    ),
+    str | None, typer.Option("--format", metavar="TEMPLATE", help=r"How a hit is printed: '{score:.3f}\t{path}'.")
 ]
 SortOption = Annotated[str, typer.Option("--sort", metavar="KEY", help="Order of the hits: score, date or path.")]
 ExactOption = Annotated[bool, typer.Option("--exact", help="Compare with every picture, however many there are.")]
 SinceOption = Annotated[
     str | None,
-    typer.Option(
-        "--since-last",
-        metavar="NAME",
-        help="Only pictures added since a search of this NAME was last run.",
-        show_default=False,
-    ),
+    typer.Option("--since-last", metavar="NAME", help="Only pictures added since a search of this NAME was last run."),
 ]
-PeekOption = Annotated[bool, typer.Option("--peek", help="With --since-last: show them again next time.")]
+PeekOption = Annotated[bool, typer.Option("--peek", help="With --since-last: show the same pictures again next time.")]
 PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")]
 PreviewOption = Annotated[bool, typer.Option("--preview", help="Show the pictures themselves in the terminal.")]
 

@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 UnderOption = Annotated[
-    list[Path] | None,
-    typer.Option("--under", metavar="DIR", help="Only pictures inside DIR. May be repeated.", show_default=False),
+    list[Path] | None, typer.Option("--under", metavar="DIR", help="Only pictures inside DIR. May be repeated.")
 ]
 ExcludeUnderOption = Annotated[
-    list[Path] | None,
-    typer.Option("--exclude-under", metavar="DIR", help="No pictures inside DIR. May be repeated.", show_default=False),
+    list[Path] | None, typer.Option("--exclude-under", metavar="DIR", help="No pictures inside DIR. May be repeated.")
 ]
 GlobOption = Annotated[
     list[str] | None,
@@ -21,9 +19,8 @@ GlobOption = Annotated[
         "--glob",
         "-g",
         metavar="GLOB",
-        help="Only file names that fit ('*.jpg'), or with a slash ends of paths ('2024/**'); with ! in front, none "
-        "that do. May be repeated.",
-        show_default=False,
+        help="Only files whose name matches ('*.jpg'); with a slash, the end of the path ('2024/**'); with !, none of "
+        "these. May be repeated.",
     ),
 ]
 NewerOption = Annotated[
@@ -31,34 +28,25 @@ NewerOption = Annotated[
     typer.Option(
         "--newer",
         metavar="DATE|AGE",
-        help="Only pictures taken (or, if unknown, modified) on that day or later, or not longer ago: 2024-05-31, 30d.",
-        show_default=False,
+        help="Only pictures taken (if unknown: modified) at this date or later, or within this age: 2024-05-31, 30d.",
     ),
 ]
 OlderOption = Annotated[
-    str | None,
-    typer.Option("--older", metavar="DATE|AGE", help="Only pictures taken before that.", show_default=False),
+    str | None, typer.Option("--older", metavar="DATE|AGE", help="Only pictures taken before this date or age.")
 ]
 CameraOption = Annotated[
-    str | None,
-    typer.Option("--camera", metavar="NAME", help="Only pictures of cameras with NAME in theirs.", show_default=False),
+    str | None, typer.Option("--camera", metavar="NAME", help="Only pictures of cameras whose name contains NAME.")
 ]
 TypeOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--type",
-        "-t",
-        metavar="KIND",
-        help="Only files of this kind: jpeg, png, heic, raw, ... May be repeated.",
-        show_default=False,
+        "--type", "-t", metavar="KIND", help="Only files of this kind: jpeg, png, heic, raw, ... May be repeated."
     ),
 ]
 MinSizeOption = Annotated[
-    str | None,
-    typer.Option("--min-size", metavar="WxH", help="Only pictures of at least W x H pixels.", show_default=False),
+    str | None, typer.Option("--min-size", metavar="WxH", help="Only pictures at least W wide and H high.")
 ]
 OrientationOption = Annotated[
-    str | None,
-    typer.Option("--orientation", metavar="SHAPE", help="landscape, portrait or square.", show_default=False),
+    str | None, typer.Option("--orientation", metavar="SHAPE", help="landscape, portrait or square.")
 ]
-MissingOption = Annotated[bool, typer.Option("--missing", help="Also pictures whose file is gone.")]
+MissingOption = Annotated[bool, typer.Option("--missing", help="Include pictures whose file is gone.")]

@@ -54,7 +54,6 @@ PromptOption = Annotated[
         "--prompt",
         metavar="TEXT",
         help='A sentence with {} for the label, instead of "a photo of a {}." and others. May be repeated.',
-        show_default=False,
     ),
 ]
 TopOption = Annotated[int, typer.Option("--top", "-n", metavar="N", min=1, help="How many labels a picture gets.")]

@@ -47,18 +47,15 @@ ModelOption = Annotated[
         metavar="MODEL",
         help="NAME/PRETRAINED, NAME, starter, local-dir:DIR or hf-hub:ORG/NAME. Default: the index's own model, "
         "or ViT-B-32/laion2b_s34b_b79k for a new index. See: imgidx models.",
-        show_default=False,
     ),
 ]
 ExcludeOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--exclude", "-E", metavar="GLOB", help="Leave out what matches, by gitignore rules. May be repeated."
-    ),
+    typer.Option("--exclude", "-E", metavar="GLOB", help="Skip files that match, by gitignore rules. May be repeated."),
 ]
-HiddenOption = Annotated[bool, typer.Option("--hidden", help="Take hidden files and directories too.")]
+HiddenOption = Annotated[bool, typer.Option("--hidden", help="Include hidden files and directories.")]
 FollowOption = Annotated[
-    bool, typer.Option("--follow-symlinks", "-L", help="Follow symbolic links; loops are noticed.")
+    bool, typer.Option("--follow-symlinks", "-L", help="Follow symbolic links; loops are detected.")
 ]
 RetryOption = Annotated[
     bool, typer.Option("--retry-failed", help="Try pictures again that failed before and have not changed.")
@@ -68,30 +65,17 @@ WaitOption = Annotated[
     typer.Option(
         "--wait",
         metavar="DURATION",
-        help="Wait so long for another run on this index (5m). Default: not at all.",
-        show_default=False,
+        help="Wait up to this long for another run on this index (5m). Default: not at all.",
     ),
 ]
 TimeLimitOption = Annotated[
     str | None,
-    typer.Option(
-        "--time-limit",
-        metavar="DURATION",
-        help="Stop cleanly after so long (2h); the next run goes on.",
-        show_default=False,
-    ),
+    typer.Option("--time-limit", metavar="DURATION", help="Stop cleanly after this time (2h); the next run continues."),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would be done, and do nothing.")]
 WorkersOption = Annotated[
     int | None,
-    typer.Option(
-        "--workers",
-        "-j",
-        min=1,
-        metavar="N",
-        help="Child processes. Default: what suits the machine.",
-        show_default=False,
-    ),
+    typer.Option("--workers", "-j", min=1, metavar="N", help="Child processes. Default: what suits the machine."),
 ]
 BatchSizeOption = Annotated[
     int | None,
@@ -99,25 +83,22 @@ BatchSizeOption = Annotated[
         "--batch-size",
         min=1,
         metavar="N",
-        help="Pictures a child takes at a time. Default: 16, or 64 on a GPU.",
-        show_default=False,
+        help="Pictures that a child process takes at a time. Default: 16, or 64 on a GPU.",
     ),
 ]
 MegapixelsOption = Annotated[
     str | None,
     typer.Option(
-        "--max-megapixels",
-        metavar="N|none",
-        help="Pictures above N megapixels fail. Default: what the memory allows.",
-        show_default=False,
+        "--max-megapixels", metavar="N|none", help="Pictures above N megapixels fail. Default: what the memory allows."
     ),
 ]
 PrecisionOption = Annotated[
     Precision,
-    typer.Option("--precision", help="Number format of the model; auto: what this device computes fastest and truly."),
+    typer.Option("--precision", help="Number format of the model; auto: the fastest that passes the self-test."),
 ]
 DecodeOption = Annotated[
-    Decoding, typer.Option("--decode", help="exact: no shortcut, open_clip's pixels; slower for large pictures.")
+    Decoding,
+    typer.Option("--decode", help="exact: open_clip's own pixels, without shortcuts; slower for large pictures."),
 ]
 
 

@@ -26,7 +26,7 @@ def write_sheet(path: Path, title: str, pages: Sequence[tuple[str, Sequence[Hit]
 def write_groups(path: Path, title: str, subtitle: str, groups: Iterable[tuple[str, Sequence[Entry]]]) -> None:
     """Write groups of pictures, each under a heading, as one page; `path` is whole or as it was before.
 
-    Raises `UsageError` where `path` cannot be meant, `StorageError` where the disk refuses.
+    Raises `UsageError` where no file can be written to `path`, `StorageError` where the disk refuses.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():

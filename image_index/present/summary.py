@@ -28,7 +28,7 @@ def summary_text(summary: Summary) -> str:
         ("missing", summary.missing),
         ("failed", summary.failed),
         ("failed before", summary.failed_before),
-        ("kept, not seen", summary.kept),
+        ("unreachable but kept", summary.kept),
         ("vanished", summary.vanished),
         ("left to do", summary.remaining),
     )
@@ -54,7 +54,7 @@ def plan_text(plan: Plan) -> str:
         ("missing", len(plan.missing)),
         ("unchanged", plan.unchanged + len(plan.touched)),
         ("failed before", plan.failed_before),
-        ("kept, not seen", plan.kept),
+        ("unreachable but kept", plan.kept),
     )
     return f"would embed {plan.embed_count}: {len(plan.new)} new{counts}\n"
 

@@ -54,7 +54,7 @@ def test_half_a_root_that_cannot_be_read_costs_no_row_and_not_the_other_half(lib
     assert done.returncode == 3, done.stderr
     assert f"imgidx: {shut}: Permission denied; everything known there is kept" in done.stderr
     assert f"imgidx forget {shut}" in done.stderr
-    assert "2 kept unseen" in done.stdout
+    assert "2 unreachable but kept" in done.stdout
     after = contents(library.home)
     assert before.items() <= after.items()
     assert after.keys() - before.keys() == {resolve(library.photos / "disk-1/new.png")}
@@ -76,7 +76,7 @@ def test_a_root_that_is_gone_keeps_its_rows_and_the_message_says_so(library: Lib
     done = run_confined("-c", TRAIN, "train", "--index", library.home.path)
     assert done.returncode == 3, done.stderr
     assert f"everything known there is kept; to drop it on purpose: imgidx forget {library.photos}" in done.stderr
-    assert "5 kept unseen" in done.stdout
+    assert "5 unreachable but kept" in done.stdout
     assert contents(library.home) == before
     if library.photos.is_dir():
         library.photos.rmdir()
