@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -133,8 +132,11 @@ class Index:
             return []
         own = self._encoder.own_ids(query) if isinstance(query, Query) and not options.include_query else frozenset()
         vector = self.encode(query) if isinstance(query, Query) else self._unit(query)
-        options = replace(options, without=own, on_disk=not filters.missing)
-        return search(self._files, self._catalog, vector, options)
+
+        def is_wanted(image: ImageFacts) -> bool:
+            return image.id not in own and is_shown(image, filters)
+
+        return search(self._files, self._catalog, vector, options, is_wanted)
 
     def _checked(self, filters: Filters) -> Filters:
         """Return `filters`; raise `UsageError` for a directory that is not there and that the index never saw."""

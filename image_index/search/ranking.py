@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,8 +49,7 @@ class SearchOptions:
 
     A `min_score` of -1, the least a cosine can be, means all too: float16 vectors may be a little longer than 1.
     `exact` compares the query with every vector of the catalog, as a search without a limit does. `sort` is score, date
-    or path. With `include_query` the query's own pictures may be found too. `Index` itself sets the last two: the ids
-    of those pictures, and whether to leave out files that are gone although no training has noticed yet.
+    or path. With `include_query` the query's own pictures may be found too.
 
     Raises `UsageError` for values that make no sense.
     """
@@ -63,8 +61,6 @@ class SearchOptions:
     sort: str = Sort.SCORE
     filters: Filters = field(default_factory=Filters)
     include_query: bool = False
-    without: frozenset[int] = frozenset()
-    on_disk: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -130,11 +126,18 @@ def open_moments(catalog: CatalogReader, home: IndexHome) -> Moments | None:
     return found
 
 
-def search(files: OpenFiles, catalog: CatalogReader, query: Vectors, options: SearchOptions) -> list[Hit]:
+def search(
+    files: OpenFiles,
+    catalog: CatalogReader,
+    query: Vectors,
+    options: SearchOptions,
+    is_wanted: Callable[[ImageFacts], bool] = lambda _: True,
+) -> list[Hit]:
     """Return the pictures nearest to the unit vector `query` (D,), best first, equal scores in the order of their ids.
 
     Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
-    file can cost a hit, never invent one. Pictures whose file is gone are left out, also where no training has noticed.
+    file can cost a hit, never invent one. A picture for which `is_wanted` is false is passed over, and the next takes
+    its place: it knows what no row does, as that a file is gone although no training has noticed yet.
     """
     spread = files.moments.spread(query) if files.moments else Spread(0.0, 0.0)
     least = max(options.min_score, spread.score(options.min_sigma))
@@ -148,15 +151,10 @@ def search(files: OpenFiles, catalog: CatalogReader, query: Vectors, options: Se
     else:
         newer = catalog.vectors_after(files.last_id, present=not criteria.missing)
         pictures = _ranked(catalog, criteria, files.indexes, newer, options)
-    wanted = ((score, image) for score, image in pictures if _is_wanted(image, options))
+    wanted = ((score, image) for score, image in pictures if is_wanted(image))
     best = enumerate(islice(wanted, options.limit), start=1)
     hits = [Hit(rank, score, spread.sigma(score), image) for rank, (score, image) in best]
     return sorted(hits, key=_ORDER[options.sort])
-
-
-def _is_wanted(image: ImageFacts, options: SearchOptions) -> bool:
-    """Tell whether a picture that was found is to be shown."""
-    return image.id not in options.without and (not options.on_disk or os.path.lexists(image.path))
 
 
 def _ranked(
@@ -174,7 +172,7 @@ def _ranked(
     four times as many; so nobody has to know in advance how many will turn out to be missing, or not wanted.
     """
     ids, scores = _scan(rest, criteria)
-    asked = len(ids) if options.limit is None else options.limit + len(options.without) + EXTRA
+    asked = len(ids) if options.limit is None else options.limit + EXTRA
     done = set[int]()
     while True:
         found = [index.search(criteria.query, asked, criteria.among) for index in indexes]

@@ -354,12 +354,19 @@ def test_what_is_gone_from_the_disk_or_not_wanted_takes_no_places(library: Libra
     for path in there:
         Path(os.fsdecode(path)).touch()
     query = np.array([0, 0.25, 1], np.float32)
-    hits = search(library.catalog, library.home, query, SearchOptions(5, on_disk=True))
+    files = open_files(library.catalog, library.home)
+
+    def is_there(image: ImageFacts) -> bool:
+        return image.file.exists()
+
+    hits = ranking.search(files, library.catalog, query, SearchOptions(5), is_there)
     assert [hit.path for hit in hits] == there[:5]
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
     own = frozenset(hit.image.id for hit in hits[:2])
-    more = search(library.catalog, library.home, query, SearchOptions(5, on_disk=True, without=own))
-    assert [hit.path for hit in more] == there[2:7]
+    others = ranking.search(
+        files, library.catalog, query, SearchOptions(5), lambda image: is_there(image) and image.id not in own
+    )
+    assert [hit.path for hit in others] == there[2:7]
 
 
 def test_hits_are_sorted_after_they_are_chosen(library: Library) -> None:
