@@ -58,19 +58,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(train)
-app.command()(search)
-app.command()(dupes)
-app.command()(tag)
-app.command()(show)
-app.command()(export)
-app.command()(status)
-app.command()(failures)
-app.command()(forget)
-app.command()(prune)
-app.command()(verify)
-app.command()(backup)
-app.command()(doctor)
+for command in (train, search, dupes, tag, show, status, failures, forget, prune, verify, backup, export, doctor):
+    app.command()(command)
 app.add_typer(models_app, name="models")
 
 
@@ -98,6 +87,8 @@ def run(arguments: list[str]) -> int:
     """Run one command; print what went wrong as one line on stderr; return the exit code."""
     from image_index.settings import load_config
 
+    # click itself would print and exit; errors of ours would be tracebacks. So it runs with standalone_mode off, and
+    # this is the one place where anything becomes an exit code.
     try:
         command, config = typer.main.get_command(app), load_config()
         _check_config(config, command)
@@ -117,17 +108,19 @@ def _check_config(config: dict[str, Any], command: Any, name: str = "") -> None:
     options = {parameter.name: parameter for parameter in command.params} if name else {}
     for key, value in config.items():
         inner, inner_name = getattr(command, "commands", {}).get(key), f"{name}.{key}".lstrip(".")
+        option = key.replace("_", "-")
+        sets = f"the configuration file sets {option!r}"
         if isinstance(value, dict) and inner is not None:
             _check_config(value, inner, inner_name)
         elif isinstance(value, dict):
             raise UsageError(f"the configuration file has a table [{inner_name}], and no command is called that")
         elif not name:
-            raise UsageError(f"the configuration file sets {key!r} above the first table", "put it below a [COMMAND]")
+            raise UsageError(f"{sets} above the first table", "put it below a [COMMAND]")
         elif key not in options:
             words = name.replace(".", " ")
-            raise UsageError(f"the configuration file sets {key!r} in [{name}]", f"see imgidx {words} --help")
+            raise UsageError(f"{sets} in [{name}]", f"see imgidx {words} --help")
         elif getattr(options[key], "multiple", False) and not isinstance(value, list):
-            raise UsageError(f"the configuration file sets {key!r} in [{name}] to one value", f"write: {key} = [...]")
+            raise UsageError(f"{sets} in [{name}] to one value", f"write: {option} = [...]")
 
 
 if __name__ == "__main__":

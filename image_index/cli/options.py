@@ -86,6 +86,7 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
         except OSError as error:
             raise typer.BadParameter(f"cannot write to {log_file}: {error.strerror}") from error
         handlers[-1].setFormatter(logging.Formatter(LOG_FORMAT))
+    # Other libraries' warnings are shown too, but nothing less: at INFO some of them log every request.
     logging.basicConfig(handlers=handlers, level=logging.WARNING, force=True)
     logging.getLogger("image_index").setLevel(logging.INFO if log_file else level)
     return Common(index_home(index), console, quiet)
@@ -106,6 +107,8 @@ def write(text: str) -> bool:
     Tell whether they have left this process; they have not where the reader has seen enough and is gone. Raises
     `StorageError` where they go to a file that cannot take them.
     """
+    # Straight to the buffer: Python's own text layer would encode by the locale, and fail for a file name that is not
+    # text there. surrogateescape brings back the very bytes that the name has.
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
@@ -121,4 +124,5 @@ def write(text: str) -> bool:
 
 
 def _discard(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere, lest Python complain of the broken pipe as it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -221,7 +221,11 @@ class _Run:
     output: Output
 
     def run(self, mark: _Mark) -> int:
-        """Search, print, then move the mark; return the exit code."""
+        """Search, print, then move the mark; return the exit code.
+
+        The newest id is read before the first search: pictures that a training adds meanwhile are left for next time.
+        The mark moves last, and only if every hit has been delivered: better the same pictures twice than never.
+        """
         from image_index.index import Index
 
         queries, options = self.asked.queries(), self.options

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FOUND, NOTHING_FOUND = 0, 1
 
 AT_A_TIME = 1000
-"""So many pictures are printed together."""
+"""So many pictures are printed together: few enough to see the first at once, enough to make one table of them."""
 
 LabelsOption = Annotated[
     str,

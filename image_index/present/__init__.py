@@ -1,4 +1,4 @@
-"""Results as text, JSON and HTML; nothing here reads an index or prints.
+"""Results as JSON, text and HTML; nothing here reads an index or prints.
 
-Start with `jsonl`, whose keys are pinned.
+A module for each subject has its JSON record, whose keys are pinned, and its text. Start with `hits`.
 """

@@ -1,4 +1,4 @@
-"""A contact sheet: one HTML page with everything inside, pure."""
+"""A contact sheet: one HTML page with everything inside, so that it can be sent, kept and opened anywhere."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Section:
 
 def sheet(title: str, subtitle: str, sections: Iterable[Section]) -> Iterator[str]:
     """Yield the page in pieces, one a picture; it loads nothing, and its policy forbids the browser to."""
+    # A page that shows strangers' file names is safe if nothing in it can run but our script: the policy names the
+    # script and the style by their hashes, and allows pictures that stand in the page itself.
     style, script = _package_file("sheet.css"), _package_file("sheet.js")
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
     yield (

@@ -87,6 +87,9 @@ def _lines(drawings: Sequence[_Drawing], tile: int) -> str:
 
 def _placed(drawings: Sequence[_Drawing], tile: int) -> str:
     """Return drawings made of control sequences side by side, on one ground: room first, then each at its place."""
+    # Terminals do not agree on where the cursor stands after a picture, so that nothing may follow from it. Empty lines
+    # make room first (the screen may scroll); then the cursor is saved (ESC 7), brought to the picture's corner, and
+    # restored (ESC 8) for the next one.
     height = max(drawing.height for drawing in drawings)
     parts = ["\n" * height]
     for column, drawing in enumerate(drawings):
@@ -109,6 +112,7 @@ def _drawing(hit: Hit, terminal: _Terminal, tile: int) -> _Drawing:
     config.calc_canvas_geometry(width, height, cell_width / cell_height)
     config.pixel_mode = chafa.PixelMode[f"CHAFA_PIXEL_MODE_{MODES[terminal.mode]}"]
     config.canvas_mode = terminal.colours
+    # Only blanks and half blocks: other symbols of Chafa are wider or missing in many fonts.
     symbols = chafa.SymbolMap()
     symbols.add_by_tags(chafa.SymbolTags.CHAFA_SYMBOL_TAG_SPACE)
     symbols.add_by_tags(chafa.SymbolTags.CHAFA_SYMBOL_TAG_HALF)

@@ -1,5 +1,5 @@
 """`imgidx train`: scan, plan, embed, record, build.
 
-`survey` and `plan` decide what to do, `freshness` and `tower_update` bring the derived files up to date. Start with
-`pipeline.update_index`.
+`survey` and `plan` decide what to do, `freshness` and `tower_update` bring the derived files up to date; `request` is
+how a caller says what to do. Start with `pipeline.update_index`.
 """
