@@ -54,7 +54,9 @@ def write(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
                     for number in range(first, first + len(piece))
                 )
                 connection.executemany(
-                    "INSERT INTO images VALUES (?, ?, ?, ?, ?, 0, 640, 480, 'JPEG', NULL, NULL, NULL, NULL)", rows
+                    "INSERT INTO images (id, path, size, mtime_ns, sha256, read_at_ns, width, height, format)"
+                    " VALUES (?, ?, ?, ?, ?, 0, 640, 480, 'JPEG')",
+                    rows,
                 )
                 blobs = piece.astype("<f2")
                 connection.executemany(
