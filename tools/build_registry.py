@@ -33,7 +33,6 @@ def known_models() -> Iterator[KnownModel]:
             repo=repo,
             file=file or None,
             dim=config["embed_dim"],
-            image_size=config["vision_cfg"]["image_size"],
             tokenizer=config["text_cfg"].get("hf_tokenizer_name"),
             text_model=config["text_cfg"].get("hf_model_name"),
             parameters=count_parameters(architecture) if f"{architecture}/{tag}" in recommended else None,

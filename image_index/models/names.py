@@ -1,4 +1,4 @@
-"""Models by name: which one is meant, where its weights lie, and how they get here when a file is missing."""
+"""Models by name: which model a name stands for, where its weights are, and how a missing file of it is fetched."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ CONFIG = "open_clip_config.json"
 DEFAULT_WEIGHTS = "open_clip_pytorch_model.bin"
 # The order in which open_clip's _find_checkpoint_in_dir takes a file of a directory.
 PREFERRED_WEIGHTS = (
-    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"),
-    *("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth"),
-    *("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"),
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
 )
 VOCABULARIES = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json")
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "config.json")
@@ -61,7 +66,7 @@ class _Need:
 
 
 def parse_model(text: str) -> ModelSpec:
-    """Return the model that `--model` means; raises UsageError where nothing known is meant."""
+    """Return the model of that name, as `--model` takes it; raises UsageError for one that is not known."""
     if text == "starter":
         return ModelSpec("starter", f"local-dir:{STARTER}", None)
     scheme, _, rest = text.partition(":")
@@ -77,9 +82,9 @@ def parse_model(text: str) -> ModelSpec:
 
 
 def locate_weights(spec: ModelSpec) -> Path | None:
-    """Return the weights that open_clip would load offline, or None while a file of a hub model is not in the cache.
+    """Return the weights that open_clip would load offline, or None if a file of a hub model is not in the cache.
 
-    Raises ModelUnavailable for a directory that holds no whole model.
+    Raises ModelUnavailable for a directory that does not hold a complete model.
     """
     if directory := _directory(spec):
         return _weights_in(directory, spec)
@@ -105,7 +110,7 @@ def fetch_model(spec: ModelSpec, *, quiet: bool) -> Path:
 
 
 def digest_weights(path: Path) -> str:
-    """Return the hex SHA-256 of a file; the hub's cache names large files by it, so those are not read again.
+    """Return the hex SHA-256 of a file. Large files of the hub's cache are not read: they are called by their SHA-256.
 
     Only one link is followed: behind a blob there may be a store that names files by another hash.
     """
@@ -195,7 +200,7 @@ def _not_whole(spec: ModelSpec, cause: str) -> ModelUnavailable:
 
 
 def _needs(spec: ModelSpec) -> tuple[_Need, ...]:
-    """Return what a hub model needs, its weights first; nothing while that is not known for lack of its config."""
+    """Return what a hub model needs, its weights first; nothing as long as its config is not there to say."""
     scheme, _, repo = spec.architecture.partition(":")
     if scheme != "hf-hub":
         known = find_model(spec.name)

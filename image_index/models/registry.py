@@ -24,7 +24,6 @@ class KnownModel:
     repo: str
     file: str | None
     dim: int
-    image_size: int
     tokenizer: str | None
     text_model: str | None
     parameters: int | None
