@@ -65,7 +65,7 @@ class _WholeText(torch.nn.Module):
 
 
 class _OwnLength(torch.nn.Module):
-    """CLIP's tower for a text of any length: each token sees those before it, so what comes after the end is no loss.
+    """CLIP's tower for a text of any length: a token attends to those before it, so the padding can be left out.
 
     Attention is written out: `MultiheadAttention` is traced to a graph that knows one length only.
     """
@@ -106,7 +106,7 @@ def _pooling(tower: Any) -> tuple[str, int | None]:
 
 
 def _may_be_short(tower: Any) -> bool:
-    """Tell whether a tower is of the kind whose vector does not depend on what follows the text's end."""
+    """Tell whether a tower is of a kind whose vector does not depend on the padding behind the text."""
     try:
         return (
             tower.attn_mask is not None
@@ -145,13 +145,18 @@ def export_text_tower(model: torch.nn.Module, tokenizer: Any, facts: ModelFacts,
 
 
 def _logit_scale(model: Any) -> float:
-    """Return what a model multiplies cosines with; it keeps the logarithm."""
+    """Return what a model multiplies cosines with, of which it stores the logarithm."""
     kept = getattr(model, "logit_scale", None)
     return USUAL_LOGIT_SCALE if kept is None else float(kept.detach().float().exp())
 
 
 def _export(model: torch.nn.Module, tokenizer: Any, directory: Path, manifest: Manifest) -> Manifest:
-    """Export the tower in the first form that agrees with the model; return the manifest that says which."""
+    """Export the tower in the first form that agrees with the model; return the manifest that says which.
+
+    The first form encodes a short text at its own length, not at that of the full context. It is a rewrite for towers
+    of a known kind. Whether its vectors are the model's own is not assumed but measured; where they are not, the tower
+    is exported as open_clip runs it.
+    """
     tower: Any = getattr(model, "text", model)
     forms = [(_OwnLength(tower), True)] if _may_be_short(tower) else []
     reason = ""

@@ -1,4 +1,4 @@
-"""A picture from the web, as a query: fetched once, within limits, to a private file that is removed afterwards."""
+"""Fetches a picture from the web for a query: once, within limits, to a private file that is removed afterwards."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ HANDLERS = (
     urllib.request.HTTPRedirectHandler,
     urllib.request.HTTPErrorProcessor,
 )
-"""What urllib may use: nothing that reads a file, FTP or data in the URL, where a redirect leads there either."""
+"""What urllib may use. There is no handler for file:, ftp: or data:, so a redirect cannot lead there either."""
 
 
 @contextmanager
 def fetched_picture(url: str) -> Iterator[Path]:
     """Give the path of a private copy of the picture at `url`, for the time of a block.
 
-    Raises `QueryError`, naming the URL without credentials, where it cannot be had: over http and https alone, of at
+    Raises `QueryError`, naming the URL without credentials, if it cannot be fetched: over http and https alone, of at
     most `MAX_BYTES`, within `TIME_LIMIT_S`, and not declared to be anything but a picture.
     """
     data = _fetch_in_time(url)
@@ -64,7 +64,7 @@ def shown(url: str) -> str:
 
 
 def _fetch_in_time(url: str) -> bytes:
-    """Return what is at `url`, or give up: urllib's own timeout is for each read, and a slow server has many."""
+    """Return the bytes at `url` in time: urllib's own timeout is for each read, and a slow server needs many."""
     try:
         found = within(TIME_LIMIT_S, lambda: _fetch(url))
     except TimeoutError:
@@ -77,7 +77,7 @@ def _fetch_in_time(url: str) -> bytes:
 
 
 def _fetch(url: str) -> bytes | str:
-    """Return what is at `url`, or why it cannot be had."""
+    """Return the bytes at `url`, or why they cannot be fetched."""
     opener = urllib.request.OpenerDirector()
     for handler in HANDLERS:
         opener.add_handler(handler())
@@ -97,7 +97,7 @@ def _fetch(url: str) -> bytes | str:
 
 
 def _content(response: HTTPResponse) -> bytes:
-    """Return what a server sends; raise ValueError with what is wrong with it."""
+    """Return the body of a response; raise ValueError with what is wrong with it."""
     kind = response.headers.get_content_type() if response.headers["Content-Type"] else "image/*"
     if not kind.startswith("image/") and kind not in BINARY_TYPES:
         raise ValueError(f"it is {kind}, not a picture")

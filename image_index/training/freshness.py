@@ -1,4 +1,4 @@
-"""Keeping the FAISS files in step with the catalog; this happens in a train, never in a search.
+"""Rebuilds the files derived from the catalog's vectors when they are too far behind; only a train does, no search.
 
     index.faiss   everything up to some id                           rebuilt when a twentieth of it is new or gone
     moments.f32   mean and covariance of the same vectors            rebuilt with it
@@ -27,7 +27,7 @@ SCAN_LIMIT = 1000
 
 
 def build_if_stale(catalog: CatalogReader, home: IndexHome, report: Report, *, thorough: bool = True) -> None:
-    """Rebuild what is missing or damaged of the FAISS files, or behind the catalog by too much.
+    """Rebuild the derived files that are missing, damaged, or too far behind the catalog.
 
     `thorough=False` checks of a large file only what a search checks.
     """
@@ -52,7 +52,7 @@ def build_if_stale(catalog: CatalogReader, home: IndexHome, report: Report, *, t
 
 
 def rebuild(catalog: CatalogReader, home: IndexHome, report: Report = lambda _: None) -> None:
-    """Write index.faiss anew, of all that the catalog holds; then there is no tail."""
+    """Write index.faiss and the moments anew, of everything that the catalog holds; then there is no tail."""
     from image_index.training.sample_queries import sample_queries
     from image_index.vectors.build import build_index
 
@@ -69,7 +69,7 @@ def build_moments(catalog: CatalogReader, home: IndexHome, now: Stamp) -> None:
 
 
 def _is_stale(built: Stamp, now: Stamp) -> bool:
-    """Tell whether index.faiss is behind by more than a search should make up for."""
+    """Tell whether index.faiss is further behind the catalog than a search should compensate for."""
     new = now.last_id - built.last_id
     gone = built.count + new - now.count
     if new < 0 or now.generation < built.generation:  # the catalog is an older one, put back from a copy

@@ -25,10 +25,10 @@ WRITE_ROWS = 65_536
 """How many vectors are put into their lists in one go: 34 MB of 512 dimensions."""
 
 Source = Callable[[], Iterable[tuple[Ids, Vectors]]]
-"""Gives all vectors from the start, in pieces: ids (n,) and vectors (n, D), the same ones whenever it is called."""
+"""Returns all vectors from the start, in chunks: ids (n,) and vectors (n, D); the same ones at every call."""
 
 Texts = Callable[[], Vectors | None]
-"""Gives the vectors (Q, D) of texts as people search for, if they can be had."""
+"""Returns the vectors (Q, D) of texts as people search for, or None if the model has no text tower here."""
 
 ListNumbers = NDArray[np.int32]
 """The number of the inverted list of each vector, shape (N,)."""
@@ -147,7 +147,11 @@ def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors 
 
 
 def _assign(index: faiss.IndexIVF, source: Source, tuning: Tuning, old: _Old | None) -> tuple[Ids, ListNumbers]:
-    """Return all ids (N,) in the order of `source`, and the list of each; show every vector to `tuning`."""
+    """Return all ids (N,) in the order of `source`, and the list of each; show every vector to `tuning`.
+
+    A vector that the old index held need not be compared with thousands of centroids: they are the same as before, and
+    an id never gets another vector.
+    """
     all_ids, all_lists = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     for ids, vectors in source():
         lists = np.full(len(ids), -1, np.int32)
@@ -183,7 +187,11 @@ def _places(sizes: NDArray[np.int64], width: int, start: int) -> tuple[NDArray[n
 
 
 def _fill(file: BinaryIO, index: faiss.IndexIVFScalarQuantizer, source: Source, lists: ListNumbers, start: int) -> None:
-    """Write the code and the id of every vector to its place in its list; the first list begins at `start`."""
+    """Write the code and the id of every vector to its place in its list; the first list begins at `start`.
+
+    Vectors come in the order of their ids, and so they are in each list. `codes_at` and `ids_at` are where the next one
+    of each list goes; those of one list that come together are written together.
+    """
     width = index.code_size
     codes_at, ids_at = _places(np.bincount(lists, minlength=index.nlist), width, start)
     position = 0

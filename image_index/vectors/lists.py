@@ -43,7 +43,7 @@ def sample_of(chunks: Iterable[tuple[Ids, Vectors]], count: int, *, train: bool)
     position = filled = 0
     for ids, vectors in chunks:
         mine = vectors[chosen[position : position + len(ids)]]
-        if sample is None:  # once, at its full size: joining pieces would need it twice
+        if sample is None:  # allocated once, at its full size: to concatenate chunks would take twice the memory
             sample = np.empty((wanted, vectors.shape[1]), np.float32)
         sample[filled : filled + len(mine)] = mine
         position, filled = position + len(ids), filled + len(mine)
@@ -51,7 +51,7 @@ def sample_of(chunks: Iterable[tuple[Ids, Vectors]], count: int, *, train: bool)
 
 
 def list_count(count: int) -> int:
-    """Return how many lists serve `count` vectors best: four times the square root, as FAISS's guidelines have it."""
+    """Return how many lists are best for `count` vectors: four times the square root, as FAISS's guidelines say."""
     return int(max(1, min(MAX_LISTS, 4 * count**0.5)))
 
 
@@ -67,7 +67,7 @@ def train_lists(sample: Vectors, count: int) -> faiss.IndexIVFScalarQuantizer:
     quantizer.add(centroids)
     kind = faiss.ScalarQuantizer.QT_8bit
     index = faiss.IndexIVFScalarQuantizer(quantizer, dim, lists, kind, faiss.METRIC_INNER_PRODUCT, False)
-    index.sq.rangestat_arg = 0.1  # vectors outside the range of the sample are cut off: some room keeps that rare
+    index.sq.rangestat_arg = 0.1  # values outside the range of the sample are clipped: a tenth of room keeps that rare
     index.sq.train(sample)
     index.is_trained = True
     return index
@@ -97,7 +97,8 @@ class Tuning:
     def look_at(self, ids: Ids, vectors: Vectors) -> None:
         """Let vectors (n, D) pass by, and keep those that are among the best of a query."""
         scores = self._queries @ vectors.T
-        better = (scores > self._scores.min(axis=1, keepdims=True)).any(axis=0)  # few, once many have been looked at
+        # Once many vectors have passed, few are among the best of any query: the rest need not be sorted.
+        better = (scores > self._scores.min(axis=1, keepdims=True)).any(axis=0)
         scores, ids = np.concatenate([self._scores, scores[:, better]], axis=1), ids[better]
         best = np.argpartition(-scores, TOP - 1, axis=1)[:, :TOP]
         every = np.concatenate([self._ids, np.broadcast_to(ids, (len(scores), len(ids)))], axis=1)
@@ -120,13 +121,13 @@ class Tuning:
         return int(min(max(both), max(1, MAX_SHARE * index.nlist)))
 
     def error(self, index: faiss.IndexIVFScalarQuantizer) -> float:
-        """Return how wrong a score of the quantiser may be: half as much again as the worst of a quarter million."""
+        """Return by how much a score of the quantiser may be wrong: 1.5 times the worst of half a million pairs."""
         rounded = index.sq.decode(index.sq.compute_codes(self._some))
         return 1.5 * float(np.abs(self._queries @ (rounded - self._some).T).max())
 
 
 def _made_up_texts(random: np.random.Generator, sample: Vectors) -> Vectors:
-    """Return queries (Q, D) like those of texts, in several cones."""
+    """Return made-up queries (Q, D) that lie to the pictures as texts do: in narrow cones far from all of them."""
     cones = np.repeat(_noise(random, CONES, sample.shape[1]), QUERIES_PER_CONE, axis=0)
     away = _unit(sample[random.integers(len(sample), size=len(cones))] - sample.mean(axis=0))
     return _unit(0.8 * cones + 0.3 * away + 0.5 * _noise(random, *away.shape))

@@ -20,7 +20,7 @@ from image_index.records import Ids, Stamp, Vectors
 from image_index.vectors.derived_file import Contents, append_trailer, state
 
 SAMPLE = 100_000
-"""About as many vectors are looked at, evenly spread over the index: that tells a deviation to half a percent."""
+"""About so many vectors are measured, evenly spread over the index: that gives a deviation to half a percent."""
 
 LEAST_VARIANCE = 1e-7
 """Less than this is rounding: the scores of real queries have a variance of 1e-4 and more."""
@@ -28,7 +28,7 @@ LEAST_VARIANCE = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the scores of one query are spread over the index; a `deviation` of 0 means that all are the same."""
+    """Mean and standard deviation of the scores of one query over the index; a `deviation` of 0: all are the same."""
 
     mean: float
     deviation: float
@@ -50,7 +50,7 @@ class Moments:
     covariance: NDArray[np.float32]
 
     def spread(self, query: Vectors) -> Spread:
-        """Return how the scores of `query` (D,) are spread."""
+        """Return mean and standard deviation of the scores of `query` (D,)."""
         q = query.astype(np.float64)
         variance = float(q @ self.covariance @ q)
         return Spread(float(q @ self.mean), variance**0.5 if variance > LEAST_VARIANCE else 0.0)
@@ -79,7 +79,7 @@ def write_moments(path: Path, stamp: Stamp, moments: Moments) -> None:
 
 
 def read_moments(path: Path, catalog_id: str, up_to_id: int) -> Moments | None:
-    """Return what the file at `path` holds, if it is whole, of this catalog, and knows of the images `up_to_id`."""
+    """Return the moments in the file at `path`; None if it is damaged, of another catalog, or older than `up_to_id`."""
     _, contents = state(path, catalog_id)
     if contents is None or contents.stamp.last_id < up_to_id:
         return None
