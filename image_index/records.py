@@ -336,8 +336,12 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one update did, in pictures; `seconds` is the whole run, `stages` what the children spent, added up."""
+    """What one update did, in pictures; `seconds` is the whole run, `stages` what parent and children spent in each.
 
+    `planned` is how many pictures were to be embedded.
+    """
+
+    planned: int = 0
     embedded: int = 0
     unchanged: int = 0
     moved: int = 0
@@ -346,13 +350,17 @@ class Summary:
     failed_before: int = 0
     kept: int = 0
     vanished: int = 0
-    remaining: int = 0
     seconds: float = 0.0
     stages: StageSeconds = field(default_factory=StageSeconds)
     problems: tuple[ScanProblem, ...] = ()
     stopped_by: int = 0
     exported: bool = False
     """Whether a child was started for the text tower alone."""
+
+    @property
+    def remaining(self) -> int:
+        """Return how many pictures a run that was stopped has left for the next one."""
+        return self.planned - self.embedded - self.failed - self.vanished
 
     @property
     def pictures_per_second(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from image_index.paths import path_field, printable
 from image_index.records import Summary
-from image_index.training.pipeline import counts_record, plan_summary, summary_record
+from image_index.training.pipeline import Tally, counts_record, summary_record
 from image_index.training.plan import Plan
 from image_index.upkeep.export import Exported
 
@@ -17,7 +17,7 @@ __all__ = ["exported_record", "exported_text", "plan_record", "plan_text", "summ
 
 def plan_record(plan: Plan) -> dict[str, Any]:
     """Return what an update would do, under the keys of what one has done."""
-    return {"dry_run": True, "to_embed": plan.embed_count, **counts_record(plan_summary(plan))}
+    return {"dry_run": True, "to_embed": plan.embed_count, **counts_record(Tally(plan).summary())}
 
 
 def summary_text(summary: Summary) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -48,61 +48,103 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
     Everything embedded is stored batch by batch: whenever this ends, by an error or by SIGKILL, a later call goes on
     from there. Raises the errors of `image_index.errors`; pictures that fail are no error but counted.
     """
-    stop, clock = stop or StopRequest(), Clock()
-    started = time.monotonic()
-    with CatalogReader(request.home.catalog) if request.home.catalog.exists() else nullcontext() as known:
-        spec = choose_model(known, request.model, quiet=request.quiet)
-    request.home.create()
-    lock = exclusive_lock(request.home.lock, request.wait_s)
-    with lock, Catalog(request.home.catalog, write=True) as catalog, catalog.run() as run:
-        with request.engine.pool(spec, stop, quiet=request.quiet) as pool:
-            with clock.of("scan"):
-                plan = plan_roots(catalog, request.survey, report, stop, on_new_size=pool.start)
-            with clock.of("store"):
-                record_plan(catalog, plan)
-            summary = plan_summary(plan)
-            if plan.embed_count:
-                report(Progress("load", 0, plan.embed_count))
-            with closing(embed(catalog, pool, plan, request)) as batches:
-                for batch in batches:
-                    with clock.of("store"):
-                        catalog.record(batch)
-                    summary = count_batch(summary, batch)
-                    report(Progress("embed", plan.embed_count - summary.remaining, plan.embed_count, summary.failed))
-        if not plan.embed_count and not stop() and catalog.holds_pictures():
-            exported = export_alone(request.home, catalog, spec, request.engine, stop)
-            summary = replace(summary, exported=exported)
-        run.outcome = Outcome.STOPPED if stop() else Outcome.DONE  # now: the index is built whole, whatever time it is
-        note_roots(catalog, request, plan)
-        with clock.of("index"):
-            build_if_stale(catalog, request.home, report, thorough=summary.embedded > 0)
-        stages, seconds = summary.stages + clock.seconds, time.monotonic() - started
-        summary = replace(summary, seconds=seconds, stages=stages, stopped_by=stop.signal_number)
-        run.summary = summary_record(summary)
+    stop, tally = stop or StopRequest(), Tally()
+    with _writable_catalog(request) as catalog:
+        spec = choose_model(catalog, request.model, quiet=request.quiet)
+        with catalog.run() as run:
+            with request.engine.pool(spec, stop, quiet=request.quiet) as pool:
+                with tally.seconds_of("scan"):
+                    tally.plan = plan = plan_roots(catalog, request.survey, report, stop, on_new_size=pool.start)
+                with tally.seconds_of("store"):
+                    record_plan(catalog, plan)
+                if plan.embed_count:
+                    report(Progress("load", 0, plan.embed_count))
+                with closing(embed(catalog, pool, plan, request)) as batches:
+                    for batch in batches:
+                        with tally.seconds_of("store"):
+                            catalog.record(batch)
+                        tally.count(batch)
+                        report(tally.progress())
+            if not plan.embed_count and not stop() and catalog.holds_pictures():
+                tally.exported = export_alone(request.home, catalog, spec, request.engine, stop)
+            # Asked now: the index is built whole, so that a time limit that passes meanwhile has stopped nothing.
+            run.outcome = Outcome.STOPPED if stop() else Outcome.DONE
+            note_roots(catalog, request, plan)
+            with tally.seconds_of("index"):
+                build_if_stale(catalog, request.home, report, thorough=tally.embedded > 0)
+            summary = tally.summary(stop.signal_number)
+            run.summary = summary_record(summary)
     return summary
 
 
-class Clock:
-    """Adds up what the parent spends in its stages."""
+@contextmanager
+def _writable_catalog(request: UpdateRequest) -> Iterator[Catalog]:
+    """Lock the index and open its catalog, which is made if it is not there: unless its model cannot be had."""
+    if not request.home.catalog.exists():
+        choose_model(None, request.model, quiet=request.quiet)
+    request.home.create()
+    lock = exclusive_lock(request.home.lock, request.wait_s)
+    with lock, Catalog(request.home.catalog, write=True) as catalog:
+        yield catalog
 
-    def __init__(self) -> None:
-        self.seconds = StageSeconds()
+
+@dataclass(slots=True)
+class Tally:
+    """Counts what a run does; at its end that is its summary."""
+
+    plan: Plan = field(default_factory=Plan)
+    embedded: int = 0
+    failed: int = 0
+    vanished: int = 0
+    exported: bool = False
+    stages: StageSeconds = field(default_factory=StageSeconds)
+    started: float = field(default_factory=time.monotonic)
 
     @contextmanager
-    def of(self, stage: str) -> Iterator[None]:
+    def seconds_of(self, stage: str) -> Iterator[None]:
         """Count the seconds of a block for a stage, by its name in `StageSeconds`."""
         start = time.monotonic()
         yield
-        self.seconds += StageSeconds(**{stage: time.monotonic() - start})
+        self.stages += StageSeconds(**{stage: time.monotonic() - start})
+
+    def count(self, batch: EmbeddedBatch) -> None:
+        """Count a batch that has been recorded."""
+        self.embedded += len(batch.images)
+        self.failed += len(batch.failures)
+        self.vanished += len(batch.vanished)
+        self.stages += batch.seconds
+
+    def progress(self) -> Progress:
+        """Return how far the embedding has come."""
+        done = self.embedded + self.failed + self.vanished
+        return Progress("embed", done, self.plan.embed_count, self.failed)
+
+    def summary(self, stopped_by: int = 0) -> Summary:
+        """Return what the run has done; `stopped_by` is the number of the signal that ended it, or 0."""
+        plan = self.plan
+        return Summary(
+            planned=plan.embed_count,
+            embedded=self.embedded,
+            unchanged=plan.unchanged + len(plan.touched),
+            moved=len(plan.moved) + len(plan.copied),
+            missing=len(plan.missing),
+            failed=self.failed,
+            failed_before=plan.failed_before,
+            kept=plan.kept,
+            vanished=self.vanished,
+            seconds=time.monotonic() - self.started,
+            stages=self.stages,
+            problems=tuple(plan.problems),
+            stopped_by=stopped_by,
+            exported=self.exported,
+        )
 
 
-def preview_update(request: UpdateRequest, stop: StopRequest | None = None) -> Plan:
+def preview_update(request: UpdateRequest) -> Plan:
     """Return what `update_index` would do, without touching anything."""
-    stop = stop or StopRequest()
-    with ExitStack() as stack:
-        there = request.home.catalog.exists()
-        catalog = stack.enter_context(Catalog(request.home.catalog)) if there else None
-        return plan_roots(catalog, request.survey, lambda _: None, stop)
+    path = request.home.catalog
+    with CatalogReader(path) if path.exists() else nullcontext() as catalog:
+        return plan_roots(catalog, request.survey, lambda _: None, StopRequest())
 
 
 def record_plan(catalog: Catalog, plan: Plan) -> None:
@@ -148,34 +190,6 @@ def note_roots(catalog: Catalog, request: UpdateRequest, plan: Plan) -> None:
         problem = next((problem.reason for problem in plan.problems if problem.path == root), None)
         if problem is None or root in known:
             catalog.note_scan(root, problem)
-
-
-# Summaries
-
-
-def plan_summary(plan: Plan) -> Summary:
-    """Return the part of the summary that the plan alone decides."""
-    return Summary(
-        unchanged=plan.unchanged + len(plan.touched),
-        moved=len(plan.moved) + len(plan.copied),
-        missing=len(plan.missing),
-        failed_before=plan.failed_before,
-        kept=plan.kept,
-        problems=tuple(plan.problems),
-        remaining=plan.embed_count,
-    )
-
-
-def count_batch(summary: Summary, batch: EmbeddedBatch) -> Summary:
-    """Return `summary` with a batch counted in."""
-    return replace(
-        summary,
-        embedded=summary.embedded + len(batch.images),
-        failed=summary.failed + len(batch.failures),
-        vanished=summary.vanished + len(batch.vanished),
-        remaining=summary.remaining - len(batch.images) - len(batch.failures) - len(batch.vanished),
-        stages=summary.stages + batch.seconds,
-    )
 
 
 def summary_record(summary: Summary) -> dict[str, Any]:

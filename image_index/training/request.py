@@ -42,12 +42,15 @@ def make_update(  # noqa: PLR0913  # keywords, one for each kind of option
 
 def _choose_roots(home: IndexHome, named: tuple[AnyPath, ...]) -> tuple[bytes, ...]:
     """Return the roots that are `named`, or else those the index knows; one of them must be there or known."""
-    asked, known = [resolve(root) for root in named], []
+    asked = tuple(resolve(root) for root in named)
+    if any(os.path.exists(root) for root in asked):
+        return asked
+    known: tuple[bytes, ...] = ()
     if home.catalog.exists():
         with CatalogReader(home.catalog) as catalog:
-            known = [root.path for root in catalog.roots()]
+            known = tuple(root.path for root in catalog.roots())
     if not asked and not known:
         raise UsageError("name a directory of pictures, for example: imgidx train ~/Pictures")
-    if asked and not any(os.path.exists(root) or root in known for root in asked):
+    if asked and not any(root in known for root in asked):
         raise UsageError(f"no such directory: {', '.join(map(printable, asked))}")
-    return tuple(asked or known)
+    return asked or known

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from image_index.catalog.catalog import Catalog
+from image_index.catalog.reader import CatalogReader
 from image_index.errors import Interrupted
 from image_index.files.read import hash_file
 from image_index.files.scan import ScanOptions, scan
@@ -26,7 +26,7 @@ class SurveyOptions:
 
 
 def plan_roots(
-    catalog: Catalog | None,
+    catalog: CatalogReader | None,
     options: SurveyOptions,
     report: Report,
     stop: StopRequest,
@@ -53,7 +53,7 @@ def plan_roots(
     return plan
 
 
-def _at_first_new_size(catalog: Catalog | None, on_new_size: Callable[[], None]) -> Callable[[ImageFile], None]:
+def _at_first_new_size(catalog: CatalogReader | None, on_new_size: Callable[[], None]) -> Callable[[ImageFile], None]:
     """Return a callback for `plan_update`: it calls `on_new_size` at the first new file whose size no row has.
 
     Such a file cannot be a moved one, whose vector is known; one of a known size may be.
@@ -72,13 +72,13 @@ def _at_first_new_size(catalog: Catalog | None, on_new_size: Callable[[], None])
     return look
 
 
-def _failed(catalog: Catalog, root: bytes, inner: frozenset[bytes]) -> dict[bytes, tuple[int, int]]:
+def _failed(catalog: CatalogReader, root: bytes, inner: frozenset[bytes]) -> dict[bytes, tuple[int, int]]:
     """Return the known failures of `root`, less those of the roots inside it, which its scan does not see."""
     apart = tuple(map(below, inner))
     return {path: facts for path, facts in catalog.failed_below(root).items() if not below(path).startswith(apart)}
 
 
-def all_roots(catalog: Catalog | None, options: SurveyOptions) -> list[bytes]:
+def all_roots(catalog: CatalogReader | None, options: SurveyOptions) -> list[bytes]:
     """Return the roots asked for and the known ones inside them that are still there, in path order."""
     known = [root.path for root in catalog.roots()] if catalog else []
     inside = {
@@ -104,7 +104,7 @@ def _digest(file: ImageFile) -> bytes | None:
     return hash_file(file.path)
 
 
-def _gone(catalog: Catalog, plan: Plan) -> Iterator[KnownImage]:
+def _gone(catalog: CatalogReader, plan: Plan) -> Iterator[KnownImage]:
     """Yield the rows whose file is gone for good: missing by this plan, or before and still not there."""
     yield from plan.missing
     back = {match.image.id for match in plan.touched}
@@ -113,7 +113,7 @@ def _gone(catalog: Catalog, plan: Plan) -> Iterator[KnownImage]:
             yield image
 
 
-def _elsewhere(catalog: Catalog, plan: Plan) -> Iterator[KnownImage]:
+def _elsewhere(catalog: CatalogReader, plan: Plan) -> Iterator[KnownImage]:
     """Yield rows of the sizes in question that nobody scanned, but whose file cannot be found."""
     missing = {image.id for image in plan.missing}
     for image in catalog.images_of_size({file.size for file in plan.files_to_embed}):

@@ -113,7 +113,8 @@ def main() -> None:
     started = time.monotonic()
     try:
         with counted_restarts() as restarts:
-            outcome = asdict(update_index(request))
+            summary = update_index(request)
+            outcome = {**asdict(summary), "remaining": summary.remaining}
     except ImgidxError as error:
         outcome = {"error": type(error).__name__, "seconds": time.monotonic() - started}
     names = ("embedded", "failed", "failed_before", "unchanged", "remaining", "error", "seconds")

@@ -27,7 +27,7 @@ def test_summary_has_pinned_keys() -> None:
 
 def test_summary_names_every_count_that_is_not_zero_and_no_other() -> None:
     """A run is told in one line, and where its time went in another."""
-    summary = Summary(embedded=10, moved=2, failed=4, remaining=5, seconds=4.0, stages=StageSeconds(load=3.14, store=1))
+    summary = Summary(planned=19, embedded=10, moved=2, failed=4, seconds=4.0, stages=StageSeconds(load=3.14, store=1))
     assert summary_text(summary) == (
         "embedded 10 in 4.0 s (2.5 pictures/s), 2 moved, 4 failed, 5 left to do\n"
         "seconds: scan 0.0, load 3.1, read 0.0, decode 0.0, forward 0.0, idle 0.0, store 1.0, index 0.0\n"
