@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from image_index.index import Index
     from image_index.records import Hit
     from image_index.search.query import Query
-    from image_index.search.query_lines import BadLine
     from image_index.search.ranking import SearchOptions
 
 FOUND, NOTHING_FOUND, INCOMPLETE = 0, 1, 3
@@ -188,10 +187,9 @@ class _Asked:
     minus: tuple[str, ...]
     file: str | None
 
-    def queries(self) -> Iterator[Query | BadLine]:
+    def queries(self) -> Iterator[Query | QueryError]:
         """Return the queries; raise `UsageError` where there are none, or both kinds."""
-        from image_index.search.query import make_query
-        from image_index.search.query_lines import read_queries
+        from image_index.search.query import make_query, read_queries
 
         given = self.text is not None or self.images or self.add or self.minus
         if self.file is not None:
@@ -238,7 +236,8 @@ class _Run:
             for query in queries:
                 hits = self._search(index, query, options)
                 outcomes.add(INCOMPLETE if hits is None else FOUND if hits else NOTHING_FOUND)
-                delivered = hits is None or self.output.show(hits, query.name)
+                name = None if isinstance(query, QueryError) else query.name
+                delivered = hits is None or self.output.show(hits, name)
                 if not delivered:
                     break
             self.output.finish(self.asked.title)
@@ -248,14 +247,13 @@ class _Run:
             return INCOMPLETE
         return FOUND if FOUND in outcomes else NOTHING_FOUND
 
-    def _search(self, index: Index, query: Query | BadLine, options: SearchOptions) -> list[Hit] | None:
+    def _search(self, index: Index, query: Query | QueryError, options: SearchOptions) -> list[Hit] | None:
         """Return the hits of one query; None, and a line on stderr, for one of many that cannot be used."""
         from image_index.paths import printable
-        from image_index.search.query_lines import BadLine
 
         try:
-            if isinstance(query, BadLine):
-                raise QueryError(query.problem)
+            if isinstance(query, QueryError):
+                raise query
             return index.search(query, options)
         except (QueryError, DecodeError) as error:
             if self.asked.file is None:

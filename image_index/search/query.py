@@ -1,18 +1,27 @@
-"""What is searched for: texts and pictures, each with a weight, added up."""
+"""What is searched for: texts and pictures, each with a weight, added up.
+
+One query comes from the words of a command line (`make_query`), many from the lines of a file (`read_queries`).
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any, BinaryIO
 
-from image_index.errors import QueryError
+from image_index.errors import QueryError, UsageError
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?!\s*\d)\s*(.+)", re.DOTALL | re.ASCII)
 _PICTURE = ("./", "../", "/", "~/", "http://", "https://")
 _URL = ("http://", "https://")
 _OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+KEYS = ("name", "text", "image", "add", "minus")
+"""What an object may say; `image`, `add` and `minus` are a text or a list of texts."""
 
 
 class Kind(StrEnum):
@@ -88,3 +97,61 @@ def _weighted(word: str) -> tuple[float, str]:
 def _negative(term: Term) -> Term:
     """Return a term with the opposite weight."""
     return replace(term, weight=-term.weight)
+
+
+# Many queries
+
+
+def read_queries(source: str) -> Iterator[Query | QueryError]:
+    """Yield the queries in a file, or on standard input for `-`, as its lines come; empty lines are skipped.
+
+    A line is a text, or a JSON object with any of `KEYS`. One that is no query is yielded as the error that it is, for
+    the others to go on. Raises `UsageError` at once if the file cannot be read.
+    """
+    if source == "-":
+        return _parsed(sys.stdin.buffer, "standard input")
+    try:
+        return _parsed_and_closed(open(source, "rb"), source)
+    except OSError as error:
+        raise UsageError(f"cannot read the queries in {source}: {error.strerror}") from error
+
+
+def _parsed_and_closed(file: BinaryIO, source: str) -> Iterator[Query | QueryError]:
+    """Yield what each line of a file of ours says, then close it."""
+    with file:
+        yield from _parsed(file, source)
+
+
+def _parsed(stream: BinaryIO, source: str) -> Iterator[Query | QueryError]:
+    """Yield what each line of a stream says."""
+    for number, line in enumerate(iter(stream.readline, b""), 1):
+        if line.strip():
+            try:
+                yield _query(line)
+            except (QueryError, ValueError) as error:
+                yield QueryError(f"line {number} of {source}: {error}")
+
+
+def _query(line: bytes) -> Query:
+    """Return the query of a line; raise `QueryError` or `ValueError`, saying why, for a line that is none."""
+    text = line.decode("utf-8-sig").strip()
+    if not text.startswith("{"):
+        return make_query(text, name=text)
+    record = json.loads(text)
+    unknown = sorted(record.keys() - set(KEYS))
+    if unknown:
+        raise QueryError(f"no key is called {unknown[0]!r}", f"there are: {', '.join(KEYS)}")
+    words = record.get("text")
+    if words is not None and not isinstance(words, str):
+        raise QueryError("'text' must be a text")
+    images, add, minus = (_texts(record, key) for key in ("image", "add", "minus"))
+    return make_query(words, images, add, minus, str(record.get("name", words if words is not None else text)))
+
+
+def _texts(record: dict[str, Any], key: str) -> list[str]:
+    """Return the texts under a key of an object, which holds one text or a list of them."""
+    value = record.get(key, [])
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise QueryError(f"{key!r} must be a text or a list of texts")
+    return texts
