@@ -245,6 +245,18 @@ def tables(config: dict[str, Any], above: str = "") -> dict[str, set[str]]:
     return found
 
 
+def test_every_make_target_that_is_named_exists() -> None:
+    """In the workflows and in the documents."""
+    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    workflows = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / ".github/workflows").glob("*.yml"))
+    named = set(" ".join(re.findall(r"run: make ([a-z ]+?) *(?:#.*)?$", workflows, re.MULTILINE)).split())
+    named |= {name for names in re.findall(r"target: \[(.+)\]", workflows) for name in names.split(", ")}
+    for path in DOCUMENTS:
+        named |= set(re.findall(r"`make ([a-z]+)", path.read_text(encoding="utf-8")))
+    assert {"lint", "unit", "faults", "coverage"} <= named
+    assert named <= targets
+
+
 def test_the_readme_fits_a_first_look() -> None:
     """Whatever a newcomer need not know in the first minutes stands in docs/."""
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
