@@ -65,6 +65,7 @@ DOCUMENTS = sorted(
     for path in REPOSITORY.glob(pattern)
     if not path.name.startswith(".")
 )
+GUIDES = [path for path in DOCUMENTS if path.parent.name != "decisions"]
 REFERENCE = REPOSITORY / "docs/reference.md"
 
 
@@ -300,6 +301,13 @@ def test_every_test_that_holds_a_promise_exists() -> None:
     named = set(re.findall(r"`(\w+/test_\w+\.py)`", table))
     assert len(named) > 20
     assert {name for name in named if not (REPOSITORY / "tests" / name).exists()} == set()
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_no_guide_imports_from_an_inner_room(path: Path) -> None:
+    """Users import from the package itself and from `image_index.errors`; the rooms may be rebuilt at any time."""
+    dotted = re.findall(r"\bimage_index\.(\w+)", path.read_text(encoding="utf-8"))
+    assert {name for name in dotted if name in ROOMS} == set()
 
 
 def test_the_trailer_of_the_faiss_file_is_documented(reference: str) -> None:
