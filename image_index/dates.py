@@ -45,6 +45,14 @@ def date_s(when: str | date, option: str) -> float:
         ) from None
 
 
+def local_time(seconds: int) -> datetime:
+    """Return seconds since 1970 in local time, or in UTC where local time leaves the calendar, as 9999-12-31 may."""
+    try:
+        return datetime.fromtimestamp(seconds)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
 def time_field(seconds: int | None) -> str | None:
     """Return seconds since 1970 as ISO 8601 in UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

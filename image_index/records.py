@@ -135,17 +135,29 @@ class Failure:
     reason: str
 
 
+class DateSource(StrEnum):
+    """What says when a picture was taken: its EXIF, its XMP, other text in it, LibRaw, or its file's modification."""
+
+    EXIF = "exif"
+    XMP = "xmp"
+    TEXT = "text"
+    RAW = "raw"
+    FILE = "file"
+
+
 class PictureFacts(NamedTuple):
     """What decoding a file tells about its picture; `width` and `height` in pixels, as displayed.
 
-    `taken_at_s` (seconds since 1970) and `camera` are what EXIF says, None where it does not; `phash` is the perceptual
-    hash of the pixels. Each field is a column of the catalog's table `images`, under the same name.
+    `taken_at_s` (seconds since 1970) and `camera` are None where the file does not say; `date_source` is what says so,
+    a `DateSource`. `phash` is the perceptual hash of the pixels. Each field is a column of the catalog's table
+    `images`, under the same name.
     """
 
     width: int
     height: int
     format: str
     taken_at_s: int | None = None
+    date_source: str = DateSource.FILE
     camera: str | None = None
     phash: bytes | None = None
 
@@ -192,8 +204,8 @@ class EmbeddedBatch:
     seconds: StageSeconds = field(default_factory=StageSeconds)
 
 
-FIRST_DATE_S, LAST_DATE_S = -62_135_510_400, 253_402_171_200
-"""The second day of the year 1 and the last but one of 9999: in no time zone are they outside Python's calendar."""
+FIRST_DATE_S, LAST_DATE_S = -62_135_596_800, 253_402_300_799
+"""The first and the last second of Python's calendar, in UTC."""
 
 
 class ImageFacts(NamedTuple):
@@ -209,7 +221,7 @@ class ImageFacts(NamedTuple):
 
     @property
     def date_s(self) -> int:
-        """When the picture was taken, in seconds since 1970; where EXIF does not say, when its file was modified.
+        """When the picture was taken, in seconds since 1970; where the file does not say, when it was modified.
 
         A file may have a time that Python's `datetime` cannot express: it becomes the first or the last that it can.
         """

@@ -30,8 +30,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE images (
             id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, moment_ms INTEGER, size INTEGER NOT NULL,
             mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL, read_at_ns INTEGER NOT NULL, width INTEGER NOT NULL,
-            height INTEGER NOT NULL, format TEXT NOT NULL, taken_at_s INTEGER, camera TEXT, latitude REAL,
-            longitude REAL, phash BLOB, grid BLOB, missing_since_s INTEGER)""",
+            height INTEGER NOT NULL, format TEXT NOT NULL, taken_at_s INTEGER, date_source TEXT NOT NULL DEFAULT 'file',
+            camera TEXT, latitude REAL, longitude REAL, phash BLOB, grid BLOB, missing_since_s INTEGER)""",
         # coalesce, for SQL takes two NULLs for different: UNIQUE (path, moment_ms) would let a picture in twice
         "CREATE UNIQUE INDEX images_by_path ON images (path, coalesce(moment_ms, -1))",
         "CREATE INDEX images_by_size ON images (size)",

@@ -25,7 +25,8 @@ from image_index.errors import DecodeError
 from image_index.files.read import FileContent
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
 from image_index.pictures import phash
-from image_index.pictures.exif import read_taken
+from image_index.pictures.containers import adopt_metadata
+from image_index.pictures.taken import read_taken
 from image_index.pictures.truncation import is_truncated
 from image_index.records import PictureFacts, Preprocess
 
@@ -122,11 +123,9 @@ def _decode_raw(data: bytes, options: _DecodeOptions) -> Picture:
         loaded = _load(preview, options, orientation)
     else:
         loaded = _Loaded(Image.fromarray(preview), preview.shape[1::-1], orientation)
-    picture = _picture(loaded, options)
+    picture = _picture(loaded, options, data)
     width, height = (sizes.height, sizes.width) if sizes.flip in (5, 6) else (sizes.width, sizes.height)
-    taken = read_taken(loaded.image, data)
-    facts = picture.facts._replace(width=width, height=height, format="raw", taken_at_s=taken.at_s, camera=taken.camera)
-    return replace(picture, facts=facts)
+    return replace(picture, facts=picture.facts._replace(width=width, height=height, format="raw"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +152,7 @@ def _load(data: bytes, options: _DecodeOptions, default_orientation: int = 1) ->
     image.load()
     if is_truncated(image, data, scan_start, least_size):
         raise DecodeError(_TRUNCATED)
+    adopt_metadata(image, data)
     return _Loaded(image, size, _orientation(image) or default_orientation)
 
 
@@ -164,7 +164,8 @@ def _least_size(image: Image.Image, preprocess: Preprocess, default_orientation:
     return least[::-1] if rotated else least
 
 
-def _picture(loaded: _Loaded, options: _DecodeOptions) -> Picture:
+def _picture(loaded: _Loaded, options: _DecodeOptions, raw: bytes = b"") -> Picture:
+    """Return a loaded picture as the model wants it, with its facts; `raw` is the RAW file whose preview it is."""
     image, (width, height) = loaded.image, loaded.size
     profile = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
     name = (image.format or "").lower()
@@ -175,8 +176,9 @@ def _picture(loaded: _Loaded, options: _DecodeOptions) -> Picture:
         width, height = height, width
     pixels = np.array(_to_srgb(_fitted(image, (width, height), options), profile))
     small = image.resize((phash.SIDE, phash.SIDE), Image.Resampling.BOX, reducing_gap=REDUCING_GAP).convert("L")
-    hashed, taken = phash.perceptual_hash(np.asarray(small)), read_taken(loaded.image)
-    return Picture(pixels, PictureFacts(width, height, name, taken.at_s, taken.camera, hashed))
+    taken = read_taken(loaded.image, raw)
+    facts = PictureFacts(width, height, name, taken.at_s, taken.source, taken.camera)
+    return Picture(pixels, facts._replace(phash=phash.perceptual_hash(np.asarray(small))))
 
 
 def _orientation(image: Image.Image) -> int:

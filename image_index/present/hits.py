@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
-from image_index.dates import time_field
+from image_index.dates import local_time, time_field
 from image_index.paths import path_field, printable
 from image_index.present.tables import Screen, headed_table, path_text, render
 from image_index.records import Hit, ImageFacts
@@ -24,10 +23,11 @@ def hit_record(hit: Hit, query: str | None = None) -> dict[str, Any]:
 
 
 def image_record(image: ImageFacts) -> dict[str, Any]:
-    """Return what is shown of a picture: `path` or `path_bytes`, `date`, `width`, `height`, `format`, `camera`."""
+    """Return what is shown of a picture: `path` or `path_bytes`, `date` and its source, pixels, `format`, `camera`."""
     return {
         **path_field(image.path),
         "date": time_field(image.date_s),
+        "date_source": image.picture.date_source,
         "width": image.picture.width,
         "height": image.picture.height,
         "format": image.picture.format,
@@ -41,7 +41,7 @@ def hits_table(hits: Iterable[Hit], screen: Screen) -> str:
     table = headed_table("", "score", "sigma", "path", *(["date"] if dated else []))
     for hit in hits:
         sigma = "" if hit.sigma is None else f"{hit.sigma:.1f}"
-        date = [f"{datetime.fromtimestamp(hit.image.date_s):%Y-%m-%d}"] if dated else []
+        date = [f"{local_time(hit.image.date_s):%Y-%m-%d}"] if dated else []
         table.add_row(str(hit.rank), f"{hit.score:.3f}", sigma, path_text(hit.path), *date)
     return render(table, screen)
 

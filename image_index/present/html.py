@@ -5,13 +5,13 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from os.path import basename, dirname
 from urllib.parse import quote_from_bytes
 
+from image_index.dates import local_time
 from image_index.paths import printable
 from image_index.records import ImageFacts
 
@@ -66,7 +66,7 @@ def _figure(item: Item) -> str:
         picture = (
             f'<img alt="{name}" decoding="async" src="data:image/webp;base64,{b64encode(item.thumbnail).decode()}">'
         )
-    date = f"{datetime.fromtimestamp(image.date_s):%Y-%m-%d}"
+    date = f"{local_time(image.date_s):%Y-%m-%d}"
     return (
         f'<li><a href="file://{quote_from_bytes(image.path)}" title="{_text(image.path)}"><figure>'
         f'<div class="frame">{picture}</div><figcaption>'

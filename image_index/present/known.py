@@ -29,6 +29,7 @@ def known_record(known: KnownPicture) -> dict[str, Any]:
         "bytes": known.file.size,
         "modified": _time(known.file.mtime_ns // 10**9),
         "taken": _time(picture.taken_at_s) if picture else None,
+        "date_source": picture.date_source if picture else None,
         "camera": picture.camera if picture else None,
         "format": picture.format if picture else None,
         "width": picture.width if picture else None,
@@ -70,6 +71,7 @@ def _image_lines(image: ImageFacts) -> Iterator[tuple[str, str | None]]:
     """Yield what is known of the content."""
     picture = image.picture
     yield "taken", _time(picture.taken_at_s)
+    yield "date source", picture.date_source
     yield "camera", picture.camera
     yield "format", picture.format
     yield "pixels", f"{picture.width} x {picture.height}, {_megapixels(image)} megapixels"

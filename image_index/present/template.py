@@ -7,10 +7,10 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from string import Formatter
 from typing import Any
 
+from image_index.dates import local_time
 from image_index.errors import UsageError
 from image_index.paths import printable
 from image_index.records import Hit, ImageFacts, PictureFacts
@@ -58,7 +58,8 @@ def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, A
         "path": shown(image.path),
         "name": shown(os.path.basename(image.path)),
         "directory": shown(os.path.dirname(image.path)),
-        "date": datetime.fromtimestamp(image.date_s),
+        "date": local_time(image.date_s),
+        "date_source": str(image.picture.date_source),
         "width": image.picture.width,
         "height": image.picture.height,
         "bytes": image.size,

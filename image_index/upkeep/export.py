@@ -163,6 +163,7 @@ def metadata(image: ImageFacts) -> dict[str, Any]:
         "height": image.picture.height,
         "format": image.picture.format,
         "date": time_field(image.date_s),
+        "date_source": image.picture.date_source,
         "camera": image.picture.camera,
         "id": image.id,
     }
@@ -182,8 +183,8 @@ def _parquet(directory: Path, number: int) -> Iterator[WriteRows]:
     from pyarrow import parquet
 
     integers, date = dict.fromkeys(("width", "height", "id"), pa.int64()), pa.timestamp("ms", tz="UTC")
-    names = ("image_path", "image_path_bytes", "sha256", "width", "height", "format", "date", "camera", "id")
-    types = {**dict.fromkeys(names, pa.string()), **integers, "date": date}
+    texts = ("image_path", "image_path_bytes", "sha256", "width", "height", "format", "date", "date_source", "camera")
+    types = {**dict.fromkeys((*texts, "id"), pa.string()), **integers, "date": date}
     schema = pa.schema(list(types.items()))
     with (directory / f"metadata_{number}.parquet").open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
 

@@ -64,7 +64,7 @@ def test_a_text_finds_every_picture_best_first(searcher: Shell, library: Library
     scores = [hit["score"] for hit in done.records]
     assert scores == sorted(scores, reverse=True)
     keys = {tuple(hit) for hit in done.records}
-    facts = ("date", "width", "height", "format", "camera")
+    facts = ("date", "date_source", "width", "height", "format", "camera")
     assert keys <= {("rank", "score", "sigma", path, *facts) for path in ("path", "path_bytes")}
     assert {os.fsencode(hit["path"]) for hit in done.records if "path" in hit} == {
         path for path in library.good if b"\xff" not in path
@@ -130,7 +130,7 @@ def test_filters_leave_what_they_say(trained: Shell, photos: Path) -> None:
 def test_a_hit_has_the_facts_that_exif_gave(trained: Shell) -> None:
     """Date, camera and size, and how far it stands out."""
     (hit,) = trained.run("search", "a photo", "--json", "--camera", "EOS 0").records
-    assert (hit["camera"], hit["date"][:10], hit["format"]) == ("Canon EOS 0", "1990-05-31", "jpeg")
+    assert (hit["camera"], hit["date"][:10], hit["date_source"]) == ("Canon EOS 0", "1990-05-31", "exif")
     assert hit["width"] > 0
     assert isinstance(hit["sigma"], float)
 

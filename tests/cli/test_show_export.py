@@ -19,7 +19,20 @@ from tests.support.shell import Done, Shell
 pytestmark = pytest.mark.timeout(120)
 
 SHOW_KEYS = [
-    *("path", "file", "bytes", "modified", "taken", "camera", "format", "width", "height", "megapixels", "sha256"),
+    *(
+        "path",
+        "file",
+        "bytes",
+        "modified",
+        "taken",
+        "date_source",
+        "camera",
+        "format",
+        "width",
+        "height",
+        "megapixels",
+        "sha256",
+    ),
     *("phash", "id", "read_at", "missing_since", "root", "failure", "model", "dim"),
 ]
 NAMES = ("good.jpg", "gone.jpg", "changed.jpg", "broken.jpg")

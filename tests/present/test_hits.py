@@ -22,8 +22,9 @@ from tests.support.texts import harmless, paths
 
 def test_hit_has_pinned_keys() -> None:
     """What it is worth, where it is, and what is known of it, in this order."""
-    found = Hit(1, 0.25, 3.14159, image_facts(b"/photos/a.jpg", 7, taken_at_s=86_400, camera="Canon EOS 5D"))
-    facts = '"date": "1970-01-02T00:00:00Z", "width": 4, "height": 3, "format": "jpeg", "camera": "Canon EOS 5D"}'
+    found = Hit(1, 0.25, 3.14159, image_facts(b"/photos/a.jpg", 7, taken_at_s=86_400, date_source="exif", camera="X1"))
+    facts = '"date": "1970-01-02T00:00:00Z", "date_source": "exif", "width": 4, "height": 3, "format": "jpeg", '
+    facts += '"camera": "X1"}'
     line = '"rank": 1, "score": 0.25, "sigma": 3.142, "path": "/photos/a.jpg", ' + facts
     assert json_line(hit_record(found)) == "{" + line + "\n"
     assert json_line(hit_record(found, "a cat")) == '{"query": "a cat", ' + line + "\n"
@@ -32,7 +33,7 @@ def test_hit_has_pinned_keys() -> None:
 def test_date_of_a_picture_without_exif_is_that_of_its_file() -> None:
     """Times that no calendar has are the nearest that it has."""
     dates = [image_record(image_facts(mtime_ns=at_s * 10**9))["date"] for at_s in (86_400, -(2**60), 2**60)]
-    assert dates == ["1970-01-02T00:00:00Z", "0001-01-02T00:00:00Z", "9999-12-30T12:00:00Z"]
+    assert dates == ["1970-01-02T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
     unknown = hit_record(Hit(1, 0.5, None, image_facts()))
     assert (unknown["sigma"], unknown["camera"]) == (None, None)
 
