@@ -19,12 +19,12 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from image_index.errors import DecodeError
 from image_index.files.read import FileContent
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
-from image_index.pictures import phash
+from image_index.pictures import phash, png
 from image_index.pictures.containers import adopt_metadata
 from image_index.pictures.taken import read_taken
 from image_index.pictures.truncation import is_truncated
@@ -93,6 +93,8 @@ def prepare() -> None:
 
     pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    PngImagePlugin.MAX_TEXT_CHUNK = png.MOST_BYTES  # larger ones never get there
+    PngImagePlugin.MAX_TEXT_MEMORY = 16 * png.MOST_BYTES
     Image.MAX_IMAGE_PIXELS = None  # `_load` has a limit for all formats, and names the option that changes it
 
 
@@ -138,6 +140,8 @@ class _Loaded:
 
 
 def _load(data: bytes, options: _DecodeOptions, default_orientation: int = 1) -> _Loaded:
+    if data.startswith(png.SIGNATURE):
+        data = png.without_side_chunks(data)
     stream = BytesIO(data)
     image = Image.open(stream, formats=_OPENERS)
     size, limit = image.size, options.max_pixels
