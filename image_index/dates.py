@@ -23,7 +23,7 @@ def duration_s(text: str, option: str) -> float:
 
 
 def date_s(when: str | date, option: str) -> float:
-    """Return a date in seconds since 1970: its first moment, in local time where it does not say otherwise.
+    """Return the first moment of a date in seconds since 1970, in local time unless the date has an offset.
 
     A text is a year, a month, a day or a time in ISO 8601 (`2024`, `2024-05`, `2024-05-31`, `2024-05-31T18:00`), or an
     age before now as a duration with its unit (`30d`). Raises `UsageError`, naming `option`, for anything else.

@@ -19,7 +19,7 @@ PILLOW_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JP
 """The only decoders a file may reach, whatever its content claims (no EPS, PSD, PDF, ...)."""
 
 LEAST_MAX_PIXELS = 128_000_000
-"""Every thread that decodes has room for a picture of so many pixels: sooner fewer threads than a smaller limit."""
+"""The limit for a picture is never set below this: on a small machine fewer threads decode instead."""
 
 _OTHER_NAMES = {
     "jpeg": "jpg jpe jfif mpo",
@@ -35,7 +35,7 @@ _FORMATS |= {other: name for name, others in _OTHER_NAMES.items() for other in o
 
 
 def format_names(word: str) -> tuple[str, ...]:
-    """Return the names in the catalog of the format that is called `word`, or is usual behind that extension.
+    """Return the catalog's names of a format, given its name or an extension: `("jpeg", "mpo")` for `jpg`.
 
     Raises ValueError, listing the formats, for a word that is none.
     """

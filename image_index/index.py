@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from image_index.workers.engine import Engine
 
 LENGTH_TOLERANCE = 0.01
-"""How far from one the length of a query vector may be."""
+"""How far the length of a query vector may be from one."""
 
 
 ALL = Filters()
-"""No condition: every picture whose file is there."""
+"""No condition but that the file exists."""
 
 
 class Index:
@@ -92,7 +92,7 @@ class Index:
         return self.counts().images
 
     def image(self, path: AnyPath) -> ImageFacts | None:
-        """Return what is known of the picture at `path`, None where the index does not know it."""
+        """Return the facts of the picture at `path`, None if it is not in the index."""
         return self._catalog.facts_at(resolve(path))
 
     def images(self, filters: Filters = ALL) -> Iterator[ImageFacts]:
@@ -235,17 +235,17 @@ class Index:
         return self._catalog.read_last_id()
 
     def mark(self, name: str) -> int:
-        """Return the id up to which the searches of this name have come; 0 for a new name."""
+        """Return the newest id that searches of this name have covered; 0 for a new name."""
         return self._catalog.mark(name)
 
     def move_mark(self, name: str, last_id: int) -> None:
-        """Remember that the searches of this name have come to `last_id`; a mark never moves back."""
+        """Remember that searches of this name have covered the ids up to `last_id`; a mark never moves back."""
         with Catalog(self.home.catalog) as catalog:
             catalog.move_mark(name, last_id)
 
 
 def is_shown(image: ImageFacts, filters: Filters) -> bool:
-    """Tell whether a picture's file is there, where that matters."""
+    """Return whether a picture may be shown: its file exists, or `filters` ask for missing ones too."""
     return filters.missing or os.path.lexists(image.path)
 
 

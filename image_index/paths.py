@@ -26,12 +26,12 @@ def resolve(path: AnyPath) -> bytes:
 
 
 def printable(text: bytes | str) -> str:
-    """Return a path or a message for people: what is not printable, as control characters or invalid UTF-8, escaped."""
+    """Return a path or a message for people, with control characters and invalid UTF-8 escaped."""
     return "".join(c if c.isprintable() else _escape(c) for c in os.fsdecode(text))
 
 
 def path_field(path: bytes) -> dict[str, str]:
-    """Return `path` under the key `path`, or, where it is not valid UTF-8, base64 under `path_bytes` (as ripgrep)."""
+    """Return `path` under the key `path`, or base64 under `path_bytes` if it is not valid UTF-8 (as ripgrep does)."""
     try:
         return {"path": path.decode("utf-8")}
     except UnicodeDecodeError:
@@ -39,7 +39,7 @@ def path_field(path: bytes) -> dict[str, str]:
 
 
 def problem_text(path: bytes, reason: str) -> str:
-    """Return that a directory or root could not be read, that its rows are kept, and how to drop them on purpose."""
+    """Say that a directory or root could not be read, that everything known there is kept, and how to drop it."""
     shown = printable(path)
     step = f"to drop it on purpose: imgidx forget {shlex.quote(shown)}"
     return f"{shown}: {printable(reason)}; everything known there is kept; {step}"

@@ -1,4 +1,5 @@
-"""The only room that prints, parses and exits: each command reads its options, makes one call and presents the result.
+"""The only room that parses options, prints, and exits. Each command reads its options,
+makes one call and shows the result.
 
 Start with `app.run`, where errors become exit codes.
 """

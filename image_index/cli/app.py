@@ -23,7 +23,7 @@ from image_index.errors import ImgidxError, UsageError
 from image_index.paths import printable
 
 WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
-"""click's UsageError; newer typers carry a click of their own, so that it can be had from typer alone."""
+"""click's UsageError. Newer typers vendor click, so this is the only way to the class that typer raises."""
 
 COMMANDS = {
     "Everyday": ("train", "search", "dupes", "tag", "show"),
@@ -104,7 +104,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _check_config(config: dict[str, Any], command: Any, name: str = "") -> None:
-    """Raise `UsageError` for what the configuration file sets outside of a command, or what is no option of one."""
+    """Raise `UsageError` if the configuration file sets something that is no option of a command."""
     options = {parameter.name: parameter for parameter in command.params} if name else {}
     for key, value in config.items():
         inner, inner_name = getattr(command, "commands", {}).get(key), f"{name}.{key}".lstrip(".")

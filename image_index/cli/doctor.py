@@ -33,7 +33,7 @@ def doctor(index: IndexOption = None, json: JsonOption = False) -> int:
 
 
 def _terminal() -> Terminal:
-    """Return what stdout leads to."""
+    """Describe what stdout is connected to."""
     from image_index.present.doctor import Terminal
 
     return Terminal(screen(), os.environ.get("TERM"), os.environ.get("COLORTERM"), sys.stdout.encoding)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they set up."""
+"""The options that several commands share, and what those options set up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, mps, cuda, cuda:N or cpu.")]
 
 FILE_WIDTH = 160
-"""How wide a table is that goes to no terminal, unless COLUMNS says."""
+"""How wide a table is in a file or pipe, unless COLUMNS says otherwise."""
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -51,7 +51,7 @@ class Common:
 
 
 class _Stderr(Console):
-    """A console on stderr; when whoever reads that is gone, the work goes on."""
+    """A console on stderr. If its reader is gone, the work goes on."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True, markup=False, highlight=False, emoji=False)
@@ -76,7 +76,7 @@ class _ConsoleHandler(logging.Handler):
 
 
 def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, log_file: Path | None = None) -> Common:
-    """Set logging up and return what the options mean."""
+    """Set up logging, and return what all commands need."""
     console = _Stderr()
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     handlers: list[logging.Handler] = [_ConsoleHandler(console, level)]
@@ -93,7 +93,7 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
 
 
 def screen() -> Screen:
-    """Return what stdout leads to; a NO_COLOR that is not empty turns colours off (https://no-color.org)."""
+    """Describe what stdout is connected to. NO_COLOR turns colours off unless it is empty (https://no-color.org)."""
     from image_index.present.tables import Screen
 
     terminal = sys.stdout.isatty()
@@ -124,5 +124,5 @@ def write(text: str) -> bool:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what is still buffered go nowhere, lest Python complain of the broken pipe as it exits."""
+    """Throw away what is still buffered; otherwise Python reports the broken pipe again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

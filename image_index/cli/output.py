@@ -26,7 +26,7 @@ OpenOption = Annotated[bool, typer.Option("--open", help="With --html: open the 
 
 @dataclass(slots=True)
 class Output:
-    """In which form hits are wanted; a page may be written beside any.
+    """The form in which hits are printed; a contact sheet can be written beside any form.
 
     Raises `UsageError` for forms that exclude each other.
     """
@@ -53,7 +53,7 @@ class Output:
             raise UsageError("--preview needs a terminal", "elsewhere use --html FILE")
 
     def show(self, hits: list[Hit], name: str | None) -> bool:
-        """Print the hits of one query; tell whether they have left this process."""
+        """Print the hits of one query. Return False if the reader has closed the pipe."""
         if self.html is not None:
             self._pages.append((name or "", hits))
         text = self._text(hits, name)

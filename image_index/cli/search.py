@@ -165,7 +165,7 @@ def search(
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """Which mark a search goes on from, if any, and whether it only peeks."""
+    """The mark from which a search continues, if any, and whether the search moves it."""
 
     name: str | None
     peek: bool

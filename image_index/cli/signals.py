@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stop_on_signals(time_limit_s: float | None = None) -> Iterator[StopRequest]:
-    """Give a request that signals, or the end of the time limit, fill in; a signal ignored before (nohup) stays so."""
+    """Yield a request that a signal or the end of the time sets. A signal that was ignored before (nohup) stays so."""
     stop = StopRequest(deadline=None if time_limit_s is None else time.monotonic() + time_limit_s)
 
     def handle(number: int, _: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`imgidx status` and `imgidx failures`: what an index holds, and what it could not take in."""
+"""`imgidx status` and `imgidx failures`: what an index holds, and which pictures could not be indexed."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def tag(
 
 
 def _print(pictures: Iterator[TaggedImage], *, json: bool, csv: bool) -> bool:
-    """Print pictures as they come, until nobody reads on; tell whether there was any."""
+    """Print pictures as they come, until the reader closes the pipe. Return whether there was any."""
     from image_index.present.tags import CSV_HEADER
 
     found, delivered = False, not csv or write(CSV_HEADER)

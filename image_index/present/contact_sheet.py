@@ -17,7 +17,7 @@ Entry = tuple[ImageFacts, str, str]
 
 
 def write_sheet(path: Path, title: str, pages: Sequence[tuple[str, Sequence[Hit]]]) -> None:
-    """Write the hits of one or several searches, each under its name; errors as of `write_groups`."""
+    """Write the hits of one or several searches, each under its name. Raises the errors of `write_groups`."""
     count = sum(len(hits) for _, hits in pages)
     groups = [(name if len(pages) > 1 else "", list(map(_entry, hits))) for name, hits in pages]
     write_groups(path, title, f"{count} picture{'' if count == 1 else 's'}", groups)

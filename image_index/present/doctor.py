@@ -31,7 +31,7 @@ class Terminal:
 
 
 def report_record(report: Report, terminal: Terminal) -> dict[str, Any]:
-    """Return one object whose keys are always the same; null stands for what is not known."""
+    """Return everything that was seen. The keys are always the same; null means not known."""
     models = report.models
     record = {
         **asdict(report.machine),
@@ -52,7 +52,7 @@ def report_record(report: Report, terminal: Terminal) -> dict[str, Any]:
 
 
 def report_text(report: Report, terminal: Terminal) -> str:
-    """Return a line for each thing that was seen, and one marked with `!` for each problem."""
+    """Return a line for each thing that was seen, and a line that begins with `!` for each problem."""
     width = max(40, min(terminal.screen.width, 100))
     lines = [_fold(name, value, width) for name, value in _lines(report, terminal)]
     problems = [_fold("!", str(one), width, 2) for one in report.problems()]

@@ -29,14 +29,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Pictures under a heading; without a heading, under none."""
+    """Pictures under a heading; an empty heading is not shown."""
 
     heading: str
     items: Iterable[Item]
 
 
 def sheet(title: str, subtitle: str, sections: Iterable[Section]) -> Iterator[str]:
-    """Yield the page in pieces, one a picture; it loads nothing, and its policy forbids the browser to."""
+    """Yield the page in pieces, one for each picture. It loads nothing from elsewhere, and its policy forbids that."""
     # A page that shows strangers' file names is safe if nothing in it can run but our script: the policy names the
     # script and the style by their hashes, and allows pictures that stand in the page itself.
     style, script = _package_file("sheet.css"), _package_file("sheet.js")

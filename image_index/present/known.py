@@ -20,7 +20,7 @@ _STATES = {
 
 
 def known_record(known: KnownPicture) -> dict[str, Any]:
-    """Return one picture under keys that are always the same; null stands for what is not known."""
+    """Return one picture. The keys are always the same; null means not known."""
     image, model = known.image, known.model
     picture = image.picture if image else None
     return {
@@ -53,7 +53,7 @@ def known_text(known: KnownPicture) -> str:
 
 
 def _lines(known: KnownPicture) -> Iterator[tuple[str, bytes | str | None]]:
-    """Yield name and value of each line; what is not known is empty."""
+    """Yield the name and value of each line; the value is empty if it is not known."""
     yield "path", known.path
     yield "file", _STATES[known.state]
     yield "bytes", str(known.file.size)
@@ -90,5 +90,5 @@ def _root(path: bytes | None) -> dict[str, str | None]:
 
 
 def _time(seconds: int | None) -> str | None:
-    """Return seconds since 1970 as ISO 8601; file systems know times that no calendar has."""
+    """Return seconds since 1970 as ISO 8601, or the nearest time that Python's calendar has."""
     return None if seconds is None else time_field(min(max(seconds, FIRST_DATE_S), LAST_DATE_S))

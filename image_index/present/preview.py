@@ -1,4 +1,4 @@
-"""Pictures in the terminal, drawn by Chafa: by a graphics protocol where the terminal knows one, else in half blocks.
+"""Pictures in the terminal, drawn by Chafa: with a graphics protocol if the terminal has one, otherwise in half blocks.
 
 Which one is told by the environment alone: nothing is asked of the terminal, so nothing can wait for an answer.
 """
@@ -22,7 +22,7 @@ from image_index.present.tables import fitted
 from image_index.records import Hit
 
 VARIABLE = "IMGIDX_PREVIEW"
-"""Names the protocol of the terminal, where its environment does not tell."""
+"""The variable that names the terminal's protocol, if other variables do not tell."""
 
 MODES = {"blocks": "SYMBOLS", "sixel": "SIXELS", "kitty": "KITTY", "iterm2": "ITERM2"}
 _SEQUENCES = {"kitty": "BEGIN_KITTY_IMMEDIATE_IMAGE_V1", "iterm2": "BEGIN_ITERM2_IMAGE", "sixel": "BEGIN_SIXELS"}
@@ -33,7 +33,7 @@ _USUAL_CELL = (10, 20)  # in pixels, where the terminal does not tell
 
 @dataclass(frozen=True, slots=True)
 class _Terminal:
-    """What a terminal shows, one of `MODES`, with how many colours, and the (width, height) of its cells in pixels."""
+    """How a terminal shows pictures: one of `MODES`, with which colours; and (width, height) of a cell in pixels."""
 
     chafa: Any
     mode: str
@@ -71,7 +71,7 @@ def _row(hits: Sequence[Hit], terminal: _Terminal, tile: int) -> str:
 
 
 def _lines(drawings: Sequence[_Drawing], tile: int) -> str:
-    """Return drawings made of lines side by side, on one ground."""
+    """Return drawings made of lines side by side, aligned at the bottom."""
     height = max(drawing.height for drawing in drawings)
     rows = []
     for number in range(height):
@@ -86,7 +86,7 @@ def _lines(drawings: Sequence[_Drawing], tile: int) -> str:
 
 
 def _placed(drawings: Sequence[_Drawing], tile: int) -> str:
-    """Return drawings made of control sequences side by side, on one ground: room first, then each at its place."""
+    """Return drawings made of control sequences side by side, aligned at the bottom."""
     # Terminals do not agree on where the cursor stands after a picture, so that nothing may follow from it. Empty lines
     # make room first (the screen may scroll); then the cursor is saved (ESC 7), brought to the picture's corner, and
     # restored (ESC 8) for the next one.
@@ -99,7 +99,7 @@ def _placed(drawings: Sequence[_Drawing], tile: int) -> str:
 
 
 def _drawing(hit: Hit, terminal: _Terminal, tile: int) -> _Drawing:
-    """Draw a picture into at most `tile` columns and about as much height; in its place the reason why it cannot be."""
+    """Draw a picture into at most `tile` columns and about that height; if it cannot be read, write the reason."""
     try:
         pixels = small_pixels(hit.image, tile * terminal.cell[0])
     except DecodeError as error:

@@ -1,4 +1,4 @@
-"""Progress records to a bar on a terminal, to a line every so often elsewhere, or to nothing."""
+"""Shows progress: as a bar on a terminal, elsewhere as a line every ten seconds, or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DOING = {
 
 @contextmanager
 def progress_reporter(console: Console, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Give the function that shows progress on `console`: a bar where it is a terminal, else lines."""
+    """Yield the function that shows progress on `console`: a bar if it is a terminal, otherwise lines."""
     if quiet:
         yield lambda _: None
     elif console.is_terminal:
@@ -43,7 +43,7 @@ def progress_reporter(console: Console, *, quiet: bool) -> Iterator[Callable[[Pr
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """Give a reporter that draws one bar with pictures, pictures/s, failures and the time left."""
+    """Yield a function that draws one bar with pictures, pictures/s, failures and the time left."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -66,7 +66,7 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
 
 
 class _Rate:
-    """Pictures per second since the first batch came back: what loading the model took says nothing about the rest."""
+    """Pictures per second since the first batch came back, for loading the model would distort the estimate."""
 
     def __init__(self) -> None:
         self._start: tuple[float, int] | None = None

@@ -1,4 +1,4 @@
-"""What an index holds, and what it could not take in: as JSON and as text."""
+"""What an index holds, and which pictures could not be indexed: as JSON and as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from image_index.upkeep.status import IndexStatus
 
 
 def status_record(status: IndexStatus) -> dict[str, Any]:
-    """Return what an index holds; null stands for what is not known."""
+    """Return what an index holds; null means not known."""
     counts, model = status.counts, status.model
     return {
         "images": counts.images,
@@ -64,12 +64,12 @@ def _run_text(run: KnownRun | None) -> str:
 
 
 def failure_record(known: KnownFailure) -> dict[str, Any]:
-    """Return one failure: `path` or `path_bytes`, and the keys of `reason_record`."""
+    """Return one failure: its `path` or `path_bytes`, and the keys of `reason_record`."""
     return {**path_field(known.failure.file.path), **reason_record(known)}
 
 
 def reason_record(known: KnownFailure) -> dict[str, Any]:
-    """Return why and since when a picture could not be indexed, without its path."""
+    """Return why a picture could not be indexed, how often that was tried and since when."""
     return {
         "stage": str(known.failure.stage),
         "reason": known.failure.reason,

@@ -16,7 +16,7 @@ __all__ = ["exported_record", "exported_text", "plan_record", "plan_text", "summ
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
-    """Return what an update would do, under the keys of what one has done."""
+    """Return what an update would do, with the keys of an update that was done."""
     return {"dry_run": True, "to_embed": plan.embed_count, **counts_record(Tally(plan).summary())}
 
 
@@ -41,7 +41,7 @@ def summary_text(summary: Summary) -> str:
 
 
 def _stage_line(summary: Summary) -> str:
-    """Return where the seconds went; what the children did is added up over all of them."""
+    """Return in which stages the seconds went; the children's are added up over all of them."""
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in asdict(summary.stages).items())
     return f"seconds: {stages}\n"
 

@@ -1,4 +1,4 @@
-"""Tables and paths for a terminal, and what is known of that terminal."""
+"""Tables and paths for a terminal, and a description of that terminal."""
 
 from __future__ import annotations
 

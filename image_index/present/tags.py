@@ -24,7 +24,7 @@ def tagged_record(tagged: TaggedImage) -> dict[str, Any]:
 
 
 def tags_table(pictures: Iterable[TaggedImage], screen: Screen) -> str:
-    """Return a table of probability, label and path; a path is told once."""
+    """Return a table of probability, label and path; a picture's path stands beside its first label only."""
     table = plain_table()
     for tagged in pictures:
         for place, (label, probability) in enumerate(tagged.labels):

@@ -1,4 +1,4 @@
-"""Hits in a form of the user's own: `{score:.3f}\\t{path}`."""
+"""Hits printed with the user's own template: `{score:.3f}\\t{path}`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAMPLE = Hit(1, 0.5, 1.0, ImageFacts(1, b"/a.jpg", 1, 1, bytes(32), PictureFact
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What is printed of each hit: text with fields in braces, each with a format as Python's `format` knows it."""
+    """What is printed for each hit: text with fields in braces, formatted as by Python's `str.format`."""
 
     text: str
 
@@ -43,12 +43,12 @@ class Template:
         return template
 
     def render(self, hits: Iterable[Hit], query: str | None = None, *, end: str = "\n", escaped: bool = False) -> str:
-        """Return the hits, each followed by `end`; names are `escaped` for a terminal, else as they are."""
+        """Return the hits, each followed by `end`; names are `escaped` for a terminal, otherwise left as they are."""
         return "".join(self.text.format_map(fields(hit, query, escaped=escaped)) + end for hit in hits)
 
 
 def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, Any]:
-    """Return what a template may name; what is not known is empty, or nan."""
+    """Return the fields that a template may name; one that is not known is empty, or nan."""
     image = hit.image
     shown: Callable[[bytes], str] = printable if escaped else os.fsdecode
     return {

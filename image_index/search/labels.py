@@ -33,7 +33,7 @@ PROMPTS = (
 )
 
 CELLS = 1 << 22
-"""So many probabilities are held at a time: 16 MB."""
+"""How many probabilities are held in memory at a time: 16 MB of them."""
 
 
 class Label(NamedTuple):

@@ -75,7 +75,7 @@ def _many(words: Word | Sequence[Word] | None) -> tuple[Word, ...]:
 
 
 def _check_globs(globs: tuple[str, ...]) -> None:
-    """Raise `UsageError` for a glob that is none."""
+    """Raise `UsageError` for a glob that cannot be parsed."""
     for glob in globs:
         try:
             if not glob.strip("!"):

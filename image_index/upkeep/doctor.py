@@ -28,10 +28,10 @@ EXTRAS = {"preview": "chafa.py", "parquet": "pyarrow", "raw": "rawpy", "transfor
 """What each extra brings."""
 
 VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NO_COLOR")
-"""Names from the environment that change what imgidx does, beside its own; none that may hold a secret."""
+"""Environment variables that change what imgidx does, besides its own. None of them holds a secret."""
 
 TORCH_SECONDS = 20.0
-"""How long torch may take to load and to name its devices (3 s, measured, from a warm disk)."""
+"""How long torch may take to load and to name its devices; it took 3 s from a warm disk."""
 
 ASK_TORCH = """
 import json, torch
@@ -44,7 +44,7 @@ print(json.dumps({"cuda": names, "mps": bool(mps and mps.is_available())}))
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What torch can compute on beside the CPU; with an `error` nobody knows."""
+    """The devices that torch can use besides the CPU; with an `error` they are not known."""
 
     cuda: tuple[str, ...] = ()
     mps: bool = False
@@ -53,7 +53,7 @@ class Devices:
 
 @dataclass(frozen=True, slots=True)
 class ModelCache:
-    """Where the models are, and which of them."""
+    """The directory of the downloaded models, and the names of the models there."""
 
     directory: Path
     bundled: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class ModelCache:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What imgidx runs on; None for a package that is not installed."""
+    """The machine and the software; a package's version is None if it is not installed."""
 
     imgidx: str
     python: str
@@ -78,14 +78,14 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was seen."""
+    """Everything that `imgidx doctor` shows."""
 
     machine: Machine
     models: ModelCache
     index: IndexHealth
 
     def problems(self) -> tuple[Problem, ...]:
-        """Return what is wrong, each with the next step."""
+        """Return every problem, each with its next step."""
         found = [
             Problem("packages", f"{name} is not installed", "pip install --force-reinstall imgidx")
             for name, version in self.machine.packages.items()
@@ -99,7 +99,7 @@ class Report:
 
 
 def examine(home: IndexHome, torch_seconds: float = TORCH_SECONDS) -> Report:
-    """Return what this machine and the index at `home` look like; torch gets `torch_seconds` to answer."""
+    """Examine this machine and the index at `home`; torch gets `torch_seconds` to answer."""
     with _asking_torch() as child:  # it loads while the rest is looked at
         models, index = _model_cache(), examine_index(home)
         machine = _machine(_answer(child, torch_seconds))
@@ -148,7 +148,7 @@ def _model_cache() -> ModelCache:
 
 @contextmanager
 def _asking_torch() -> Iterator[subprocess.Popen[str]]:
-    """Give a process of its own that asks torch; -P, so that a file called torch.py lying around is not it."""
+    """Yield a process that asks torch; with -P, so that a torch.py in the working directory is not imported."""
     command = [sys.executable, "-P", "-c", ASK_TORCH]
     nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
     with subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=pipe, text=True, errors="replace") as child:
@@ -159,7 +159,7 @@ def _asking_torch() -> Iterator[subprocess.Popen[str]]:
 
 
 def _answer(child: subprocess.Popen[str], seconds: float) -> Devices:
-    """Return what torch answers within so many seconds."""
+    """Return what torch answers within `seconds`."""
     try:
         out, err = child.communicate(timeout=seconds)
         if child.returncode:

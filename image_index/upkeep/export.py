@@ -28,7 +28,7 @@ from image_index.paths import path_field, printable
 from image_index.records import ImageFacts, ModelFacts, Vectors
 
 PART_ROWS = 100_000
-"""How many pictures a part has; only the last has fewer."""
+"""How many pictures each part holds; the last one may hold fewer."""
 
 Pictures = Iterator[tuple[list[ImageFacts], Vectors]]
 """Pictures with their unit vectors (n, D), some at a time."""
@@ -87,7 +87,7 @@ def _check_free(destination: Path) -> None:
 
 
 def _pad_numbers(draft: Path, digits: int) -> None:
-    """Give the numbers of all parts as many digits, so that names sort as numbers do."""
+    """Pad the numbers of all parts to the same number of digits, so that names sort like numbers."""
     for path in list(draft.glob("*/*_*")):
         name, _, number = path.stem.rpartition("_")
         path.rename(path.with_name(f"{name}_{number.zfill(digits)}{path.suffix}"))
@@ -113,7 +113,7 @@ def _write_parts(
 
 
 def _pieces(pictures: Pictures, rows: int) -> Pictures:
-    """Yield `pictures` in pieces of which none crosses the end of a part of `rows`."""
+    """Yield `pictures` in pieces, so that no piece crosses the end of a part of `rows`."""
     room = rows
     for images, vectors in pictures:
         start = 0
@@ -155,7 +155,7 @@ def _write_header(file: BinaryIO, count: int, dim: int) -> None:
 # The keys are part of the layout of the files, as columns are of the catalog: they stand here, with what writes those
 # files, and not with the JSON that commands print. `image_path` is clip-retrieval's own word.
 def metadata(image: ImageFacts) -> dict[str, Any]:
-    """Return what is told of a picture; `image_path`, or base64 `image_path_bytes` where it is not valid UTF-8."""
+    """Return a picture's row: `image_path`, or `image_path_bytes` (base64) if that is not UTF-8, and its facts."""
     return {
         **{f"image_{key}": value for key, value in path_field(image.path).items()},
         "sha256": image.sha256.hex(),

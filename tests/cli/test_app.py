@@ -120,7 +120,7 @@ def test_configuration_gives_defaults_that_options_override(searcher: Shell, lib
 
 
 @pytest.mark.parametrize("text", ["[search", "[search]\nmin-score = 7\n", '[train]\nworkers = "many"\n'])
-def test_a_configuration_that_cannot_be_meant_is_exit_2(searcher: Shell, text: str) -> None:
+def test_a_configuration_that_makes_no_sense_is_exit_2(searcher: Shell, text: str) -> None:
     """A typo is not passed over."""
     searcher.write_config(text)
     done = searcher.run("train" if "train" in text else "search", "x")

@@ -91,7 +91,7 @@ def test_a_contact_sheet_has_every_group(trained: Shell) -> None:
     [("--json", "-0"), ("--open",), ("--similarity", "2"), ("--html", "/nonexistent/page.html")],
     ids=" ".join,
 )
-def test_what_cannot_be_meant_is_exit_2(trained: Shell, options: tuple[str, ...]) -> None:
+def test_what_makes_no_sense_is_exit_2(trained: Shell, options: tuple[str, ...]) -> None:
     """Nothing is printed."""
     done = trained.run("dupes", *options)
     assert (done.code, done.out) == (2, b"")

@@ -85,7 +85,7 @@ def test_nothing_probable_enough_is_exit_1(searcher: Shell, library: Library) ->
         (("--labels", LABELS, "--newer", "soon"), "soon"),
     ],
 )
-def test_what_cannot_be_meant_is_exit_2(
+def test_what_makes_no_sense_is_exit_2(
     searcher: Shell, library: Library, options: tuple[str, ...], complaint: str
 ) -> None:
     """One line that names it."""

@@ -77,7 +77,7 @@ def test_one_word_is_as_good_as_a_list_of_one() -> None:
         ({"glob": "!"}, "--glob"),
     ],
 )
-def test_what_cannot_be_meant_is_named(words: dict[str, Any], named: str) -> None:
+def test_what_makes_no_sense_is_named(words: dict[str, Any], named: str) -> None:
     """With what could be."""
     with pytest.raises(UsageError, match=named):
         make_filters(**words)
