@@ -16,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_index.catalog.filters import Filters
+from image_index.catalog.reader import CatalogReader
 from image_index.errors import IndexNotFound, UsageError
 from image_index.index import Index
 from image_index.models.tower_files import read_manifest
 from image_index.records import Vectors
+from image_index.search.encode import QueryEncoder
 from image_index.search.labels import (
     CELLS,
     PROMPTS,
@@ -219,7 +221,8 @@ def test_pictures_that_are_gone_have_no_labels_but_on_request(tmp_path: Path) ->
         for each in tagged:  # this model tells texts apart by their length alone: unit vectors of one direction
             assert [label.label for label in each.labels] == ["label 0"]
             assert each.labels[0].probability == pytest.approx(1 / 40)
-        assert index._encoder.logit_scale == 100
+    with CatalogReader(library.home.catalog) as catalog, QueryEncoder(catalog, library.home, engine) as encoder:
+        assert encoder.logit_scale == 100
 
 
 def test_an_empty_index_needs_no_model(tmp_path: Path) -> None:
