@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -322,14 +322,15 @@ class Outcome(StrEnum):
 class KnownRun:
     """A run as the catalog remembers it; times in seconds since 1970.
 
-    `error` says why it failed. `summary` has the keys of `train --json`; it is empty where the run did not come so far.
+    `error` says why it failed. `summary` is what it did, without the problems, which stand with the roots; None if the
+    run ended before its end.
     """
 
     started_at_s: int
     ended_at_s: int | None
     outcome: Outcome
     error: str | None = None
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from image_index.catalog.filters import INSIDE, inside
-from image_index.catalog.reader import CatalogReader
+from image_index.catalog.reader import CatalogReader, stored_summary
 from image_index.errors import ImgidxError, Interrupted, StorageError
 from image_index.records import (
     EmbeddedBatch,
@@ -27,6 +26,7 @@ from image_index.records import (
     ModelFacts,
     Outcome,
     PictureFacts,
+    Summary,
 )
 
 _NEW_COLUMNS = (*ImageFile._fields, "sha256", "read_at_ns", *PictureFacts._fields)
@@ -41,7 +41,7 @@ class Run:
     """A run that is being recorded: what its block sets here is stored when the block ends."""
 
     outcome: Outcome = Outcome.DONE
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: Summary | None = None
 
 
 class Catalog(CatalogReader):
@@ -158,11 +158,11 @@ class Catalog(CatalogReader):
             sql = "INSERT INTO runs (started_at_s, outcome, summary) VALUES (?, ?, '{}')"
             return int(connection.execute(sql, (int(time.time()), Outcome.RUNNING)).lastrowid or 0)
 
-    def finish_run(self, run: int, outcome: Outcome, summary: Mapping[str, Any], error: str | None = None) -> None:
+    def finish_run(self, run: int, outcome: Outcome, summary: Summary | None, error: str | None = None) -> None:
         """Record how a run ended; `error` says why it failed."""
         with self.transaction() as connection:
             sql = "UPDATE runs SET ended_at_s = ?, outcome = ?, error = ?, summary = ? WHERE id = ?"
-            connection.execute(sql, (int(time.time()), outcome, error, json.dumps(summary), run))
+            connection.execute(sql, (int(time.time()), outcome, error, stored_summary(summary), run))
 
 
 def _message(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ from image_index.records import (
     Preprocess,
     Root,
     Stage,
+    StageSeconds,
     Stamp,
+    Summary,
     Vectors,
 )
 
@@ -281,7 +284,18 @@ class CatalogReader(Database):
         if row is None:
             return None
         with self.damage_errors():
-            return KnownRun(row[0], row[1], Outcome(row[2]), row[3], json.loads(row[4]))
+            return KnownRun(row[0], row[1], Outcome(row[2]), row[3], _read_summary(row[4]))
+
+
+def stored_summary(summary: Summary | None) -> str:
+    """Return a summary as the column `runs.summary` holds it: its fields by name, but the problems."""
+    return "{}" if summary is None else json.dumps(asdict(replace(summary, problems=())))
+
+
+def _read_summary(text: str) -> Summary | None:
+    """Return what `stored_summary` was given."""
+    fields = json.loads(text)
+    return Summary(**{**fields, "stages": StageSeconds(**fields["stages"]), "problems": ()}) if fields else None
 
 
 def _image_facts(row: Sequence[Any]) -> ImageFacts:

@@ -6,7 +6,8 @@ from typing import Any
 
 from image_index.dates import time_field
 from image_index.paths import path_field, printable
-from image_index.records import KnownFailure, KnownRun, Outcome
+from image_index.present.summary import summary_record
+from image_index.records import KnownFailure, KnownRun, Outcome, Summary
 from image_index.upkeep.status import IndexStatus
 
 
@@ -31,7 +32,8 @@ def status_record(status: IndexStatus) -> dict[str, Any]:
 def _run_record(run: KnownRun) -> dict[str, Any]:
     """Return how a run went, and the keys of its summary."""
     times = {"started_at": time_field(run.started_at_s), "ended_at": time_field(run.ended_at_s)}
-    return {**times, "outcome": str(run.outcome), "error": run.error, **run.summary}
+    summary = summary_record(run.summary) if run.summary else {}
+    return {**times, "outcome": str(run.outcome), "error": run.error, **summary}
 
 
 def status_text(status: IndexStatus) -> str:
@@ -59,8 +61,8 @@ def _run_text(run: KnownRun | None) -> str:
         return f"{started}, not finished: running, or killed"
     if run.outcome is Outcome.FAILED:
         return f"{started}, failed: {printable(run.error or '')}"
-    embedded, seconds = (run.summary.get(key, 0) for key in ("embedded", "seconds"))
-    return f"{started}, {run.outcome}, {embedded} embedded in {seconds:.0f} s"
+    summary = run.summary or Summary()
+    return f"{started}, {run.outcome}, {summary.embedded} embedded in {summary.seconds:.0f} s"
 
 
 def failure_record(known: KnownFailure) -> dict[str, Any]:

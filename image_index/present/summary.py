@@ -8,16 +8,33 @@ from typing import Any
 
 from image_index.paths import path_field, printable
 from image_index.records import Summary
-from image_index.training.pipeline import Tally, counts_record, summary_record
+from image_index.training.pipeline import Tally
 from image_index.training.plan import Plan
 from image_index.upkeep.export import Exported
 
-__all__ = ["exported_record", "exported_text", "plan_record", "plan_text", "summary_record", "summary_text"]
+
+def summary_record(summary: Summary) -> dict[str, Any]:
+    """Return what an update did: its counts, and the seconds of each stage."""
+    stages = {stage: round(seconds, 3) for stage, seconds in asdict(summary.stages).items()}
+    return {**_counts_record(summary), "stage_seconds": stages}
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
     """Return what an update would do, with the keys of an update that was done."""
-    return {"dry_run": True, "to_embed": plan.embed_count, **counts_record(Tally(plan).summary())}
+    return {"dry_run": True, "to_embed": plan.embed_count, **_counts_record(Tally(plan).summary())}
+
+
+def _counts_record(summary: Summary) -> dict[str, int | float]:
+    """Return the counts that updates and plans have in common."""
+    return {
+        "embedded": summary.embedded,
+        "unchanged": summary.unchanged,
+        "moved": summary.moved,
+        "missing": summary.missing,
+        "failed": summary.failed,
+        "seconds": round(summary.seconds, 3),
+        "pictures_per_second": round(summary.pictures_per_second, 3),
+    }
 
 
 def summary_text(summary: Summary) -> str:

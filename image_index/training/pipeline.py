@@ -6,9 +6,8 @@ import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
@@ -72,8 +71,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
             note_roots(catalog, request, plan)
             with tally.seconds_of("index"):
                 build_if_stale(catalog, request.home, report, thorough=tally.embedded > 0)
-            summary = tally.summary(stop.signal_number)
-            run.summary = summary_record(summary)
+            run.summary = summary = tally.summary(stop.signal_number)
     return summary
 
 
@@ -190,22 +188,3 @@ def note_roots(catalog: Catalog, request: UpdateRequest, plan: Plan) -> None:
         problem = next((problem.reason for problem in plan.problems if problem.path == root), None)
         if problem is None or root in known:
             catalog.note_scan(root, problem)
-
-
-def summary_record(summary: Summary) -> dict[str, Any]:
-    """Return the pinned keys of a summary, as `train --json` and `status --json` show them."""
-    stages = {stage: round(seconds, 3) for stage, seconds in asdict(summary.stages).items()}
-    return {**counts_record(summary), "stage_seconds": stages}
-
-
-def counts_record(summary: Summary) -> dict[str, int | float]:
-    """Return the pinned keys of a run that was only tried, as `train --dry-run --json` shows them."""
-    return {
-        "embedded": summary.embedded,
-        "unchanged": summary.unchanged,
-        "moved": summary.moved,
-        "missing": summary.missing,
-        "failed": summary.failed,
-        "seconds": round(summary.seconds, 3),
-        "pictures_per_second": round(summary.pictures_per_second, 3),
-    }

@@ -30,7 +30,10 @@ from image_index.records import (
     Outcome,
     Preprocess,
     Root,
+    ScanProblem,
     Stage,
+    StageSeconds,
+    Summary,
 )
 from tests.support.records import batch, embedded_image, facts, image_file, known_image
 
@@ -238,7 +241,7 @@ def test_generation_grows_exactly_when_vectors_change(catalog: Catalog) -> None:
         (False, lambda: catalog.note_scan(b"/", None)),
         (False, lambda: catalog.drop_failures([b"/c"])),
         (False, lambda: catalog.set_model(facts())),
-        (False, lambda: catalog.finish_run(catalog.start_run(), Outcome.DONE, {})),
+        (False, lambda: catalog.finish_run(catalog.start_run(), Outcome.DONE, None)),
     ]
     for grows, change in steps:
         before, vectors = catalog.stamp().generation, sorted(vectors_of(catalog).values())
@@ -337,14 +340,17 @@ def last_run(catalog: Catalog) -> KnownRun:
     return last
 
 
+SUMMARY = Summary(planned=4, embedded=3, stages=StageSeconds(scan=0.25), problems=(ScanProblem(b"/\xff", "gone"),))
+
+
 def test_a_run_is_running_until_its_block_ends(catalog: Catalog) -> None:
     """A run that was killed is seen as such, for nobody ends its block."""
     with catalog.run() as run:
         last = last_run(catalog)
         assert (last.outcome, last.ended_at_s, last.error) == ("running", None, None)
-        run.summary = {"embedded": 3}
+        run.summary = SUMMARY
     last = last_run(catalog)
-    assert (last.outcome, last.summary["embedded"], last.error) == ("done", 3, None)
+    assert (last.outcome, last.summary, last.error) == ("done", replace(SUMMARY, problems=()), None)
     assert last.ended_at_s is not None
     assert last.started_at_s <= last.ended_at_s
     with catalog.run() as run:
@@ -368,13 +374,13 @@ def test_a_run_that_an_error_ends_says_so(
 
     def fail() -> None:
         with catalog.run() as run:
-            run.summary = {"embedded": 3}
+            run.summary = SUMMARY
             raise error
 
     with pytest.raises(type(error)):
         fail()
     last = last_run(catalog)
-    assert (last.outcome, last.summary["embedded"], last.error) == (outcome, 3, message)
+    assert (last.outcome, last.summary, last.error) == (outcome, replace(SUMMARY, problems=()), message)
     assert last.ended_at_s is not None
 
 

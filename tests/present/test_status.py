@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from image_index.present.status import failure_record, failure_text, status_record, status_text
+from image_index.present.summary import summary_record
 from image_index.records import (
     Counts,
     Failure,
@@ -20,12 +21,14 @@ from image_index.records import (
     Preprocess,
     Root,
     Stage,
+    Summary,
 )
 from image_index.upkeep.status import IndexStatus
 from tests.support.texts import harmless, paths, texts
 
 MODEL = ModelFacts("starter", "0" * 64, "{}", Preprocess((8, 8), (0, 0, 0), (1, 1, 1)), 512)
-RUN = KnownRun(0, 90, Outcome.DONE, summary={"embedded": 3, "seconds": 1.5})
+SUMMARY = Summary(embedded=3, seconds=1.5)
+RUN = KnownRun(0, 90, Outcome.DONE, summary=SUMMARY)
 STATUS = IndexStatus(Counts(3, 0, 0), (), MODEL, 10, None)
 
 
@@ -65,8 +68,7 @@ def test_status_has_pinned_keys() -> None:
             "ended_at": "1970-01-01T00:01:30Z",
             "outcome": "done",
             "error": None,
-            "embedded": 3,
-            "seconds": 1.5,
+            **summary_record(SUMMARY),
         },
     }
 
