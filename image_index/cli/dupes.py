@@ -83,19 +83,10 @@ def dupes(
     if open and html is None:
         raise UsageError("--open goes with --html FILE")
     filters = make_filters(
-        under=under,
-        exclude_under=exclude_under,
-        glob=glob,
-        type=type,
-        newer=newer,
-        older=older,
-        camera=camera,
-        min_size=min_size,
-        orientation=orientation,
-        missing=missing,
-    )
-    setup = common(index, quiet=quiet)
-    with Index.open(setup.home.path) as opened:
+        under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
+        camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+    )  # fmt: skip
+    with Index.open(common(index, quiet=quiet).home.path) as opened:
         found = opened.duplicates(filters, similarity=similarity, exact=exact)
     if html is not None:
         _write_page(html, found)

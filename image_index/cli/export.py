@@ -68,17 +68,9 @@ def export(
     from image_index.present.summary import exported_record, exported_text
 
     filters = make_filters(
-        under=under,
-        exclude_under=exclude_under,
-        glob=glob,
-        type=type,
-        newer=newer,
-        older=older,
-        camera=camera,
-        min_size=min_size,
-        orientation=orientation,
-        missing=missing,
-    )
+        under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
+        camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+    )  # fmt: skip
     setup = common(index, quiet=quiet)
     with Index.open(setup.home.path) as opened:
         done = opened.export(destination, filters, parquet=metadata is Metadata.PARQUET)

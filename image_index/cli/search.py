@@ -136,25 +136,11 @@ def search(
     from image_index.search.ranking import SearchOptions
 
     filters = make_filters(
-        under=under,
-        exclude_under=exclude_under,
-        glob=glob,
-        type=type,
-        newer=newer,
-        older=older,
-        camera=camera,
-        min_size=min_size,
-        orientation=orientation,
-        missing=missing,
-    )
+        under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
+        camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+    )  # fmt: skip
     options = SearchOptions(
-        limit=_limit(top),
-        min_score=min_score,
-        min_sigma=min_sigma,
-        exact=exact,
-        sort=sort,
-        filters=filters,
-        include_query=include_query,
+        _limit(top), min_score, min_sigma, exact=exact, sort=sort, filters=filters, include_query=include_query
     )
     asked = _Asked(query, tuple(image or ()), tuple(add or ()), tuple(minus or ()), queries)
     template = Template.parse(format) if format is not None else None
@@ -198,8 +184,6 @@ class _Asked:
                     "--queries takes the place of QUERY, --image, --add and --minus", "use one or the other"
                 )
             return read_queries(self.file)
-        if not given:
-            raise UsageError('search takes a text or --image FILE: imgidx search "a red car"')
         return iter([make_query(self.text, self.images, self.add, self.minus)])
 
     @property

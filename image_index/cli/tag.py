@@ -101,17 +101,9 @@ def tag(
         raise UsageError("--json and --csv cannot be had at once", "choose one")
     options = TagOptions(top, min_prob, tuple(prompt or PROMPTS))
     filters = make_filters(
-        under=under,
-        exclude_under=exclude_under,
-        glob=glob,
-        type=type,
-        newer=newer,
-        older=older,
-        camera=camera,
-        min_size=min_size,
-        orientation=orientation,
-        missing=missing,
-    )
+        under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
+        camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+    )  # fmt: skip
     setup = common(index, quiet=quiet, verbose=verbose)
     with Index.open(setup.home.path, device=device) as opened:
         words = read_labels(labels, sys.stdin.buffer)
