@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,7 +88,9 @@ def dupes(
     with Index.open(common(index, quiet=quiet).home.path) as opened:
         found = opened.duplicates(filters, similarity=similarity, exact=exact)
     if html is not None:
-        _write_page(html, found)
+        from image_index.present.sheet import write_duplicates
+
+        write_duplicates(html, found)
         if open:
             open_page(html)
     if html is None or json or null:
@@ -108,18 +109,3 @@ def _text(found: list[Group], *, json: bool, null: bool, first: int) -> str:
     if shown_on.terminal and not null:
         return groups.group_tables(found, first, shown_on)
     return groups.path_lines([group[first:] for group in found], null=null, apart=not first)
-
-
-def _write_page(path: Path, groups: list[Group]) -> None:
-    """Write a contact sheet with a section for each group."""
-    from image_index.present.contact_sheet import write_groups
-    from image_index.present.groups import badges, kilobytes
-
-    sections = [
-        (
-            f"{len(group)} pictures",
-            [(m.image, badge, kilobytes(m)) for m, badge in zip(group, badges(group), strict=True)],
-        )
-        for group in groups
-    ]
-    write_groups(path, "Duplicates", f"{len(groups)} groups of the same picture, the best copy first", sections)

@@ -63,9 +63,9 @@ class Output:
         """Write the page, if one is wanted, and open it."""
         if self.html is None:
             return
-        from image_index.present.contact_sheet import write_sheet
+        from image_index.present.sheet import write_hits
 
-        write_sheet(self.html, title, self._pages)
+        write_hits(self.html, title, self._pages)
         if self.open_page:
             open_page(self.html)
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from os.path import basename, dirname
+from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from image_index.dates import local_time
+from image_index.errors import UsageError
+from image_index.files.atomic import replacing_file
 from image_index.paths import printable
-from image_index.records import ImageFacts
+from image_index.pictures.thumbnails import thumbnails
+from image_index.present.groups import badges, kilobytes
+from image_index.records import Hit, ImageFacts
+from image_index.search.duplicates import Group
+
+Entry = tuple[ImageFacts, str, str]
+"""A picture, its badge and its caption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,52 @@ class Section:
     items: Iterable[Item]
 
 
-def sheet(title: str, subtitle: str, sections: Iterable[Section]) -> Iterator[str]:
+def write_hits(path: Path, title: str, searches: Sequence[tuple[str, Sequence[Hit]]]) -> None:
+    """Write the hits of one or several searches, each under its name. Raises the errors of `write_sheet`."""
+    count = sum(len(hits) for _, hits in searches)
+    sections = [(name if len(searches) > 1 else "", list(map(_entry, hits))) for name, hits in searches]
+    write_sheet(path, title, f"{count} picture{'' if count == 1 else 's'}", sections)
+
+
+def write_duplicates(path: Path, groups: Sequence[Group]) -> None:
+    """Write groups of the same picture. Raises the errors of `write_sheet`."""
+    sections = [
+        (
+            f"{len(group)} pictures",
+            [(member.image, badge, kilobytes(member)) for member, badge in zip(group, badges(group), strict=True)],
+        )
+        for group in groups
+    ]
+    write_sheet(path, "Duplicates", f"{len(groups)} groups of the same picture, the best copy first", sections)
+
+
+def write_sheet(path: Path, title: str, subtitle: str, sections: Iterable[tuple[str, Sequence[Entry]]]) -> None:
+    """Write pictures under headings as one page; the file at `path` is the whole page, or as it was before.
+
+    Raises `UsageError` if no file can be written to `path`, `StorageError` if the disk refuses.
+    """
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no directory {target.parent}")
+    if target.exists() and not target.is_file():
+        raise UsageError(f"cannot write {path}: it is not a regular file")
+    made = (Section(heading, _items(entries)) for heading, entries in sections)
+    with replacing_file(target, mode=0o666) as draft, draft.open("w", encoding="utf-8") as file:
+        file.writelines(page(title, subtitle, made))
+
+
+def _entry(hit: Hit) -> Entry:
+    sigma = "" if hit.sigma is None else f" \u00b7 {hit.sigma:.1f} sigma"
+    return hit.image, str(hit.rank), f"score {hit.score:.3f}{sigma}"
+
+
+def _items(entries: Sequence[Entry]) -> Iterator[Item]:
+    small = thumbnails(image for image, _, _ in entries)
+    for (image, badge, caption), picture in zip(entries, small, strict=True):
+        yield Item(image, badge, caption, picture.data, picture.problem)
+
+
+def page(title: str, subtitle: str, sections: Iterable[Section]) -> Iterator[str]:
     """Yield the page in pieces, one for each picture. It loads nothing from elsewhere, and its policy forbids that."""
     # A page that shows strangers' file names is safe if nothing in it can run but our script: the policy names the
     # script and the style by their hashes, and allows pictures that stand in the page itself.
