@@ -49,8 +49,8 @@ def enlarged(path: Path) -> FileContent:
 
 def pixels_of(contents: list[FileContent], encoder: Encoder, *, exact: bool) -> Pixels:
     """Return decoded pictures (N, H, W, 3)."""
-    wish = encoder.facts.preprocess
-    return np.stack([decode(content, wish, None, exact=exact).pixels for content in contents])
+    preprocess = encoder.facts.preprocess
+    return np.stack([decode(content, preprocess, exact=exact).pixels for content in contents])
 
 
 def embed(encoder: Encoder, pixels: Pixels) -> Vectors:

@@ -26,7 +26,7 @@ def decode_for(seconds: float, size: int, paths: list[bytes]) -> float:
     wish = Preprocess((size, size), (0, 0, 0), (1, 1, 1))
     start, done = time.perf_counter(), 0
     for path in cycle(paths):
-        decode(read_file(path), wish, None)
+        decode(read_file(path), wish)
         done += 1
         if time.perf_counter() - start >= seconds:
             break

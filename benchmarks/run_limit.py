@@ -38,7 +38,7 @@ def work(photos: Path, model: str, seconds: float, start_together: Callable[[], 
     source = cycle(paths)
     stages: tuple[Callable[[], object], ...] = (
         lambda: encoder.encode_images(pixels),
-        lambda: [decode(read_file(next(source)), encoder.facts.preprocess, None) for _ in range(8)],
+        lambda: [decode(read_file(next(source)), encoder.facts.preprocess) for _ in range(8)],
     )
     rates = []
     for stage, pictures in zip(stages, (BATCH_SIZE, 8), strict=True):

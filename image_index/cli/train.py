@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -141,8 +142,14 @@ def train(
 
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
     scan = ScanOptions(hidden=hidden, follow_symlinks=follow_symlinks, excludes=tuple(exclude or ()))
-    limits = _pixel_limit(max_megapixels)
-    engine = Engine(device, workers, batch_size, *limits, precision=precision, exact_decode=decode is Decoding.EXACT)
+    engine = Engine(
+        device,
+        workers,
+        batch_size,
+        max_pixels=_max_pixels(max_megapixels),
+        precision=precision,
+        exact_decode=decode is Decoding.EXACT,
+    )
     wait_s = duration_s(wait, "--wait") if wait else 0.0
     limit_s = duration_s(time_limit, "--time-limit") if time_limit else None
     request = make_update(
@@ -160,17 +167,19 @@ def train(
     return run_update(request, setup, as_json=json, time_limit_s=limit_s)
 
 
-def _pixel_limit(text: str | None) -> tuple[int | None, bool]:
-    """Return the limit in pixels, None for the default, and whether there is to be no limit at all."""
-    if text is None or text.lower() == "none":
-        return None, text is not None
+def _max_pixels(text: str | None) -> float | None:
+    """Return the value of `--max-megapixels` in pixels: infinity for `none`, None where the option is not given."""
+    if text is None:
+        return None
+    if text.lower() == "none":
+        return math.inf
     try:
         megapixels = float(text)
     except ValueError:
         megapixels = 0
     if not megapixels > 0:
         raise UsageError(f"--max-megapixels takes a number above 0, or none; not {text!r}")
-    return int(megapixels * 1e6), False
+    return megapixels * 1e6
 
 
 def _preview(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:

@@ -11,6 +11,7 @@ down before it is scaled.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from dataclasses import dataclass, replace
@@ -60,14 +61,16 @@ class _DecodeOptions:
     """How a picture is to be decoded, whatever its format."""
 
     preprocess: Preprocess
-    max_pixels: int | None
+    max_pixels: float
     exact: bool
 
 
-def decode(content: FileContent, preprocess: Preprocess, max_pixels: int | None, *, exact: bool = False) -> Picture:
+def decode(
+    content: FileContent, preprocess: Preprocess, max_pixels: float = math.inf, *, exact: bool = False
+) -> Picture:
     """Decode a file's content and fit it to the model: `pixels` is `(*preprocess.size, 3)` uint8, C-contiguous.
 
-    A picture of more than `max_pixels` is refused by its header, before any pixel is decoded; None sets no limit.
+    A picture of more than `max_pixels` is refused by its header, before any pixel is decoded.
     `exact` takes no shortcut: the pixels are those of open_clip's transform. Raises DecodeError, and nothing else,
     whatever the bytes are.
     """
@@ -145,7 +148,7 @@ def _load(data: bytes, options: _DecodeOptions, default_orientation: int = 1) ->
     stream = BytesIO(data)
     image = Image.open(stream, formats=_OPENERS)
     size, limit = image.size, options.max_pixels
-    if limit is not None and (pixels := image.width * image.height) > limit:
+    if (pixels := image.width * image.height) > limit:
         raise DecodeError(f"{pixels / 1e6:.6g} megapixels, more than --max-megapixels {limit / 1e6:.6g} allows")
     scan_start = stream.tell()  # where JPEG's header ends
     least_size = None

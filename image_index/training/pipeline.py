@@ -21,7 +21,7 @@ from image_index.training.freshness import build_if_stale
 from image_index.training.plan import Plan
 from image_index.training.survey import SurveyOptions, plan_roots
 from image_index.training.tower_update import TowerExport, export_alone
-from image_index.workers.engine import Engine, make_batches
+from image_index.workers.engine import Engine
 from image_index.workers.pool import ChildPool
 
 logger = logging.getLogger(__name__)
@@ -166,10 +166,9 @@ def embed(catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest)
     """
     if not plan.embed_count:
         return
-    batches = make_batches(plan.files_to_embed, request.engine.size_of_batch)
     with closing(TowerExport(request.home, catalog)) as export:
         is_checked = False
-        for result in pool.embed(chain(export.jobs, batches)):
+        for result in pool.embed(chain(export.jobs, request.engine.batches(plan.files_to_embed))):
             if pool.facts and not is_checked:
                 check_model(catalog, pool.facts)
                 is_checked = True

@@ -24,13 +24,15 @@ _FILE_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What embeds: the device, how many children, how much each takes at a time, and how; None means what suits."""
+    """What embeds: the device, how many children, how much each takes at a time, and how.
+
+    None means what suits the machine; `max_pixels` is `math.inf` for no limit.
+    """
 
     device: str = "auto"
     workers: int | None = None
     batch_size: int | None = None
-    max_pixels: int | None = None
-    unlimited_pixels: bool = False
+    max_pixels: float | None = None
     precision: Precision = Precision.AUTO
     exact_decode: bool = False
     decode_threads: int | None = None
@@ -50,12 +52,11 @@ class Engine:
         slots = plan_slots(self.device, self.workers, weights.stat().st_size)
         if self.decode_threads is not None:
             slots = tuple(replace(slot, decode_threads=self.decode_threads) for slot in slots)
-        limit = None if self.unlimited_pixels else self.max_pixels or default_max_pixels(slots)
         setup = ChildSetup(
             spec=spec,
             weights_sha256=digest_weights(weights),
-            batch_size=self.size_of_batch,
-            max_pixels=limit,
+            batch_size=self._batch_size(),
+            max_pixels=self.max_pixels or default_max_pixels(slots),
             exact_decode=self.exact_decode,
             precision=self.precision,
             log_level=logging.getLogger("image_index").getEffectiveLevel(),
@@ -67,9 +68,11 @@ class Engine:
         """Return this engine with one child."""
         return replace(self, workers=1)
 
-    @property
-    def size_of_batch(self) -> int:
-        """How many pictures travel together."""
+    def batches(self, files: Iterable[ImageFile]) -> Iterator[Batch]:
+        """Yield `files` in batches for a pool of this engine."""
+        return make_batches(files, self._batch_size())
+
+    def _batch_size(self) -> int:
         return self.batch_size or default_batch_size(self.device)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -52,7 +53,7 @@ class ChildSetup:
     device: str = "auto"
     decode_threads: int = 0
     batch_size: int = 16
-    max_pixels: int | None = None
+    max_pixels: float = math.inf
     exact_decode: bool = False
     precision: Precision = Precision.AUTO
     log_level: int = logging.WARNING

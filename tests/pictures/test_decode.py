@@ -115,7 +115,7 @@ def test_a_large_jpeg_is_decoded_at_the_least_size_that_serves(monkeypatch: pyte
 
     monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", noting)
     for size, exact in [((560, 800), False), ((559, 800), False), ((2240, 3000), False), ((2240, 3000), True)]:
-        decode(content(saved(photo_like(*size), "JPEG")), SQUARE_224, None, exact=exact)
+        decode(content(saved(photo_like(*size), "JPEG")), SQUARE_224, exact=exact)
     assert list(dict.fromkeys(sizes)) == [(400, 280), (800, 559), (375, 280), (3000, 2240)]
 
 

@@ -25,7 +25,7 @@ PRO_PHOTO = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 def decoded(data: bytes) -> Picture:
     """Decode a picture of 30 x 20 pixels as it is."""
     options = Preprocess((20, 30), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), resize_mode="squash")
-    return decode(FileContent(data, ImageFile(b"/a.png", len(data), 0), bytes(32), 0), options, None)
+    return decode(FileContent(data, ImageFile(b"/a.png", len(data), 0), bytes(32), 0), options)
 
 
 def png(image: Image.Image | None = None) -> bytes:

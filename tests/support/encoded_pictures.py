@@ -39,7 +39,7 @@ def content(data: bytes, name: bytes = b"picture") -> FileContent:
 def outcome(data: bytes, target: Preprocess, name: bytes, *, exact: bool) -> Picture | DecodeError:
     """Decode bytes without a pixel limit; return what comes of it."""
     try:
-        return decode(content(data, name), target, None, exact=exact)
+        return decode(content(data, name), target, exact=exact)
     except DecodeError as error:
         return error
 

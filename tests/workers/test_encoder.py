@@ -61,7 +61,7 @@ def load(name: str, device: str = "cpu", precision: Precision = Precision.FP32) 
 def photo_pixels(encoder: Encoder, photos: list[Path]) -> Pixels:
     """Return the photos as our decoder fits them to a model without a shortcut, (N, H, W, 3)."""
     contents = (read_file(os.fsencode(photo)) for photo in photos)
-    return np.stack([decode(content, encoder.facts.preprocess, None, exact=True).pixels for content in contents])
+    return np.stack([decode(content, encoder.facts.preprocess, exact=True).pixels for content in contents])
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import pickle
 from collections.abc import Iterator
 from itertools import islice
@@ -109,7 +110,7 @@ def test_settings_left_out_are_those_that_suit_the_machine() -> None:
 
 def test_no_pixel_limit_is_told_from_the_default_one() -> None:
     """`--max-megapixels none` is no limit at all."""
-    assert Engine("cpu", unlimited_pixels=True).plan(STARTER, quiet=True).setup.max_pixels is None
+    assert Engine("cpu", max_pixels=math.inf).plan(STARTER, quiet=True).setup.max_pixels == math.inf
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.INFO, logging.DEBUG])
