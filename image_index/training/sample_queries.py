@@ -14,22 +14,13 @@ from image_index.models.tower import open_tower
 from image_index.records import Vectors
 from image_index.settings import IndexHome
 
+# fmt: off
 SUBJECTS = (
-    *(
-        "a dog",
-        "a cat",
-        "two children",
-        "a woman",
-        "an old man",
-        "a bird",
-        "a horse",
-        "a red car",
-        "a bicycle",
-        "a boat",
-    ),
-    *("a plate of food", "a birthday cake", "flowers", "a tree", "a mountain", "a church", "an old house", "a bridge"),
-    *("a screenshot", "a document with text", "a map", "a cup of coffee", "musical instruments", "people dancing"),
+    "a dog", "a cat", "two children", "a woman", "an old man", "a bird", "a horse", "a red car", "a bicycle", "a boat",
+    "a plate of food", "a birthday cake", "flowers", "a tree", "a mountain", "a church", "an old house", "a bridge",
+    "a screenshot", "a document with text", "a map", "a cup of coffee", "musical instruments", "people dancing",
 )
+# fmt: on
 SETTINGS = ("{}", "{} on the beach", "{} in the snow", "a black and white photo of {}", "{} at night")
 
 

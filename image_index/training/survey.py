@@ -18,7 +18,7 @@ from image_index.training.plan import Plan, keep_emptied_root, plan_update, sett
 
 @dataclass(frozen=True, slots=True)
 class SurveyOptions:
-    """Which roots to look at, and how."""
+    """Which roots to scan, and how."""
 
     roots: tuple[bytes, ...]
     scan: ScanOptions = field(default_factory=ScanOptions)
@@ -90,7 +90,7 @@ def all_roots(catalog: CatalogReader | None, options: SurveyOptions) -> list[byt
 def _watched(
     scanned: Iterable[ImageFile | ScanProblem], plan: Plan, report: Report, stop: StopRequest
 ) -> Iterator[ImageFile | ScanProblem]:
-    """Pass a scan through, reporting progress; end the whole run where a stop is asked for: nothing is lost by that."""
+    """Yield what a scan yields and report progress; raise `Interrupted` after a signal: nothing is lost yet."""
     seen = plan.embed_count + plan.unchanged + plan.failed_before
     for count, item in enumerate(scanned, seen):
         if count % 1000 == 0:
@@ -105,7 +105,7 @@ def _digest(file: ImageFile) -> bytes | None:
 
 
 def _gone(catalog: CatalogReader, plan: Plan) -> Iterator[KnownImage]:
-    """Yield the rows whose file is gone for good: missing by this plan, or before and still not there."""
+    """Yield the rows whose file is gone: missing since this scan, or missing before and still not there."""
     yield from plan.missing
     back = {match.image.id for match in plan.touched}
     for image in catalog.missing_images():
@@ -114,7 +114,7 @@ def _gone(catalog: CatalogReader, plan: Plan) -> Iterator[KnownImage]:
 
 
 def _elsewhere(catalog: CatalogReader, plan: Plan) -> Iterator[KnownImage]:
-    """Yield rows of the sizes in question that nobody scanned, but whose file cannot be found."""
+    """Yield rows outside the scanned roots with the size of a file to embed, whose own file is not there now."""
     missing = {image.id for image in plan.missing}
     for image in catalog.images_of_size({file.size for file in plan.files_to_embed}):
         if not image.missing and image.id not in missing and not os.path.lexists(image.path):

@@ -1,8 +1,4 @@
-"""Messages between parent and child: pickled records over a socket pair, each behind its length.
-
-Unlike `multiprocessing.Connection`, receiving never waits for the rest of a message: a child that is stopped half-way
-through sending cannot hang its parent.
-"""
+"""Messages between parent and child, over a socket pair: each is 8 bytes of length, big-endian, and a pickle."""
 
 from __future__ import annotations
 
@@ -25,7 +21,8 @@ class ChannelClosed(Exception):
 
 def open_pair() -> tuple[Channel, Channel]:
     """Return the two ends of a new channel."""
-    return tuple(Channel(end) for end in socket.socketpair())  # type: ignore[return-value]  # two in, two out
+    ours, theirs = socket.socketpair()
+    return Channel(ours), Channel(theirs)
 
 
 class Channel:
@@ -61,10 +58,13 @@ class Channel:
                 raise ChannelClosed from error
 
     def receive_ready(self) -> Iterator[Any]:
-        """Take in what has arrived and yield the messages that are whole; call it when the socket is readable.
+        """Read what has arrived and yield the messages that are complete; call it when the socket is readable.
 
         Raises `ChannelClosed` after the last message once the other side has closed.
         """
+        # `multiprocessing.Connection.recv` would wait here for the rest of a message. A child that is stopped or
+        # swapped out while it sends would then hold up the parent, and with it every other child. So half a message
+        # stays in the buffer, and the deadline of that child decides what becomes of it.
         try:
             self._socket.settimeout(0)
             while data := self._socket.recv(BUFFER_BYTES):
@@ -74,7 +74,7 @@ class Channel:
             closed = False
         except OSError:
             closed = True
-        yield from self._whole_messages()
+        yield from self._complete_messages()
         if closed:
             raise ChannelClosed
 
@@ -85,7 +85,7 @@ class Channel:
     def receive(self) -> Any:
         """Wait for one message and return it; raise `ChannelClosed` at the end of the stream."""
         while True:
-            for message in self._whole_messages():
+            for message in self._complete_messages():
                 return message
             try:
                 self._socket.settimeout(None)
@@ -96,8 +96,8 @@ class Channel:
                 raise ChannelClosed
             self._received += data
 
-    def _whole_messages(self) -> Iterator[Any]:
-        """Take the messages that have arrived whole out of the buffer, one by one."""
+    def _complete_messages(self) -> Iterator[Any]:
+        """Take the complete messages out of the buffer, one by one."""
         while len(self._received) >= _HEADER_BYTES:
             end = _HEADER_BYTES + int.from_bytes(self._received[:_HEADER_BYTES], "big")
             if len(self._received) < end:

@@ -32,10 +32,13 @@ SEND_TIMEOUT_S = 10.0
 class Deadlines:
     """How long a child may take without a sign of life, in seconds.
 
-    `file_s` is for reading and decoding one file; the forward pass of a batch has `file_s` once more for each picture
-    of the batch, over `PICTURES_PER_DEADLINE`.
+    `load_s` is for loading the model, `file_s` for reading and decoding one file. The forward pass of a batch may take
+    `file_s` times 1 + pictures / `PICTURES_PER_DEADLINE`: with 120 s and 16 pictures that is 312 s.
     """
 
+    # A limit per file and not per batch: the child tells which file it is about to read, so that a hung decoder is
+    # found after the same time in a batch of 2 as in one of 500, and it is known which file to blame. The limit is
+    # far above what any picture takes, for a disk that spins up or a network that stalls must not cost a file.
     load_s: float = 600.0
     file_s: float = 120.0
 

@@ -1,7 +1,7 @@
 """What runs in a child: load the model once, before the first job, then turn batches of files into unit vectors.
 
-Nothing heavy is imported before the child needs it, so
-that the thread counts in its environment hold and that the parent, which imports this module, never loads torch.
+Nothing heavy is imported before the child needs it: the thread counts in its environment must be read first, and the
+parent, which imports this module too, never loads torch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from image_index.workers.messages import (
 OUT_OF_MEMORY = 12
 """The exit code of a child that is short of memory: ENOMEM."""
 
-logger = logging.getLogger("image_index.worker")  # a name that readers of logs rely on, wherever this module lies
+logger = logging.getLogger("image_index.worker")  # readers of logs rely on the name, wherever this module lies
 
 
 class _ChannelHandler(logging.Handler):
@@ -101,7 +101,7 @@ class _Child:
         self._embedder: Embedder | None = None
         self._jobs: deque[Job | BegunBatch | None] = deque()
         self._seconds = StageSeconds()
-        """What was spent beside batches, to be told with the next one."""
+        """Seconds that belong to no batch (loading, waiting); they are reported with the next one."""
 
     def serve(self) -> None:
         """Preload the model, then answer one message after the other."""
@@ -113,7 +113,7 @@ class _Child:
                 self._answer(job, embedder)
 
     def _next_job(self) -> Job | BegunBatch | None:
-        """Return the oldest job; those that have come in behind it are begun, as far as there are threads for that."""
+        """Return the oldest job; the threads, if there are any, begin to decode the batches that came in behind it."""
         start = time.perf_counter()
         if not self._jobs:
             self._jobs.append(self._begun(self._channel.receive()))
@@ -126,7 +126,7 @@ class _Child:
         return self._embedder.begin(job) if self._embedder and isinstance(job, Batch) else job
 
     def _initialise(self, *, final: bool) -> Embedder | None:
-        """Load the model and report; nothing is raised across the process border."""
+        """Load the model and report; an error is sent as a message, not raised. `final` at the second try."""
         from image_index.pictures import decode
 
         setup, start = self._setup, time.perf_counter()

@@ -26,11 +26,11 @@ from image_index.records import (
 from image_index.workers.messages import ChildSetup, LoadedEncoder
 
 SPARE_BYTES = 64 << 20
-"""A child that cannot get as much is short of memory itself: what fails in it is no picture's fault."""
+"""A child that cannot allocate this much is itself short of memory: what fails in it is not the picture's fault."""
 
 
 class Prepared(NamedTuple):
-    """What a file has come to before the forward pass: an image and its pixels (H, W, 3), a failure, or neither."""
+    """A file before the forward pass: an image and its pixels (H, W, 3); a failure; or neither, if the file is gone."""
 
     seconds: StageSeconds
     image: EmbeddedImage | None = None
@@ -40,7 +40,7 @@ class Prepared(NamedTuple):
 
 @dataclass(slots=True)
 class BegunBatch:
-    """A batch whose files are being prepared; each of `results` waits for one of them, in their order."""
+    """A batch being decoded; calling `results[i]` waits until file i is ready, and returns it."""
 
     batch: Batch
     results: tuple[Callable[[], Prepared], ...]
@@ -48,7 +48,7 @@ class BegunBatch:
 
 @dataclass(slots=True)
 class _Gathered:
-    """What the files of a batch have come to."""
+    """The files of a batch before the forward pass, by what became of them; `pixels[i]` are those of `images[i]`."""
 
     images: list[EmbeddedImage] = field(default_factory=list)
     pixels: list[Pixels] = field(default_factory=list)
@@ -58,12 +58,12 @@ class _Gathered:
 
 
 class Embedder:
-    """A loaded model, and the threads in which pictures are decoded while it is at those before."""
+    """A loaded model, and the threads that decode the next pictures while it computes."""
 
     def __init__(self, encoder: LoadedEncoder, setup: ChildSetup, report: Callable[[int], None]) -> None:
-        """`report` is told the position of each file before it is waited for, and once more before the forward pass.
+        """Report each file by its position in the batch before waiting for it, and once more before the forward pass.
 
-        Without threads, and for a batch that is to be `alone`, a file is opened only then.
+        Without threads, and for a batch that is `alone`, a file is opened only after it has been reported.
         """
         self.encoder = encoder
         self._setup = setup
@@ -77,7 +77,7 @@ class Embedder:
         return BegunBatch(batch, tuple(self._threads.submit(self._prepare, file).result for file in batch.files))
 
     def embed(self, begun: BegunBatch) -> EmbeddedBatch:
-        """Return what became of a batch; raise `MemoryError` where this process is short of memory itself."""
+        """Return what became of a batch; raises `MemoryError` if this process is itself short of memory."""
         gathered, waited_s = self._gather(begun)
         self._report(len(begun.batch.files))
         start = time.perf_counter()
@@ -98,7 +98,7 @@ class Embedder:
         )
 
     def _gather(self, begun: BegunBatch) -> tuple[_Gathered, float]:
-        """Return what the files have come to, and how many seconds were spent waiting for threads."""
+        """Wait for the files; return them, and how many seconds the model waited for the threads."""
         gathered, start = _Gathered(), time.perf_counter()
         for position, (file, result) in enumerate(zip(begun.batch.files, begun.results, strict=True)):
             self._report(position)
@@ -148,5 +148,5 @@ def describe(error: BaseException) -> str:
 
 
 def check_memory() -> None:
-    """Raise `MemoryError` where this process is short of memory itself."""
-    bytes(SPARE_BYTES)  # zeros that are never touched take address space, and no time
+    """Raise `MemoryError` if this process is itself short of memory."""
+    bytes(SPARE_BYTES)  # these zeros are never touched: they take address space, but no time

@@ -1,4 +1,4 @@
-"""What parent and child say to each other, and what a child is told when it starts."""
+"""The messages between parent and child, and the setup that a child is started with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from image_index.workers.devices import Precision
 
 
 class LoadedEncoder(Protocol):
-    """What a child needs of a model; `image_index.workers.encoder.Encoder` is the real one, tests bring their own."""
+    """A loaded model as a child uses it; `workers.encoder.Encoder` is the real one, tests bring their own."""
 
     @property
     def facts(self) -> ModelFacts:
-        """What the model is."""
+        """What decides the vectors of the model."""
 
     @property
     def device(self) -> object:
@@ -45,7 +45,8 @@ Loader = Callable[[ModelSpec, str, str, Precision], LoadedEncoder]
 class ChildSetup:
     """Everything a child is told when it starts; `loader` None means the real encoder.
 
-    Its slot sets the device and the threads that decode: 0 where each picture is decoded when its turn has come.
+    The device and the number of threads that decode are those of its slot. With 0 threads each picture is decoded when
+    its turn comes, in the thread that runs the model.
     """
 
     spec: ModelSpec

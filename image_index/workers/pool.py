@@ -37,16 +37,16 @@ from image_index.workers.messages import (
 from image_index.workers.work_queue import WorkQueue
 
 FAILED_STARTS = 3
-"""So many children in a row that die before they are ready: their place is given up."""
+"""A slot is given up after this many children in a row have died in it before they were ready."""
 
 FRUITLESS_DEATHS = 40
-"""So many deaths with no picture embedded in between: no child can be kept alive."""
+"""The run ends after this many deaths without one picture embedded in between: no child can be kept alive."""
 
 QUERY_DEATHS = 3
-"""So many deaths over one query: the next child would die of it too."""
+"""A query is given up after this many deaths over it: the next child would die of it too."""
 
 TICK_S = 0.5
-"""How often a waiting parent looks whether it has been asked to stop."""
+"""How often a waiting parent checks whether it has been asked to stop."""
 
 LEAVE_S = 2.0
 """How long children may take to leave when told to."""
@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """When a pool loses patience."""
+    """How long a pool waits for its children, and how much their memory may grow."""
 
     deadlines: Deadlines = field(default_factory=Deadlines)
     recycle_growth_bytes: int = 4 << 30
@@ -184,9 +184,9 @@ class ChildPool:
 
     def _drain(self) -> Iterator[Any]:
         """Yield the answers to what is in flight, as long as patience lasts; begin nothing."""
-        # A stop by signal or time limit must not waste the seconds that the batches in flight have cost already; but
-        # one that hangs must not hold up a shutdown. What does not come back in time was not recorded, so that the
-        # next run embeds it. A child lost here blames no file: it may have died of the signal.
+        # The batches in flight are nearly done, so a stop waits for them; but a machine that shuts down does not wait
+        # for a batch that hangs. What does not come back in time was not recorded: the next run embeds it. So no file
+        # is blamed here for a child that is lost, and no child is started in its place.
         give_up = monotonic() + self._limits.drain_s
         logger.warning("Stopping after the batches in flight")
         while any(child.held for child in self._children) and monotonic() < give_up:
@@ -204,7 +204,7 @@ class ChildPool:
                         child.answered()
 
     def _events(self) -> list[tuple[Child, Any]]:
-        """Wait for messages, deaths and deadlines, a tick at most; None stands for a child that is lost."""
+        """Wait for messages, deaths and deadlines, at most `TICK_S`; the message None means that the child is lost."""
         children = {child.channel.fileno(): child for child in self._children}
         children |= {child.process.sentinel: child for child in self._children}
         events: list[tuple[Child, Any]] = []
@@ -221,7 +221,7 @@ class ChildPool:
         return events + [(child, None) for child in overdue]
 
     def _take(self, child: Child, message: Any, queue: WorkQueue) -> Iterator[Any]:
-        """Act on one message; yield what it says has become of a job."""
+        """Act on one message; yield the answer to a job, if it is one."""
         if child not in self._children:
             return  # it was replaced after it had sent this
         match message:
@@ -272,7 +272,7 @@ class ChildPool:
             self._children.append(child.successor())
 
     def _replace_lost(self, child: Child, queue: WorkQueue) -> Iterator[Any]:
-        """Start another child in place of one that died or hangs, and put what it held where it belongs."""
+        """Start another child in place of one that died or hangs; queue its jobs again, or yield a failure."""
         hung = child.process.is_alive() and child.is_overdue
         child.process.join(0 if hung else 1)  # a channel closes a moment before its process is gone
         self._drop(child)
@@ -289,6 +289,9 @@ class ChildPool:
                 f"child processes cannot be kept alive (the last one: {reason}); what is stored is kept",
                 "try --workers 1, --device cpu, or --verbose to see why",
             )
+        # Which file did it? None, if the child was not ready: it died of the model or of the machine. Where threads
+        # decode, any batch in work may have crashed it: each is tried again with nothing beside it. Else it was at the
+        # file that it reported last: `isolate` splits that batch, and what waited behind it was not even begun.
         if child.state is not State.READY:
             queue.put_back(child.held)
         elif child.overlaps and stage is Stage.CRASH:
@@ -307,6 +310,6 @@ class ChildPool:
 
 
 def _given_up(failure: Failure | None) -> Iterator[EmbeddedBatch]:
-    """Yield a batch of nothing but `failure`, if there is one."""
+    """Yield a batch that holds only `failure`, if there is one."""
     if failure is not None:
         yield EmbeddedBatch((), np.zeros((0, 0), np.float32), failures=(failure,))

@@ -16,7 +16,7 @@ from image_index.records import Batch, Failure, Stage
 from image_index.workers.messages import Job
 
 DEATHS_ALONE = 2
-"""A lone file is given up after as many deaths: one may be chance (the out-of-memory killer, a person)."""
+"""A file that is tried alone fails after this many deaths: one may be chance (the out-of-memory killer, a person)."""
 
 
 class WorkQueue:
@@ -57,9 +57,10 @@ class WorkQueue:
         self._suspects.extend(replace(job, alone=True) for job in jobs if isinstance(job, Batch))
 
     def isolate(self, batch: Batch, position: int | None, stage: Stage, reason: str) -> Failure | None:
-        """Take a lost batch apart, `position` being the file that was read when it was lost; None means not known.
+        """Split a lost batch; `position` is the file that was being read, None if that is not known.
 
-        Returns the failure of a file that stood alone, once that is certain.
+        Of eight files lost at the third, the third comes back alone, last of all, and the other seven together. Returns
+        the failure of a file that was already alone, once it is certain that chance did not kill it.
         """
         files = batch.files
         if len(files) == 1:
@@ -73,7 +74,7 @@ class WorkQueue:
         return None
 
     def _give_up(self, batch: Batch, stage: Stage, reason: str) -> Failure | None:
-        """Count a death of a lone file; return its failure, or let it try again where chance may have killed it."""
+        """Count a death over a lone file; return its failure, or let it be tried again if it may have been chance."""
         (file,) = batch.files
         self._deaths[file.path] += 1
         if stage is Stage.CRASH and self._deaths[file.path] < DEATHS_ALONE:
