@@ -45,7 +45,8 @@ COMMANDS = {"examples": "make examples PHOTOS=DIR", "nightly": "make nightly", "
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """Count what is left out, by the mark that says why."""
     for item in items:
-        mark = next((name for name in COMMANDS if item.get_closest_marker(name)), None)
+        asked = f"examples {item.config.option.markexpr}"
+        mark = next((name for name in COMMANDS if name in asked and item.get_closest_marker(name)), None)
         item.config.stash.setdefault(LEFT_OUT, Counter())[COMMANDS.get(mark or "", "another -m or -k")] += 1
 
 

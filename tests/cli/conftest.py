@@ -15,7 +15,7 @@ from tests.support.shell import Done, Shell
 
 
 @dataclass(frozen=True)
-class Library:
+class Trained:
     """Photos under awkward names and a broken one, and the training that indexed them."""
 
     photos: Path
@@ -43,7 +43,7 @@ def shell(tmp_path: Path) -> Shell:
 
 
 @pytest.fixture(scope="session")
-def library(sample_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
+def library(sample_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train the starter once, on a few photos, in a process of its own."""
     shell = Shell(tmp_path_factory.mktemp("library"))
     photos = shell.directory / "photos"
@@ -57,11 +57,11 @@ def library(sample_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Li
     options = ("--model", "starter", "--device", "cpu", "--workers", "1", "--log-file", log, "--json")
     trained = shell.spawn("train", photos, *options)
     real = os.path.realpath(os.fsencode(photos))
-    return Library(photos, broken, sorted(os.path.join(real, name) for name in names), shell.index, log, trained)
+    return Trained(photos, broken, sorted(os.path.join(real, name) for name in names), shell.index, log, trained)
 
 
 @pytest.fixture
-def searcher(shell: Shell, library: Library) -> Shell:
+def searcher(shell: Shell, library: Trained) -> Shell:
     """Return a shell with the library's index, which tests leave as it is."""
     shell.variables["IMGIDX_INDEX"] = str(library.index)
     return shell

@@ -10,7 +10,7 @@ import typer
 
 from image_index import __version__
 from image_index.cli.app import app
-from tests.cli.conftest import Library
+from tests.cli.conftest import Trained
 from tests.support.shell import Done, Shell
 
 pytestmark = pytest.mark.timeout(180)
@@ -104,13 +104,13 @@ def test_a_complaint_is_one_line_whatever_it_is_about(shell: Shell) -> None:
     assert "a\\nb\\x1b[31m" in done.complaint
 
 
-def test_option_index_goes_before_the_environment(shell: Shell, library: Library) -> None:
+def test_option_index_goes_before_the_environment(shell: Shell, library: Trained) -> None:
     """`--index` is for once, IMGIDX_INDEX for always."""
     assert shell.run("status").code == 4
     assert shell.run("status", "--index", library.index).code == 0
 
 
-def test_configuration_gives_defaults_that_options_override(searcher: Shell, library: Library) -> None:
+def test_configuration_gives_defaults_that_options_override(searcher: Shell, library: Trained) -> None:
     """Keys are long options, by command."""
     searcher.write_config('[search]\ntop = 2\njson = true\n\n[train]\nexclude = ["*"]\ndry-run = true\n')
     query = ("search", "--image", library.photos / "plain.jpg")

@@ -12,8 +12,8 @@ from PIL import ExifTags, Image
 
 from image_index.catalog.catalog import Catalog
 from image_index.settings import IndexHome
-from tests.cli.conftest import Library
-from tests.support.library import Library as Pictures
+from tests.cli.conftest import Trained
+from tests.support.library import Library
 from tests.support.photos import real_photos
 from tests.support.shell import Done, Shell
 
@@ -56,7 +56,7 @@ def every(shell: Shell, *options: str | Path) -> list[str]:
     return sorted(names(shell.run("search", "a photo", "--top", "all", "--json", *options)))
 
 
-def test_a_text_finds_every_picture_best_first(searcher: Shell, library: Library) -> None:
+def test_a_text_finds_every_picture_best_first(searcher: Shell, library: Trained) -> None:
     """JSON has one hit a line, ranked, with pinned keys; names that are not UTF-8 have their own."""
     done = searcher.run("search", "a photo", "--json", "-n", "100")
     assert (done.code, done.err) == (0, "")
@@ -71,7 +71,7 @@ def test_a_text_finds_every_picture_best_first(searcher: Shell, library: Library
     }
 
 
-def test_a_picture_finds_itself_first(searcher: Shell, library: Library) -> None:
+def test_a_picture_finds_itself_first(searcher: Shell, library: Trained) -> None:
     """Its own vector has cosine 1 with itself."""
     done = searcher.run("search", "--image", library.photos / "plain.jpg", "--json", "-n", "1", "--include-query")
     (hit,) = done.records
@@ -79,7 +79,7 @@ def test_a_picture_finds_itself_first(searcher: Shell, library: Library) -> None
     assert hit["score"] == pytest.approx(1, abs=1e-3)
 
 
-def test_nothing_found_is_exit_1_without_a_word(searcher: Shell, library: Library) -> None:
+def test_nothing_found_is_exit_1_without_a_word(searcher: Shell, library: Trained) -> None:
     """As grep: scripts test the code."""
     elsewhere = searcher.directory
     assert searcher.run(*library.like_plain("--under", str(elsewhere))) == Done(1, b"", "")
@@ -88,7 +88,7 @@ def test_nothing_found_is_exit_1_without_a_word(searcher: Shell, library: Librar
     assert searcher.run(*library.like_plain("--under", str(other), "--min-score", "0.99")) == Done(1, b"", "")
 
 
-def test_hits_are_limited_by_directory(searcher: Shell, library: Library) -> None:
+def test_hits_are_limited_by_directory(searcher: Shell, library: Trained) -> None:
     """`--under` takes a relative directory too."""
     done = searcher.run(*library.like_plain("--json", "--under", os.path.relpath(library.photos, searcher.directory)))
     assert len(done.records) == len(library.good)
@@ -224,15 +224,15 @@ def test_a_template_prints_what_it_says(trained: Shell) -> None:
 
 
 @pytest.fixture
-def own(shell: Shell) -> Pictures:
+def own(shell: Shell) -> Library:
     """Return pictures that the shell's own index holds, by a model that costs nothing."""
-    made = Pictures(shell.directory / "photos", IndexHome(shell.index))
+    made = Library(shell.directory / "photos", IndexHome(shell.index))
     made.add("a.png", "b.png")
     made.train()
     return made
 
 
-def like_a(own: Pictures, *more: str) -> tuple[str | Path, ...]:
+def like_a(own: Library, *more: str) -> tuple[str | Path, ...]:
     """Return a search that finds all pictures and costs no model."""
     return ("search", "--image", own.photos / "a.png", "--include-query", "--json", *more)
 
@@ -243,7 +243,7 @@ def mark_of(shell: Shell, name: str) -> int:
         return catalog.mark(name)
 
 
-def test_since_last_shows_each_picture_once(shell: Shell, own: Pictures) -> None:
+def test_since_last_shows_each_picture_once(shell: Shell, own: Library) -> None:
     """By name; a peek does not count; what is new since then is shown, or is passed over where it is too bad."""
     search = like_a(own, "--since-last", "dog")
     assert sorted(names(shell.run(*search, "--peek"))) == ["a.png", "b.png"]
@@ -259,7 +259,7 @@ def test_since_last_shows_each_picture_once(shell: Shell, own: Pictures) -> None
     assert names(shell.run(*search)) == ["d.png"]
 
 
-def test_a_mark_stays_where_the_output_was_lost_or_a_query_failed(shell: Shell, own: Pictures) -> None:
+def test_a_mark_stays_where_the_output_was_lost_or_a_query_failed(shell: Shell, own: Library) -> None:
     """A reader that is gone has seen nothing, and sees it the next time; so does a query that could not be used."""
     search = like_a(own, "--since-last", "dog")
     ours, theirs = os.pipe()
@@ -279,7 +279,7 @@ def test_a_mark_stays_where_the_output_was_lost_or_a_query_failed(shell: Shell, 
     assert mark_of(shell, "dog") > 0
 
 
-def test_files_that_are_gone_are_left_out_unless_asked_for(shell: Shell, own: Pictures) -> None:
+def test_files_that_are_gone_are_left_out_unless_asked_for(shell: Shell, own: Library) -> None:
     """Before any training has noticed, and after."""
     (own.photos / "b.png").unlink()
     for _ in range(2):

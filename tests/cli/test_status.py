@@ -11,14 +11,14 @@ import pytest
 from image_index.catalog.catalog import Catalog
 from image_index.records import EmbeddedBatch, Failure, ImageFile, Stage
 from image_index.settings import IndexHome
-from tests.cli.conftest import Library
+from tests.cli.conftest import Trained
 from tests.support.records import facts
 from tests.support.shell import SUMMARY_KEYS, Done, Shell
 
 pytestmark = pytest.mark.timeout(180)
 
 
-def test_status_json_is_one_object_with_pinned_keys(searcher: Shell, library: Library) -> None:
+def test_status_json_is_one_object_with_pinned_keys(searcher: Shell, library: Trained) -> None:
     """What cron's mail would show."""
     (status,) = searcher.run("status", "--json").records
     keys = ["images", "missing", "failures", "roots", "model", "dim", "bytes", "last_run"]
@@ -30,7 +30,7 @@ def test_status_json_is_one_object_with_pinned_keys(searcher: Shell, library: Li
     assert set(SUMMARY_KEYS) <= set(status["last_run"])
 
 
-def test_status_for_people_is_a_few_lines(searcher: Shell, library: Library) -> None:
+def test_status_for_people_is_a_few_lines(searcher: Shell, library: Trained) -> None:
     """Counts, model, and each root."""
     done = searcher.run("status")
     lines = done.out.decode().splitlines()
@@ -39,7 +39,7 @@ def test_status_for_people_is_a_few_lines(searcher: Shell, library: Library) -> 
     assert f"root       {os.path.realpath(library.photos)}" in lines
 
 
-def test_failures_are_listed_with_their_reason(searcher: Shell, library: Library) -> None:
+def test_failures_are_listed_with_their_reason(searcher: Shell, library: Trained) -> None:
     """The same facts for people and for scripts."""
     (record,) = searcher.run("failures", "--json").records
     assert list(record) == ["path", "stage", "reason", "attempts", "first_failed_at", "last_failed_at"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Library
+from tests.cli.conftest import Trained
 from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(180)
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(180)
 LABELS = "dog,red car,something else"
 
 
-def test_a_pipe_gets_lines_of_path_label_and_probability(searcher: Shell, library: Library) -> None:
+def test_a_pipe_gets_lines_of_path_label_and_probability(searcher: Shell, library: Trained) -> None:
     """Byte for byte, one for each label."""
     done = searcher.run("tag", "--labels", LABELS, "--top", "2", "--glob", "!new*")
     assert (done.code, done.err) == (0, "")
@@ -31,7 +31,7 @@ def test_a_pipe_gets_lines_of_path_label_and_probability(searcher: Shell, librar
     assert 1 >= float(first[2]) >= float(second[2]) > 0
 
 
-def test_json_and_csv_say_the_same(searcher: Shell, library: Library) -> None:
+def test_json_and_csv_say_the_same(searcher: Shell, library: Trained) -> None:
     """Every picture with all its labels; the probabilities of a picture add up to 1."""
     records = searcher.run("tag", "--labels", LABELS, "--top", "3", "--json").records
     assert len(records) == len(set(library.good))
@@ -47,7 +47,7 @@ def test_json_and_csv_say_the_same(searcher: Shell, library: Library) -> None:
     assert [(label, float(probability)) for _, label, probability in rows] == expected
 
 
-def test_labels_from_a_file_and_from_stdin_are_the_same(searcher: Shell, library: Library) -> None:
+def test_labels_from_a_file_and_from_stdin_are_the_same(searcher: Shell, library: Trained) -> None:
     """One a line."""
     listed = searcher.run("tag", "--labels", LABELS)
     file = searcher.directory / "labels.txt"
@@ -57,7 +57,7 @@ def test_labels_from_a_file_and_from_stdin_are_the_same(searcher: Shell, library
         assert searcher.spawn("tag", "--labels", "-", stdin=stdin) == listed
 
 
-def test_sentences_of_ones_own_change_the_probabilities(searcher: Shell, library: Library) -> None:
+def test_sentences_of_ones_own_change_the_probabilities(searcher: Shell, library: Trained) -> None:
     """They take the place of those that are built in."""
     usual, own = (
         searcher.run("tag", "--labels", LABELS, "--json", *options).records
@@ -67,7 +67,7 @@ def test_sentences_of_ones_own_change_the_probabilities(searcher: Shell, library
     assert usual != own
 
 
-def test_nothing_probable_enough_is_exit_1(searcher: Shell, library: Library) -> None:
+def test_nothing_probable_enough_is_exit_1(searcher: Shell, library: Trained) -> None:
     """And nothing is printed; CSV keeps its header."""
     labels = ",".join(f"thing {number}" for number in range(50))
     done = searcher.run("tag", "--labels", labels, "--min-prob", "1")
@@ -86,7 +86,7 @@ def test_nothing_probable_enough_is_exit_1(searcher: Shell, library: Library) ->
     ],
 )
 def test_what_makes_no_sense_is_exit_2(
-    searcher: Shell, library: Library, options: tuple[str, ...], complaint: str
+    searcher: Shell, library: Trained, options: tuple[str, ...], complaint: str
 ) -> None:
     """One line that names it."""
     done = searcher.run("tag", *options)
@@ -101,7 +101,7 @@ def test_no_index_is_exit_4(tmp_path: Path) -> None:
     assert "imgidx train" in done.complaint
 
 
-def test_a_reader_that_leaves_early_hears_no_complaint(searcher: Shell, library: Library) -> None:
+def test_a_reader_that_leaves_early_hears_no_complaint(searcher: Shell, library: Trained) -> None:
     """As after `| head -1`."""
     read, written = os.pipe()
     os.close(read)
@@ -110,7 +110,7 @@ def test_a_reader_that_leaves_early_hears_no_complaint(searcher: Shell, library:
     assert (done.code, done.err) == (0, "")
 
 
-def test_a_disk_that_is_full_is_exit_9(searcher: Shell, library: Library) -> None:
+def test_a_disk_that_is_full_is_exit_9(searcher: Shell, library: Trained) -> None:
     """Half a list is no list."""
     full = Path("/dev/full")
     if not full.exists():
@@ -121,7 +121,7 @@ def test_a_disk_that_is_full_is_exit_9(searcher: Shell, library: Library) -> Non
     assert "cannot write the results" in done.complaint
 
 
-def test_tagging_needs_no_torch(searcher: Shell, library: Library) -> None:
+def test_tagging_needs_no_torch(searcher: Shell, library: Trained) -> None:
     """The exported text tower encodes the labels."""
     code = (
         "import sys\nfrom image_index.cli.app import run\ncode = run(sys.argv[1:])\n"

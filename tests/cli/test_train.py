@@ -8,7 +8,7 @@ import os
 import pytest
 
 from image_index.settings import IndexHome
-from tests.cli.conftest import Library
+from tests.cli.conftest import Trained
 from tests.support.shell import COUNT_KEYS, SUMMARY_KEYS, Shell
 
 pytestmark = pytest.mark.timeout(180)
@@ -22,7 +22,7 @@ FOUR_LINES = (
 )
 
 
-def test_last_line_of_training_is_the_summary_with_pinned_keys(library: Library) -> None:
+def test_last_line_of_training_is_the_summary_with_pinned_keys(library: Trained) -> None:
     """A script reads one object, and its counts are true."""
     summary = library.trained.records[-1]
     assert list(summary) == SUMMARY_KEYS
@@ -32,34 +32,34 @@ def test_last_line_of_training_is_the_summary_with_pinned_keys(library: Library)
     assert all(seconds > 0 for seconds in summary["stage_seconds"].values())
 
 
-def test_a_broken_picture_is_named_and_ends_in_exit_3(library: Library) -> None:
+def test_a_broken_picture_is_named_and_ends_in_exit_3(library: Trained) -> None:
     """The rest is done; stderr has one line for the picture and its reason."""
     assert library.trained.code == 3
     assert "broken.jpg" in library.trained.complaint
 
 
-def test_log_file_has_the_four_lines_of_a_preloading_child_and_the_failure(library: Library) -> None:
+def test_log_file_has_the_four_lines_of_a_preloading_child_and_the_failure(library: Trained) -> None:
     """What the screen does not show is in the log, with its time."""
     log = library.log.read_text(encoding="utf-8").splitlines()
     assert [line.partition(CHILD)[2] for line in log if CHILD in line] == list(FOUR_LINES)
     assert any("WARNING" in line and "broken.jpg" in line for line in log)
 
 
-def test_a_failure_known_from_before_does_not_count_again(searcher: Shell, library: Library) -> None:
+def test_a_failure_known_from_before_does_not_count_again(searcher: Shell, library: Trained) -> None:
     """A second run finds nothing to do, and is done."""
     done = searcher.run("train", library.photos, "--json")
     assert (done.code, done.err) == (0, "")
     assert (done.records[-1]["unchanged"], done.records[-1]["failed"]) == (len(library.good), 0)
 
 
-def test_training_without_roots_takes_those_of_before(searcher: Shell, library: Library) -> None:
+def test_training_without_roots_takes_those_of_before(searcher: Shell, library: Trained) -> None:
     """An index knows its roots."""
     done = searcher.run("train")
     assert (done.code, done.err) == (0, "")
     assert done.out.decode().endswith(f", {len(library.good)} unchanged, 1 failed before\n")
 
 
-def test_dry_run_says_what_would_be_done_and_touches_nothing(shell: Shell, library: Library) -> None:
+def test_dry_run_says_what_would_be_done_and_touches_nothing(shell: Shell, library: Trained) -> None:
     """No index, no model, no child."""
     done = shell.run("train", library.photos, "--dry-run", "--json")
     assert done.code == 0
@@ -68,7 +68,7 @@ def test_dry_run_says_what_would_be_done_and_touches_nothing(shell: Shell, libra
     assert not shell.index.exists()
 
 
-def test_quiet_training_prints_nothing(shell: Shell, library: Library, starter_index: IndexHome) -> None:
+def test_quiet_training_prints_nothing(shell: Shell, library: Trained, starter_index: IndexHome) -> None:
     """Not even that a picture failed: the exit code says so."""
     shell.copy_index(starter_index)
     done = shell.run("train", library.broken, "--model", "starter", "-j", "1", "--quiet")
@@ -76,7 +76,7 @@ def test_quiet_training_prints_nothing(shell: Shell, library: Library, starter_i
 
 
 def test_a_log_nobody_reads_any_more_does_not_end_a_training(
-    shell: Shell, library: Library, starter_index: IndexHome
+    shell: Shell, library: Trained, starter_index: IndexHome
 ) -> None:
     """With stderr gone, the work goes on and is stored."""
     shell.copy_index(starter_index)
@@ -87,14 +87,14 @@ def test_a_log_nobody_reads_any_more_does_not_end_a_training(
     assert (done.code, done.records[-1]["failed"]) == (3, 1)
 
 
-def test_a_device_that_is_not_there_is_exit_2(shell: Shell, library: Library) -> None:
+def test_a_device_that_is_not_there_is_exit_2(shell: Shell, library: Trained) -> None:
     """The children find out, and the parent says it."""
     done = shell.run("train", library.photos, "--model", "starter", "-j", "1", "--device", "warp")
     assert done.code == 2
     assert "no device warp on this machine" in done.complaint
 
 
-def test_another_model_is_exit_5(searcher: Shell, library: Library) -> None:
+def test_another_model_is_exit_5(searcher: Shell, library: Trained) -> None:
     """The index's model and the one asked for are named."""
     other = searcher.directory / "other"
     other.mkdir()
@@ -105,7 +105,7 @@ def test_another_model_is_exit_5(searcher: Shell, library: Library) -> None:
     assert "made with the model starter" in done.complaint
 
 
-def test_a_model_that_cannot_be_had_is_exit_6_and_begins_no_index(shell: Shell, library: Library) -> None:
+def test_a_model_that_cannot_be_had_is_exit_6_and_begins_no_index(shell: Shell, library: Trained) -> None:
     """One line names the model, the cause and the ways out."""
     done = shell.spawn("train", library.photos)  # the hub's client reads the environment once
     assert (done.code, done.out) == (6, b"")
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_had_is_exit_6_and_begins_no_index(shell: Shell, 
     assert not shell.index.exists()
 
 
-def test_an_index_in_use_is_exit_7(shell: Shell, library: Library) -> None:
+def test_an_index_in_use_is_exit_7(shell: Shell, library: Trained) -> None:
     """Another run is not waited for; it is named."""
     shell.index.mkdir()
     with (shell.index / "lock").open("w") as lock:
@@ -126,7 +126,7 @@ def test_an_index_in_use_is_exit_7(shell: Shell, library: Library) -> None:
     assert "4711" in done.complaint
 
 
-def test_an_index_home_that_cannot_be_made_is_exit_9(shell: Shell, library: Library) -> None:
+def test_an_index_home_that_cannot_be_made_is_exit_9(shell: Shell, library: Trained) -> None:
     """A file in the way is named."""
     shell.index.write_text("in the way")
     done = shell.run("train", library.photos, "--model", "starter")

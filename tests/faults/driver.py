@@ -22,19 +22,19 @@ from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
-from image_index.catalog import catalog as catalog_module
-from image_index.catalog import reader as catalog_reader
+from image_index.catalog import catalog as catalogs
+from image_index.catalog import database
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.schema import open_database
 from image_index.errors import ImgidxError
 from image_index.paths import resolve
 from image_index.records import Batch
 from image_index.settings import IndexHome
-from image_index.training import tower_update as text_update
 from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.survey import SurveyOptions
-from image_index.vectors import build as faiss_build
-from image_index.workers import engine as engine_module
+from image_index.training.tower_update import TowerExport
+from image_index.vectors import build
+from image_index.workers import engine as engines
 from image_index.workers.child import Child, Deadlines, State
 from image_index.workers.engine import Engine
 from image_index.workers.pool import ChildPool, PoolLimits
@@ -44,15 +44,15 @@ from tests.support.children import counted_restarts
 STRIKES: dict[str, tuple[Any, str, str]] = {
     "run begun": (Catalog, "start_run", "after"),
     "first batch": (Catalog, "record", "before"),
-    "inside a commit": (catalog_module, "_insert_image", "after"),
-    "between image and generation": (catalog_module, "_next_generation", "before"),
+    "inside a commit": (catalogs, "_insert_image", "after"),
+    "between image and generation": (catalogs, "_next_generation", "before"),
     "after a commit": (Catalog, "record", "after"),
     "roots noted": (Catalog, "note_scan", "after"),
-    "before the text tower": (text_update.TowerExport, "settle", "before"),
-    "after the text tower": (text_update.TowerExport, "settle", "after"),
-    "before the FAISS write": (faiss_build, "_write_flat", "before"),
-    "after the FAISS write": (faiss_build, "_write_flat", "after"),
-    "FAISS trailer": (faiss_build, "append_trailer", "after"),
+    "before the text tower": (TowerExport, "settle", "before"),
+    "after the text tower": (TowerExport, "settle", "after"),
+    "before the FAISS write": (build, "_write_flat", "before"),
+    "after the FAISS write": (build, "_write_flat", "after"),
+    "FAISS trailer": (build, "append_trailer", "after"),
     "before the rename": (os, "replace", "before"),
     "after the rename": (os, "replace", "after"),
     "run finished": (Catalog, "finish_run", "after"),
@@ -99,7 +99,7 @@ def main() -> None:
     if orders.arguments:
         from image_index.cli.app import run
 
-        vars(engine_module)["Engine"] = partial(Engine, loader=fake_models.load)  # train builds its own
+        vars(engines)["Engine"] = partial(Engine, loader=fake_models.load)  # train builds its own
         sys.exit(run(orders.arguments))
     _set_traps(orders)
     loader = fake_models.load_and_kill_all if orders.strike == "preload" else fake_models.load
@@ -127,7 +127,7 @@ def _set_traps(orders: Orders) -> None:
         owner, name, when = STRIKES[orders.strike]
         setattr(owner, name, _trap(getattr(owner, name), when, orders.nth))
     if orders.strike == SQL:
-        vars(catalog_reader)["open_database"] = partial(_open_and_count, nth=orders.nth)
+        vars(database)["open_database"] = partial(_open_and_count, nth=orders.nth)
     if orders.no_children:
         ChildPool.start = _refuse  # type: ignore[assignment, method-assign]
     if orders.commits:

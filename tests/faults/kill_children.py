@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.faults.photo_library import Library, agrees, library, make_photos
+from tests.faults.photo_library import Target, agrees, library, make_photos
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES, RUNS, GLUTTONS = 500, 6, 3
@@ -42,5 +42,5 @@ def _struck(seed: int, count: int) -> Tally:
         return checks + agrees(under_fire, expected) + Tally("", outcome.result["restarts"], hangs=outcome.hung)
 
 
-def _gluttons(made: Library) -> set[str]:
+def _gluttons(made: Target) -> set[str]:
     return {path.name for path in made.photos.rglob("eats-*")}

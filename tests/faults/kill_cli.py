@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from tests.faults.photo_library import Library, Row, Run, compare, library, start
+from tests.faults.photo_library import Row, Run, Target, compare, library, start
 from tests.faults.tally import Tally, total, verdict
 from tests.support.faiss_examples import is_whole
 from tests.support.photos import REPOSITORY
@@ -35,12 +35,12 @@ def attack(seed: int, scale: float) -> Tally:
     return total("imgidx train killed, real model", parts)
 
 
-def _train(made: Library) -> Run:
+def _train(made: Target) -> Run:
     arguments = ["train", str(made.photos), "--index", str(made.home.path), "--model", "starter", "-q", "--json"]
     return start([sys.executable, "-m", "image_index", *arguments, "--device", "cpu"], {})
 
 
-def _kill(made: Library, rng: random.Random, kills: int, length_s: float) -> Iterator[Tally]:
+def _kill(made: Target, rng: random.Random, kills: int, length_s: float) -> Iterator[Tally]:
     """Kill at moments spread over the length of an undisturbed run; begin afresh whenever one has completed."""
     while kills:
         before = made.rows()
@@ -55,7 +55,7 @@ def _kill(made: Library, rng: random.Random, kills: int, length_s: float) -> Ite
             yield Tally("", tried=1) + compare(before, after) + _answers(made, after)
 
 
-def _answers(made: Library, rows: Mapping[bytes, Row]) -> Tally:
+def _answers(made: Target, rows: Mapping[bytes, Row]) -> Tally:
     """Check what status and search say, and how they exit."""
     if not made.home.catalog.exists():
         return Tally("")
@@ -69,12 +69,12 @@ def _answers(made: Library, rows: Mapping[bytes, Row]) -> Tally:
     )
 
 
-def _ask(made: Library, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _ask(made: Target, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "image_index", *arguments, "--index", str(made.home.path), "--json"]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY)
 
 
-def _same(made: Library, expected: Mapping[bytes, Row]) -> Tally:
+def _same(made: Target, expected: Mapping[bytes, Row]) -> Tally:
     """Check the completed index against an undisturbed one: a batch's other pictures may cost a vector its last bit."""
     rows = made.rows()
     lost = sum(path not in rows for path in expected)

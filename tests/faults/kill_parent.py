@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from image_index.catalog.catalog import Catalog
 from tests.faults.driver import BATCH, SQL, STRIKES
-from tests.faults.photo_library import Library, Outcome, Row, agrees, answers, compare, library
+from tests.faults.photo_library import Outcome, Row, Target, agrees, answers, compare, library
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES, KILLS, ROUNDS, STATEMENTS = 500, 100, 3, 60
@@ -35,7 +35,7 @@ def attack(seed: int, scale: float) -> Tally:
 
 
 def _at_random(
-    made: Library, expected: Mapping[bytes, Row], rng: random.Random, plan: tuple[int, float]
+    made: Target, expected: Mapping[bytes, Row], rng: random.Random, plan: tuple[int, float]
 ) -> Iterator[Tally]:
     """Kill at moments spread over the length of a run; begin afresh whenever one has completed."""
     kills, length_s = plan
@@ -53,7 +53,7 @@ def _at_random(
     yield _complete(made, expected)
 
 
-def _at_named_moments(made: Library, expected: Mapping[bytes, Row], rng: random.Random, rounds: int) -> Iterator[Tally]:
+def _at_named_moments(made: Target, expected: Mapping[bytes, Row], rng: random.Random, rounds: int) -> Iterator[Tally]:
     """Kill at each moment that has a name, in fresh indexes and in what earlier kills left."""
     for _ in range(rounds):
         _begin_afresh(made)
@@ -73,7 +73,7 @@ def _at_named_moments(made: Library, expected: Mapping[bytes, Row], rng: random.
         yield _complete(made, expected)
 
 
-def _at_statements(made: Library, expected: Mapping[bytes, Row], rng: random.Random, kills: int) -> Iterator[Tally]:
+def _at_statements(made: Target, expected: Mapping[bytes, Row], rng: random.Random, kills: int) -> Iterator[Tally]:
     """Kill before some statement of the transactions that store the first batches."""
     for _ in range(kills):
         _begin_afresh(made)
@@ -83,11 +83,11 @@ def _at_statements(made: Library, expected: Mapping[bytes, Row], rng: random.Ran
     yield _complete(made, expected)
 
 
-def _begin_afresh(made: Library) -> None:
+def _begin_afresh(made: Target) -> None:
     shutil.rmtree(made.home.path, ignore_errors=True)
 
 
-def _survived(made: Library, before: Mapping[bytes, Row]) -> Tally:
+def _survived(made: Target, before: Mapping[bytes, Row]) -> Tally:
     """Return what a kill did: what was stored before is there still, and the index answers."""
     rows = made.rows()
     whole = len(rows) % BATCH in {0, made.count % BATCH}
@@ -98,7 +98,7 @@ def _survived(made: Library, before: Mapping[bytes, Row]) -> Tally:
     return Tally("", tried=1) + checks + compare(before, rows) + answers(made, rows)
 
 
-def _generation(made: Library) -> int:
+def _generation(made: Target) -> int:
     """Return how many vectors have come or gone; in these runs none goes."""
     if not made.home.catalog.exists():
         return 0
@@ -106,13 +106,13 @@ def _generation(made: Library) -> int:
         return catalog.stamp().generation
 
 
-def _complete(made: Library, expected: Mapping[bytes, Row]) -> Tally:
+def _complete(made: Target, expected: Mapping[bytes, Row]) -> Tally:
     """Let a run go on to its end and check it."""
     before = made.rows()
     return _completed(made, made.run(), before, expected)
 
 
-def _completed(made: Library, outcome: Outcome, before: Mapping[bytes, Row], expected: Mapping[bytes, Row]) -> Tally:
+def _completed(made: Target, outcome: Outcome, before: Mapping[bytes, Row], expected: Mapping[bytes, Row]) -> Tally:
     """Check a run that went to its end: the index is that of an undisturbed run, and nothing was embedded again."""
     twice = outcome.result.get("embedded", 0) - (made.count - len(before))
     checks = verdict((outcome.code == 0, f"the completing run failed: {outcome}"))

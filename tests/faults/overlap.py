@@ -14,7 +14,7 @@ import numpy as np
 from image_index.catalog.catalog import Catalog
 from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
-from tests.faults.photo_library import Library, Run, agrees, compare, library, make_photos, start
+from tests.faults.photo_library import Run, Target, agrees, compare, library, make_photos, start
 from tests.faults.tally import Tally, total, verdict
 from tests.support.library import search
 
@@ -44,7 +44,7 @@ def attack(seed: int, scale: float) -> Tally:
     return total("read beside a run; two runs meet", parts)
 
 
-def _read_beside(made: Library) -> Tally:
+def _read_beside(made: Target) -> Tally:
     """Let readers ask all the time while a run writes, and two more runs come."""
     commits = made.directory / "commits"
     commits.write_bytes(b"%08d" % made.count)
@@ -64,7 +64,7 @@ def _read_beside(made: Library) -> Tally:
     return total("", parts) + Tally("", hangs=outcome.hung)
 
 
-def _rivals(made: Library) -> list[Tally]:
+def _rivals(made: Target) -> list[Tally]:
     """Start a second run, which is turned away at once, and one that waits, which gets its turn."""
     waiting = made.start(wait_s=600)
     turned_away = made.run()
@@ -106,7 +106,7 @@ def read(home: IndexHome, commits: Path, over: threading.Event) -> Tally:
     return Tally("", tried=tried, wrong=wrong)
 
 
-def _two_on_two(made: Library) -> Tally:
+def _two_on_two(made: Target) -> Tally:
     """Let two runs work on two indexes of the same pictures at once: each does all of its work."""
     first, second = made.elsewhere("first"), made.elsewhere("second")
     runs = [one.start(pause_s=0.002) for one in (first, second)]
@@ -116,7 +116,7 @@ def _two_on_two(made: Library) -> Tally:
     return checks + agrees(first, made.rows()) + agrees(second, made.rows()) + Tally("", tried=1)
 
 
-def _after_a_kill(made: Library) -> Tally:
+def _after_a_kill(made: Target) -> Tally:
     """Kill a run that holds the lock: the next one is let in at once, and goes on."""
     run = made.start(pause_s=0.02)
     while not made.rows() and not run.is_over(0.02):

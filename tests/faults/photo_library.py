@@ -23,7 +23,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.records import Ids, Vectors
 from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
-from image_index.vectors import open_index as faiss_index
+from image_index.vectors.open_index import FaissIndex, open_index
 from tests.faults.driver import Orders
 from tests.faults.tally import Tally, verdict
 from tests.support.faiss_examples import is_whole
@@ -124,7 +124,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class Target:
     """Pictures and an index of them, in a directory that goes when it is left."""
 
     directory: Path
@@ -184,10 +184,10 @@ class Library:
 
 
 @contextmanager
-def library(count: int, seed: int) -> Iterator[Library]:
+def library(count: int, seed: int) -> Iterator[Target]:
     """Give a library of `count` pictures that has no index yet."""
     with TemporaryDirectory(prefix="imgidx-faults-", ignore_cleanup_errors=True) as directory:
-        made = Library(Path(directory).resolve(), count)
+        made = Target(Path(directory).resolve(), count)
         make_photos(made.photos, count, seed)
         yield made
 
@@ -217,7 +217,7 @@ def compare(before: Mapping[bytes, Row], after: Mapping[bytes, Row]) -> Tally:
     return Tally("", lost=lost, embedded_twice=twice)
 
 
-def answers(made: Library, rows: Mapping[bytes, Row]) -> Tally:
+def answers(made: Target, rows: Mapping[bytes, Row]) -> Tally:
     """Check that the index, as a kill left it, is whole and answers."""
     if not made.home.catalog.exists():
         return Tally("")
@@ -240,14 +240,14 @@ def answers(made: Library, rows: Mapping[bytes, Row]) -> Tally:
     )
 
 
-def agrees(made: Library, expected: Mapping[bytes, Row]) -> Tally:
+def agrees(made: Target, expected: Mapping[bytes, Row]) -> Tally:
     """Check that the index equals that of an undisturbed run, and FAISS numpy."""
     rows = made.rows()
     lost = sum(path not in rows for path in expected)
     other = sum((row.sha256, row.vector) != _content(rows.get(path)) for path, row in expected.items()) - lost
     with Catalog(made.home.catalog) as catalog:
         stamp = catalog.stamp()
-        index = faiss_index.open_index(made.home.faiss, stamp.catalog_id)
+        index = open_index(made.home.faiss, stamp.catalog_id)
         ids, vectors = next(catalog.vectors_after(0, chunk=10**9))
     checks = verdict(
         (len(rows) == len(expected), f"{len(rows)} pictures instead of {len(expected)}"),
@@ -260,7 +260,7 @@ def agrees(made: Library, expected: Mapping[bytes, Row]) -> Tally:
     return checks + Tally("", lost=lost)
 
 
-def _agree(index: faiss_index.FaissIndex, ids: Ids, vectors: Vectors) -> bool:
+def _agree(index: FaissIndex, ids: Ids, vectors: Vectors) -> bool:
     """Tell whether FAISS gives every id, with the scores that numpy computes, for a sample of the vectors."""
     for vector in vectors[:: max(1, len(vectors) // 20)]:
         scores, found = index.search(vector, len(ids))

@@ -7,7 +7,7 @@ from itertools import product
 
 from image_index.workers.pool import FRUITLESS_DEATHS
 from image_index.workers.work_queue import DEATHS_ALONE
-from tests.faults.photo_library import Library, agrees, compare, library, make_photos
+from tests.faults.photo_library import Target, agrees, compare, library, make_photos
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES = 1000
@@ -60,5 +60,5 @@ def _nothing_else(seed: int) -> Tally:
         return checks + Tally("", tried=1, hangs=outcome.hung) + compare(before, made.rows()) + _present(made, before)
 
 
-def _present(made: Library, before: object) -> Tally:
+def _present(made: Target, before: object) -> Tally:
     return verdict((made.rows() == before, "what was stored before the poison came has changed"))

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from tests.faults.photo_library import Library, Row, Run, agrees, answers, compare, library
+from tests.faults.photo_library import Row, Run, Target, agrees, answers, compare, library
 from tests.faults.tally import Tally, total, verdict
 
 PICTURES, ROUNDS = 200, 10
@@ -47,7 +47,7 @@ def attack(seed: int, scale: float) -> Tally:
     return total("signals and time limit", parts)
 
 
-def _train(made: Library, *options: str, pause_s: float | None = None) -> Run:
+def _train(made: Target, *options: str, pause_s: float | None = None) -> Run:
     """Start the command on an index of its own, with a journal of what is embedded."""
     shutil.rmtree(made.home.path, ignore_errors=True)
     made.journal.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def _train(made: Library, *options: str, pause_s: float | None = None) -> Run:
     return made.start(pause_s=pause_s, arguments=["train", *roots, *fixed, *options])
 
 
-def _once(made: Library, expected: Mapping[bytes, Row], number: signal.Signals, after_s: float) -> Tally:
+def _once(made: Target, expected: Mapping[bytes, Row], number: signal.Signals, after_s: float) -> Tally:
     """Send a signal at some moment, be it before the command has begun to listen."""
     run = _train(made)
     if not run.is_over(after_s):
@@ -65,7 +65,7 @@ def _once(made: Library, expected: Mapping[bytes, Row], number: signal.Signals, 
     return _stopped(made, run, (0, 128 + number, -number)) + _goes_on(made, expected)
 
 
-def _in_the_middle(made: Library, expected: Mapping[bytes, Row], number: signal.Signals) -> Tally:
+def _in_the_middle(made: Target, expected: Mapping[bytes, Row], number: signal.Signals) -> Tally:
     """Send a signal to a run that has stored something and has more to do."""
     run = _train(made)
     _await_rows(made, run)
@@ -77,7 +77,7 @@ def _in_the_middle(made: Library, expected: Mapping[bytes, Row], number: signal.
     return parts + kept + _goes_on(made, expected)
 
 
-def _twice(made: Library, first: signal.Signals, second: signal.Signals) -> Tally:
+def _twice(made: Target, first: signal.Signals, second: signal.Signals) -> Tally:
     """Send two signals: the second ends it without waiting for the batches in flight."""
     run = _train(made, pause_s=SLOW_S)
     _await_rows(made, run)
@@ -94,18 +94,18 @@ def _twice(made: Library, first: signal.Signals, second: signal.Signals) -> Tall
     return checks + _stopped(made, run, (128 + second,), batches_stored=False)
 
 
-def _time_limit(made: Library, expected: Mapping[bytes, Row]) -> Tally:
+def _time_limit(made: Target, expected: Mapping[bytes, Row]) -> Tally:
     """Let the time limit stop a run."""
     run = _train(made, "--time-limit", "1s", pause_s=6 / made.count)
     return _stopped(made, run, (0,)) + _partly(made) + _goes_on(made, expected)
 
 
-def _await_rows(made: Library, run: Run) -> None:
+def _await_rows(made: Target, run: Run) -> None:
     while not made.rows() and not run.is_over(0.02):
         pass
 
 
-def _stopped(made: Library, run: Run, codes: tuple[int, ...], *, batches_stored: bool = True) -> Tally:
+def _stopped(made: Target, run: Run, codes: tuple[int, ...], *, batches_stored: bool = True) -> Tally:
     """Check how a run ends that was told to: soon, with the right code, leaving no child and a whole index.
 
     Where it ended by itself, every batch that was in flight is stored: what was embedded is in the index.
@@ -123,12 +123,12 @@ def _stopped(made: Library, run: Run, codes: tuple[int, ...], *, batches_stored:
     return checks + answers(made, rows) + Tally("", tried=1, lost=lost, hangs=hung)
 
 
-def _partly(made: Library) -> Tally:
+def _partly(made: Target) -> Tally:
     stored = len(made.rows())
     return verdict((0 < stored < made.count, f"a run that was to stop in the middle has stored {stored}"))
 
 
-def _goes_on(made: Library, expected: Mapping[bytes, Row]) -> Tally:
+def _goes_on(made: Target, expected: Mapping[bytes, Row]) -> Tally:
     """Check that the next run does the rest, and no more."""
     rows = made.rows()
     outcome = made.run()

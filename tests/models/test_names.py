@@ -23,8 +23,17 @@ from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.models import hub
-from image_index.models import names as models
-from image_index.models.names import ensure_model, fetch_model, list_models, locate_weights, parse_model
+from image_index.models.names import (
+    DEFAULT_MODEL,
+    PREFERRED_WEIGHTS,
+    STARTER,
+    digest_weights,
+    ensure_model,
+    fetch_model,
+    list_models,
+    locate_weights,
+    parse_model,
+)
 from image_index.models.registry import load_registry
 from tests.support.fake_hub import FakeHub, hub_settings, put, serve
 
@@ -71,7 +80,7 @@ def make_directory(directory: Path, *, config: object = CONFIG, files: tuple[str
     return directory
 
 
-@pytest.mark.parametrize("text", ["starter", "hf-hub:org/name", "local-dir:/models/mine", models.DEFAULT_MODEL])
+@pytest.mark.parametrize("text", ["starter", "hf-hub:org/name", "local-dir:/models/mine", DEFAULT_MODEL])
 def test_canonical_name_means_itself(text: str) -> None:
     """A name read from an index is the name that was stored."""
     assert parse_model(text).name == text
@@ -103,23 +112,23 @@ def test_misspelt_place_is_refused_with_the_right_spelling(text: str) -> None:
 @pytest.mark.usefixtures("no_network")
 def test_starter_is_at_hand() -> None:
     """The bundled model needs neither cache nor network."""
-    assert ensure_model(parse_model("starter"), quiet=True).parent == models.STARTER
+    assert ensure_model(parse_model("starter"), quiet=True).parent == STARTER
 
 
 def test_starter_is_the_one_whose_digests_are_shipped() -> None:
     """The bundled files are what SHA256SUMS says, in the format of sha256sum, and it names every one that decides."""
-    lines = (models.STARTER / "SHA256SUMS").read_text().splitlines()
+    lines = (STARTER / "SHA256SUMS").read_text().splitlines()
     listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     assert listed == {
-        name: sha256((models.STARTER / name).read_bytes()).hexdigest()
+        name: sha256((STARTER / name).read_bytes()).hexdigest()
         for name in ("open_clip_config.json", "open_clip_model.safetensors")
     }
     weights = ensure_model(parse_model("starter"), quiet=True)
-    assert models.digest_weights(weights) == listed[weights.name]
-    assert listed[weights.name] in (models.STARTER / "MODEL_CARD.md").read_text()
+    assert digest_weights(weights) == listed[weights.name]
+    assert listed[weights.name] in (STARTER / "MODEL_CARD.md").read_text()
 
 
-NAMES = (*models.PREFERRED_WEIGHTS, "a.bin", "b.safetensors", "c.pth", "a.safetensors", "notes.txt")
+NAMES = (*PREFERRED_WEIGHTS, "a.bin", "b.safetensors", "c.pth", "a.safetensors", "notes.txt")
 
 
 @given(st.sets(st.sampled_from(NAMES)))
@@ -183,10 +192,10 @@ def test_cached_weights_are_those_that_open_clip_loads_offline(
     for name in (*names, "README.md"):
         put(home, REPO, name, name.encode())
     try:
-        theirs = download_pretrained(get_pretrained_cfg(*models.DEFAULT_MODEL.split("/")), cache_dir=str(home / "hub"))
+        theirs = download_pretrained(get_pretrained_cfg(*DEFAULT_MODEL.split("/")), cache_dir=str(home / "hub"))
     except FileNotFoundError:
         theirs = "None"
-    assert str(locate_weights(parse_model(models.DEFAULT_MODEL))) == theirs
+    assert str(locate_weights(parse_model(DEFAULT_MODEL))) == theirs
 
 
 def test_safetensors_come_before_a_pickle(home: Path) -> None:
@@ -224,7 +233,7 @@ def test_digest_of_a_cached_file_is_its_blobs_name(home: Path) -> None:
     """A large file in the hub's cache is not read again: its name is trusted, whatever it holds."""
     path = put(home, REPO, "file", b"content")
     path.resolve().write_bytes(b"other content of the same name")
-    assert models.digest_weights(path) == sha256(b"content").hexdigest()
+    assert digest_weights(path) == sha256(b"content").hexdigest()
 
 
 def test_digest_is_not_the_name_in_a_store_behind_the_blobs(home: Path) -> None:
@@ -236,7 +245,7 @@ def test_digest_is_not_the_name_in_a_store_behind_the_blobs(home: Path) -> None:
     blob = path.resolve()
     blob.unlink()
     blob.symlink_to(stored)
-    assert models.digest_weights(path) == sha256(b"content").hexdigest()
+    assert digest_weights(path) == sha256(b"content").hexdigest()
 
 
 def test_digest_of_any_other_file_is_computed(home: Path, tmp_path: Path) -> None:
@@ -247,19 +256,19 @@ def test_digest_of_any_other_file_is_computed(home: Path, tmp_path: Path) -> Non
     small.symlink_to(f"../../blobs/{'0' * 40}")
     local = tmp_path / ("b" * 64)
     local.write_bytes(b"content")
-    assert models.digest_weights(small) == models.digest_weights(local) == sha256(b"content").hexdigest()
+    assert digest_weights(small) == digest_weights(local) == sha256(b"content").hexdigest()
 
 
 def test_digest_of_a_missing_file_is_an_error_of_ours(tmp_path: Path) -> None:
     """Weights that vanish between finding and reading end the run as a model that is unavailable."""
     with pytest.raises(ModelUnavailable, match="No such file"):
-        models.digest_weights(tmp_path / "gone")
+        digest_weights(tmp_path / "gone")
 
 
 def test_fetched_model_is_there_for_good(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was fetched once is found the next time without a request, and offline."""
     fake.files[REPO, "open_clip_pytorch_model.bin"] = b"weights"
-    spec = parse_model(models.DEFAULT_MODEL)
+    spec = parse_model(DEFAULT_MODEL)
     fetched = fetch_model(spec, quiet=True)
     assert fetched.read_bytes() == b"weights"
     fake.requests.clear()
@@ -272,7 +281,7 @@ def test_fetch_prefers_safetensors(fake: FakeHub) -> None:
     """Of two forms on the hub only the safe one is downloaded."""
     for name in ("open_clip_pytorch_model.bin", "open_clip_model.safetensors"):
         fake.files[REPO, name] = name.encode()
-    assert fetch_model(parse_model(models.DEFAULT_MODEL), quiet=True).name == "open_clip_model.safetensors"
+    assert fetch_model(parse_model(DEFAULT_MODEL), quiet=True).name == "open_clip_model.safetensors"
     assert not any("open_clip_pytorch_model.bin" in request for request in fake.requests)
 
 
@@ -298,7 +307,7 @@ def test_repository_without_weights_is_unavailable(fake: FakeHub) -> None:
     with pytest.raises(ModelUnavailable, match=r"org/mine holds no open_clip_config\.json"):
         fetch_model(parse_model("hf-hub:org/mine"), quiet=True)
     with pytest.raises(ModelUnavailable, match=rf"{REPO} holds no open_clip_model\.safetensors or"):
-        fetch_model(parse_model(models.DEFAULT_MODEL), quiet=True)
+        fetch_model(parse_model(DEFAULT_MODEL), quiet=True)
 
 
 def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(home: Path) -> None:
@@ -307,9 +316,9 @@ def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(home: Path) ->
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
     program = (
         "import sys\n"
-        "from image_index.models import names as models\n"
-        "try: models.ensure_model(models.parse_model(models.DEFAULT_MODEL), quiet=False)\n"
-        "except models.ModelUnavailable as error: print(error)\n"
+        "from image_index.models import names\n"
+        "try: names.ensure_model(names.parse_model(names.DEFAULT_MODEL), quiet=False)\n"
+        "except names.ModelUnavailable as error: print(error)\n"
         "assert not {'torch', 'open_clip', 'numpy'} & sys.modules.keys()\n"
     )
     run = subprocess.run(
@@ -322,7 +331,7 @@ def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(home: Path) ->
     )
     assert run.stderr == ""
     (line,) = run.stdout.splitlines()
-    for part in (models.DEFAULT_MODEL, "no connection", "imgidx models fetch", "HF_HOME", "--model starter"):
+    for part in (DEFAULT_MODEL, "no connection", "imgidx models fetch", "HF_HOME", "--model starter"):
         assert part in line
     assert not home.exists()
 
@@ -338,7 +347,7 @@ def test_list_names_bundled_cached_and_known_models(home: Path) -> None:
         ("starter", "bundled", 33),
         ("ViT-B-16/metaclip_400m", "cached", 2),
         ("ViT-B-32/openai", "cached", 3),
-        (models.DEFAULT_MODEL, "known", 605),
+        (DEFAULT_MODEL, "known", 605),
     ]
     assert len({one.name for one in listed}) == len(listed)
     assert {one.kind for one in listed[3:]} == {"known"}

@@ -24,8 +24,7 @@ from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
 from image_index.upkeep.maintenance import backup, forget, prune
 from image_index.upkeep.verify import repair, verify
-from image_index.vectors import derived_file as faiss_file
-from image_index.workers.pool import ChildPool
+from image_index.vectors import derived_file
 from tests.support.faiss_examples import is_whole
 from tests.support.library import Library, contents, found, make_index, nearest, search
 
@@ -66,16 +65,6 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
         "text",
     }
     return Specimen(library)
-
-
-@pytest.fixture
-def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make starting a child an error: whatever is rebuilt, nothing is embedded."""
-
-    def refuse(_: ChildPool) -> None:
-        raise AssertionError("a child was started")
-
-    monkeypatch.setattr(ChildPool, "start", refuse)
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +165,7 @@ def test_a_trailer_that_lies_with_a_true_checksum_is_no_index(sound: Specimen) -
     body, text = sound.faiss[: -20 - length], sound.faiss[-20 - length : -20]
     for checksums in ([], [1], [zlib.crc32(body)] * 2):
         lie = json.dumps(json.loads(text) | {"crc32": checksums}).encode()
-        footer = zlib.crc32(lie).to_bytes(4, "little") + len(lie).to_bytes(8, "little") + faiss_file.MAGIC
+        footer = zlib.crc32(lie).to_bytes(4, "little") + len(lie).to_bytes(8, "little") + derived_file.MAGIC
         sound.home.faiss.write_bytes(body + lie + footer)
         assert not is_whole(sound.home.faiss)
 

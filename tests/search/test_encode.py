@@ -19,7 +19,6 @@ from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFa
 from image_index.search.encode import QueryEncoder, QueryVector
 from image_index.search.query import make_query
 from image_index.settings import IndexHome
-from image_index.workers.child import Child
 from image_index.workers.devices import Precision
 from image_index.workers.engine import Engine
 from image_index.workers.messages import LoadedEncoder, Loader
@@ -73,16 +72,6 @@ def index(tmp_path: Path) -> Iterator[Index]:
     made = Index(tmp_path)
     with made.catalog:
         yield made
-
-
-@pytest.fixture
-def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make starting a child an error."""
-
-    def refuse(*_: object) -> Child:
-        raise AssertionError("a child was started")
-
-    monkeypatch.setattr(Child, "start", refuse)
 
 
 @pytest.mark.usefixtures("no_children")

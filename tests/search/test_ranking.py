@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +20,12 @@ from image_index.errors import StorageError
 from image_index.paths import below
 from image_index.records import EmbeddedBatch, Hit, ImageFacts, Match, Vectors
 from image_index.search import ranking
-from image_index.search import ranking as search_module
 from image_index.search.ranking import OpenFiles, SearchOptions, Sort, open_files
 from image_index.settings import IndexHome
-from image_index.training import freshness
 from image_index.training.freshness import build_if_stale
-from image_index.vectors import build as faiss_build
-from image_index.vectors import derived_file as faiss_file
+from image_index.vectors import derived_file
 from image_index.vectors.build import build_index
+from image_index.vectors.open_index import FaissIndex, map_index
 from tests.support.faiss_examples import contents_of
 from tests.support.library import search
 from tests.support.records import batch, embedded_image, facts, image_file
@@ -42,7 +40,7 @@ Found = tuple[int, float, bytes, int]
 
 
 @dataclass
-class Library:
+class Mirrored:
     """A catalog, and the same again in a dictionary."""
 
     home: IndexHome
@@ -87,13 +85,13 @@ def found(hits: Iterable[Hit]) -> list[Found]:
 
 
 @pytest.fixture
-def library() -> Iterator[Library]:
+def library() -> Iterator[Mirrored]:
     """Give an empty library."""
     with tempfile.TemporaryDirectory() as temporary:
         home = IndexHome(Path(temporary))
         with Catalog(home.catalog, write=True) as catalog:
             catalog.set_model(facts(3))
-            yield Library(home, catalog)
+            yield Mirrored(home, catalog)
 
 
 def paths(count: int) -> list[bytes]:
@@ -125,7 +123,7 @@ def searches(draw: st.DrawFn) -> SearchOptions:
     st.lists(searches(), min_size=3, max_size=3),
 )
 def test_search_agrees_with_brute_force(
-    library: Library,
+    library: Mirrored,
     before: dict[bytes, list[int]],
     build: bool,
     lost: set[bytes],
@@ -158,7 +156,7 @@ def unit_vectors(count: int, dim: int, seed: int) -> Vectors:
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 80), st.sampled_from([3, 64, 100, 512]), st.integers(0, 2**16), st.integers(0, 80))
-def test_best_hits_are_a_prefix_of_more_hits(library: Library, count: int, dim: int, seed: int, built: int) -> None:
+def test_best_hits_are_a_prefix_of_more_hits(library: Mirrored, count: int, dim: int, seed: int, built: int) -> None:
     """Asking for one hit more adds one and changes none, copies of one picture and real-valued scores included."""
     vectors = unit_vectors(count, dim, seed)
     query = vectors[0] if seed % 2 else unit_vectors(1, dim, seed + 1)[0]
@@ -183,7 +181,7 @@ def test_best_hits_are_a_prefix_of_more_hits(library: Library, count: int, dim: 
 
 
 @pytest.mark.parametrize("built", [0, 200, 300])
-def test_copies_of_one_picture_come_in_the_order_of_their_ids(library: Library, built: int) -> None:
+def test_copies_of_one_picture_come_in_the_order_of_their_ids(library: Mirrored, built: int) -> None:
     """More equal scores than hits wanted: the oldest are shown, in the FAISS file and out of it."""
     library.add({b"/%03d" % number: [1, 1, 0] for number in range(built)})
     library.build()
@@ -192,7 +190,7 @@ def test_copies_of_one_picture_come_in_the_order_of_their_ids(library: Library, 
     assert [hit.path for hit in hits] == [b"/000", b"/001", b"/002"]
 
 
-def test_missing_pictures_take_no_places(library: Library) -> None:
+def test_missing_pictures_take_no_places(library: Mirrored) -> None:
     """A hundred better ones that are gone do not hide the one that is there."""
     gone = {b"/gone/%d" % number: [2, 2, 2] for number in range(100)}
     library.add({**gone, b"/there": [1, 0, 0]})
@@ -205,7 +203,7 @@ def test_missing_pictures_take_no_places(library: Library) -> None:
         assert search(library.catalog, library.home, np.array([1, 1, 1], np.float32), SearchOptions(limit)) == []
 
 
-def test_moved_picture_is_found_where_it_is(library: Library) -> None:
+def test_moved_picture_is_found_where_it_is(library: Mirrored) -> None:
     """Paths come from the catalog: the FAISS file need not be rebuilt for a move."""
     library.add({b"/p/1": [1, 0, 0]})
     library.build()
@@ -218,7 +216,7 @@ def test_moved_picture_is_found_where_it_is(library: Library) -> None:
         assert [hit.path for hit in hits] == there
 
 
-def test_high_minimum_score_does_not_look_at_every_picture(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_high_minimum_score_does_not_look_at_every_picture(library: Mirrored, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hits are cut off where they get too bad: FAISS is asked for no more than without a minimum."""
     library.add({b"/%d" % number: [number % 5 - 2, 0, 1] for number in range(500)})
     library.build()
@@ -238,7 +236,7 @@ def test_high_minimum_score_does_not_look_at_every_picture(library: Library, mon
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage", b"x" * 5000])
 def test_search_without_a_usable_faiss_file_says_so_and_is_right(
-    library: Library, content: bytes | None, caplog: pytest.LogCaptureFixture
+    library: Mirrored, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The catalog alone is enough."""
     library.add({b"/a": [1, 0, 0], b"/b": [0, 1, 0]})
@@ -251,7 +249,7 @@ def test_search_without_a_usable_faiss_file_says_so_and_is_right(
 
 
 def test_search_in_an_empty_index_finds_nothing_and_says_nothing(
-    library: Library, caplog: pytest.LogCaptureFixture
+    library: Mirrored, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is nothing to warn of."""
     caplog.set_level("INFO")
@@ -266,7 +264,7 @@ def topical(random: np.random.Generator) -> list[float]:
     return [float(value) for value in vector / np.linalg.norm(vector)]
 
 
-def step(library: Library, random: np.random.Generator) -> None:
+def step(library: Mirrored, random: np.random.Generator) -> None:
     """Let something happen to a library, as trains and people do it."""
     known = sorted(library.pictures)
     action = random.choice(["add", "add", "change", "lose", "forget", "build", "tail"])
@@ -287,19 +285,19 @@ def step(library: Library, random: np.random.Generator) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever happens to a library in inverted lists with a tail: all lists give the exact hits, tuned ones 0.99."""
-    for module, name, value in (
-        (faiss_build, "FLAT_LIMIT", 300),
-        (freshness, "SMALL_INDEX", 0),
-        (freshness, "SCAN_LIMIT", 20),
-        (search_module, "FEW", 100),
+    for name, value in (
+        ("vectors.build.FLAT_LIMIT", 300),
+        ("training.freshness.SMALL_INDEX", 0),
+        ("training.freshness.SCAN_LIMIT", 20),
+        ("search.ranking.FEW", 100),
     ):
-        monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(f"image_index.{name}", value)
     random = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as temporary:
         home = IndexHome(Path(temporary))
         with Catalog(home.catalog, write=True) as catalog:
             catalog.set_model(facts(8))
-            library = Library(home, catalog)
+            library = Mirrored(home, catalog)
             library.add({path: topical(random) for path in paths(1000)})
             build_if_stale(catalog, home, lambda _: None)
             recalls: list[float] = []
@@ -310,13 +308,21 @@ def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch
     assert sum(recalls) >= 0.99 * len(recalls)
 
 
-def compare(library: Library, random: np.random.Generator) -> Iterator[float]:
+def exhaustive(files: OpenFiles, home: IndexHome) -> OpenFiles:
+    """Return the same files with all inverted lists looked at in every search."""
+    opened = []
+    for index, path in zip(files.indexes, (home.faiss, home.tail), strict=False):
+        mapped = map_index(path)
+        if index.nlist:
+            mapped.nprobe = index.nlist
+        opened.append(FaissIndex(index.contents, mapped))
+    return replace(files, indexes=tuple(opened))
+
+
+def compare(library: Mirrored, random: np.random.Generator) -> Iterator[float]:
     """Search with each kind of options; yield the recall of the tuned lists."""
     catalog, files = library.catalog, open_files(library.catalog, library.home)
-    all_lists = open_files(library.catalog, library.home)
-    for index in all_lists.indexes:
-        if index.nlist:
-            index._index.nprobe = index.nlist
+    all_lists = exhaustive(files, library.home)
     stored = {path: np.array(vector, np.float32).astype(np.float16) for path, (_, vector) in library.pictures.items()}
     vectors = {path: vector.astype(np.float64) for path, vector in stored.items()}
     middle = int(np.median([image_id for image_id, _ in library.pictures.values()]))
@@ -346,7 +352,7 @@ def compare(library: Library, random: np.random.Generator) -> Iterator[float]:
         yield len({hit.path for hit in tuned} & set(best)) / len(best)
 
 
-def test_what_is_gone_from_the_disk_or_not_wanted_takes_no_places(library: Library, tmp_path: Path) -> None:
+def test_what_is_gone_from_the_disk_or_not_wanted_takes_no_places(library: Mirrored, tmp_path: Path) -> None:
     """However many of the best those are; the order and the scores of the rest stay."""
     library.add({b"%b/%03d" % (os.fsencode(tmp_path), number): [1, 1, number % 3] for number in range(60)})
     library.build()
@@ -369,7 +375,7 @@ def test_what_is_gone_from_the_disk_or_not_wanted_takes_no_places(library: Libra
     assert [hit.path for hit in others] == there[2:7]
 
 
-def test_hits_are_sorted_after_they_are_chosen(library: Library) -> None:
+def test_hits_are_sorted_after_they_are_chosen(library: Mirrored) -> None:
     """The best two of four, newest first or by name; their ranks stay those of their scores."""
     times = {b"/c": 1, b"/b": 3, b"/a": 2, b"/d": 4}
     library.add({b"/c": [2, 0, 0], b"/b": [2, 0, 0], b"/a": [2, 0, 0], b"/d": [1, 0, 0]})
@@ -389,7 +395,7 @@ def test_hits_are_sorted_after_they_are_chosen(library: Library) -> None:
 
 
 @pytest.mark.parametrize("built", [True, False])
-def test_sigma_is_numpys_over_all_pictures(library: Library, built: bool) -> None:
+def test_sigma_is_numpys_over_all_pictures(library: Mirrored, built: bool) -> None:
     """From the file of moments, or measured anew where there is none; a least sigma keeps what numpy keeps."""
     random = np.random.default_rng(5)
     library.add({path: topical(random)[:3] for path in paths(400)})
@@ -408,12 +414,12 @@ def test_sigma_is_numpys_over_all_pictures(library: Library, built: bool) -> Non
 
 
 def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: Mirrored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large file is not checked whole before a search: whatever its codes and ids say, the catalog decides."""
-    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 300)
-    monkeypatch.setattr(faiss_file, "QUICK_BYTES", 0)
-    monkeypatch.setattr(faiss_file, "BLOCK_BYTES", 256)
+    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 300)
+    monkeypatch.setattr(derived_file, "QUICK_BYTES", 0)
+    monkeypatch.setattr(derived_file, "BLOCK_BYTES", 256)
     random = np.random.default_rng(1)
     library.add({path: random.integers(-2, 3, 3).tolist() for path in paths(1000)})
     library.build()
@@ -429,7 +435,7 @@ def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(
         assert [(hit.path, hit.score) for hit in hits] == [truth[hit.image.id] for hit in hits]
 
 
-def test_damaged_catalog_is_an_error_not_an_empty_answer(library: Library) -> None:
+def test_damaged_catalog_is_an_error_not_an_empty_answer(library: Mirrored) -> None:
     """Nothing found and cannot look are not the same."""
     library.add({b"/a": [1, 0, 0]})
     library.catalog.connection.execute("DROP TABLE vectors")

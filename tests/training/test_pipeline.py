@@ -24,7 +24,7 @@ from image_index.stop import StopRequest
 from image_index.training import freshness
 from image_index.training.pipeline import preview_update, update_index
 from image_index.upkeep.known import PictureState, known_picture
-from image_index.vectors import open_index as faiss_index
+from image_index.vectors.open_index import open_index
 from image_index.workers.pool import ChildPool
 from tests.support import fake_models
 from tests.support.faiss_examples import read_stamp
@@ -41,20 +41,10 @@ def library(tmp_path: Path) -> Library:
     return made
 
 
-@pytest.fixture
-def no_children(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return a switch after which starting a child is an error."""
-
-    def refuse(_: ChildPool) -> None:
-        raise AssertionError("a child was started")
-
-    return lambda: monkeypatch.setattr(ChildPool, "start", refuse)
-
-
-def test_a_second_run_embeds_nothing_and_starts_no_child(library: Library, no_children: Callable[[], None]) -> None:
+def test_a_second_run_embeds_nothing_and_starts_no_child(library: Library, refuse_children: Callable[[], None]) -> None:
     """An index that is up to date costs a walk."""
     assert counts(library.train()) == {"embedded": 5}
-    no_children()
+    refuse_children()
     assert counts(library.train()) == {"unchanged": 5}
 
 
@@ -122,7 +112,7 @@ def test_a_time_limit_that_passes_while_the_index_is_built_stops_nothing(library
     assert last.outcome == "done"
 
 
-def test_a_picture_that_vanished_comes_back_for_free(library: Library, no_children: Callable[[], None]) -> None:
+def test_a_picture_that_vanished_comes_back_for_free(library: Library, refuse_children: Callable[[], None]) -> None:
     """A missing row keeps its vector."""
     library.train()
     before = library.rows()
@@ -130,18 +120,18 @@ def test_a_picture_that_vanished_comes_back_for_free(library: Library, no_childr
     shutil.move(kept, library.home.path / "elsewhere")
     assert counts(library.train()) == {"unchanged": 4, "missing": 1}
     assert "photos/a.png" not in library.rows()
-    no_children()
+    refuse_children()
     shutil.move(library.home.path / "elsewhere", kept)
     assert counts(library.train()) == {"unchanged": 5}
     assert library.rows() == before
 
 
-def test_a_root_that_moved_keeps_every_vector(library: Library, no_children: Callable[[], None]) -> None:
+def test_a_root_that_moved_keeps_every_vector(library: Library, refuse_children: Callable[[], None]) -> None:
     """A library copied to a new disk, the old one gone, is not embedded again."""
     library.train()
     moved = library.photos.parent / "new-disk"
     library.photos.rename(moved)
-    no_children()
+    refuse_children()
     assert counts(library.train(moved)) == {"moved": 5}
     assert {path for path in library.rows() if path.startswith("new-disk/")} == {
         "new-disk/" + name for name in ("a.png", "b.png", "c.png", "sub/d.png", "sub/e.png")
@@ -192,7 +182,7 @@ def test_a_single_file_is_a_root(library: Library) -> None:
 
 
 def test_a_broken_picture_fails_once_and_is_not_tried_again_until_it_changes(
-    library: Library, no_children: Callable[[], None]
+    library: Library, refuse_children: Callable[[], None]
 ) -> None:
     """A failure is remembered by size and time; it counts as new only once."""
     broken = library.photos / "broken.png"
@@ -203,7 +193,7 @@ def test_a_broken_picture_fails_once_and_is_not_tried_again_until_it_changes(
     broken.write_bytes(b"no picture")
     assert counts(library.train()) == {"failed": 1, "unchanged": 5}
     assert "photos/broken.png" not in library.rows()
-    no_children()
+    refuse_children()
     assert counts(library.train()) == {"failed_before": 1, "unchanged": 5}
     broken.unlink()
     assert counts(library.train()) == {"unchanged": 5}
@@ -240,7 +230,7 @@ def test_the_faiss_file_always_ends_up_with_the_catalogs_vectors(library: Librar
         library.train()
         with Catalog(library.home.catalog) as catalog:
             stamp = catalog.stamp()
-            index = faiss_index.open_index(library.home.faiss, stamp.catalog_id)
+            index = open_index(library.home.faiss, stamp.catalog_id)
             ids, vectors = next(catalog.vectors_after(0))
         assert index is not None
         assert index.stamp == stamp

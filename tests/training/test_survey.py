@@ -22,7 +22,7 @@ from tests.support.records import LONG_AGO_NS, embedded_image, facts
 
 
 @dataclass
-class Library:
+class Scanned:
     """A directory of files, and a catalog."""
 
     root: Path
@@ -59,23 +59,23 @@ class Library:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
+def library(tmp_path: Path) -> Iterator[Scanned]:
     """Give a library of four pictures in two directories, all known."""
     with Catalog(tmp_path / "catalog.sqlite3", write=True) as catalog:
         catalog.set_model(facts())
-        library = Library(Path(os.path.realpath(tmp_path)) / "photos", catalog)
+        library = Scanned(Path(os.path.realpath(tmp_path)) / "photos", catalog)
         for name, content in (("a/1.jpg", "one"), ("a/2.jpg", "two"), ("b/3.jpg", "three"), ("b/4.jpg", "four")):
             library.write(name, content)
         library.take_in()
         yield library
 
 
-def test_unchanged_library_needs_nothing(library: Library) -> None:
+def test_unchanged_library_needs_nothing(library: Scanned) -> None:
     """What is known is not read again."""
     assert library.plan() == Plan(unchanged=4)
 
 
-def test_each_change_is_told_from_the_others(library: Library) -> None:
+def test_each_change_is_told_from_the_others(library: Scanned) -> None:
     """New, changed, touched, moved and missing files, in one survey."""
     library.write("a/0.jpg", "new")
     library.write("a/1.jpg", "other")
@@ -91,14 +91,14 @@ def test_each_change_is_told_from_the_others(library: Library) -> None:
     assert (plan.unchanged, plan.copied, plan.problems) == (0, [], [])
 
 
-def test_survey_without_a_catalog_finds_everything_new(library: Library) -> None:
+def test_survey_without_a_catalog_finds_everything_new(library: Scanned) -> None:
     """A dry run before the first update."""
     options = SurveyOptions((os.fsencode(library.root),))
     plan = plan_roots(None, options, lambda _: None, StopRequest())
     assert library.names(plan.new) == ["a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg"]
 
 
-def test_root_inside_another_is_planned_once(library: Library) -> None:
+def test_root_inside_another_is_planned_once(library: Scanned) -> None:
     """Whether it is given beside the outer one or known from before."""
     assert library.plan("", "a", "b/3.jpg", "a").unchanged == 4
     library.catalog.note_scan(os.fsencode(library.root / "a"), None)
@@ -107,7 +107,7 @@ def test_root_inside_another_is_planned_once(library: Library) -> None:
     assert (plan.unchanged, library.names(plan.new)) == (4, ["a/5.jpg"])
 
 
-def test_known_roots_inside_are_looked_at_while_they_are_there(library: Library) -> None:
+def test_known_roots_inside_are_looked_at_while_they_are_there(library: Scanned) -> None:
     """A known root elsewhere is not, and one that was deleted is part of the one around it."""
     for name in ("a", "b", "a-", "gone"):
         library.catalog.note_scan(os.fsencode(library.root / name), None)
@@ -118,13 +118,13 @@ def test_known_roots_inside_are_looked_at_while_they_are_there(library: Library)
     assert all_roots(None, SurveyOptions((outer,))) == [outer]
 
 
-def test_other_roots_are_left_alone(library: Library) -> None:
+def test_other_roots_are_left_alone(library: Scanned) -> None:
     """What was not asked for is neither missing nor counted."""
     shutil.rmtree(library.root / "b")
     assert library.plan("a") == Plan(unchanged=2)
 
 
-def test_picture_moved_between_roots_keeps_its_vector(library: Library) -> None:
+def test_picture_moved_between_roots_keeps_its_vector(library: Scanned) -> None:
     """Both roots are in the survey: the row moves."""
     (library.root / "a/1.jpg").rename(library.root / "b/1.jpg")
     plan = library.plan("a", "b")
@@ -132,7 +132,7 @@ def test_picture_moved_between_roots_keeps_its_vector(library: Library) -> None:
     assert (plan.missing, plan.embed_count) == ([], 0)
 
 
-def test_picture_moved_from_a_root_not_scanned_gets_a_copy_of_its_vector(library: Library) -> None:
+def test_picture_moved_from_a_root_not_scanned_gets_a_copy_of_its_vector(library: Scanned) -> None:
     """Nobody has looked whether the old place is only unmounted: its row stays."""
     (library.root / "a/1.jpg").rename(library.root / "b/1.jpg")
     plan = library.plan("b")
@@ -140,7 +140,7 @@ def test_picture_moved_from_a_root_not_scanned_gets_a_copy_of_its_vector(library
     assert (plan.moved, plan.embed_count) == ([], 0)
 
 
-def test_picture_missing_since_an_earlier_run_gives_its_vector_to_where_it_turns_up(library: Library) -> None:
+def test_picture_missing_since_an_earlier_run_gives_its_vector_to_where_it_turns_up(library: Scanned) -> None:
     """A disk that was renamed: what was marked missing then is found now."""
     (library.root / "a/1.jpg").rename(library.root / "aside")
     library.catalog.mark_missing(library.plan().missing)
@@ -149,14 +149,14 @@ def test_picture_missing_since_an_earlier_run_gives_its_vector_to_where_it_turns
     assert [library.names([match.image, match.file]) for match in plan.moved] == [["a/1.jpg", "b/1.jpg"]]
 
 
-def test_copy_beside_its_original_is_new(library: Library) -> None:
+def test_copy_beside_its_original_is_new(library: Scanned) -> None:
     """The original is there, so nothing has moved."""
     shutil.copy(library.root / "a/1.jpg", library.root / "b/1.jpg")
     plan = library.plan()
     assert (library.names(plan.new), plan.moved, plan.copied) == (["b/1.jpg"], [], [])
 
 
-def test_missing_picture_that_is_back_is_no_source_of_moves(library: Library) -> None:
+def test_missing_picture_that_is_back_is_no_source_of_moves(library: Scanned) -> None:
     """It is needed where it is."""
     library.catalog.mark_missing(image for image in library.catalog.known(b"/") if image.path.endswith(b"1.jpg"))
     shutil.copy(library.root / "a/1.jpg", library.root / "b/1.jpg")
@@ -165,7 +165,7 @@ def test_missing_picture_that_is_back_is_no_source_of_moves(library: Library) ->
     assert (library.names(plan.new), plan.moved) == (["b/1.jpg"], [])
 
 
-def test_emptied_or_missing_root_keeps_its_rows(library: Library) -> None:
+def test_emptied_or_missing_root_keeps_its_rows(library: Scanned) -> None:
     """An unmounted disk looks like either; the other root is planned as ever."""
     shutil.rmtree(library.root / "a")
     for is_mount_point in (False, True):
@@ -176,7 +176,7 @@ def test_emptied_or_missing_root_keeps_its_rows(library: Library) -> None:
         assert library.names(plan.problems) == ["a"]
 
 
-def test_unreadable_directory_keeps_its_rows_and_failures(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_directory_keeps_its_rows_and_failures(library: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what could be looked at is changed."""
     library.write("a/broken.jpg", "broken")
     broken = Failure(library.file("a/broken.jpg"), Stage.DECODE, "broken")
@@ -196,7 +196,7 @@ def test_unreadable_directory_keeps_its_rows_and_failures(library: Library, monk
     assert plan.problems == [ScanProblem(os.fsencode(library.root / "a"), os.strerror(13))]
 
 
-def test_failure_is_tried_again_when_its_file_changes_or_on_request(library: Library) -> None:
+def test_failure_is_tried_again_when_its_file_changes_or_on_request(library: Scanned) -> None:
     """And forgotten when its file is gone."""
     library.write("a/broken.jpg", "broken")
     broken = Failure(library.file("a/broken.jpg"), Stage.DECODE, "broken")
@@ -210,7 +210,7 @@ def test_failure_is_tried_again_when_its_file_changes_or_on_request(library: Lib
     assert library.plan().failures_gone == [broken.file.path]
 
 
-def test_picture_read_while_it_was_being_written_is_read_again(library: Library) -> None:
+def test_picture_read_while_it_was_being_written_is_read_again(library: Scanned) -> None:
     """Same size, same time, other content: a write in the tick of the read is not lost."""
     row = embedded_image(library.file("a/1.jpg"), b"one")
     racy = replace(row, read_at_ns=row.file.mtime_ns + 1)
@@ -220,7 +220,7 @@ def test_picture_read_while_it_was_being_written_is_read_again(library: Library)
     assert library.names(match.file for match in library.plan().changed) == ["a/1.jpg"]
 
 
-def test_survey_changes_nothing(library: Library) -> None:
+def test_survey_changes_nothing(library: Scanned) -> None:
     """Neither rows nor failures nor roots: what is planned is recorded by others."""
     library.write("a/0.jpg", "new")
     (library.root / "b/3.jpg").rename(library.root / "b/5.jpg")
@@ -229,7 +229,7 @@ def test_survey_changes_nothing(library: Library) -> None:
     assert "\n".join(library.catalog.connection.iterdump()) == before
 
 
-def test_stop_ends_the_scan(library: Library) -> None:
+def test_stop_ends_the_scan(library: Scanned) -> None:
     """Nothing has been embedded yet, so nothing is lost: the run ends there and then."""
     options = SurveyOptions((os.fsencode(library.root),))
     with pytest.raises(Interrupted) as caught:
@@ -237,7 +237,7 @@ def test_stop_ends_the_scan(library: Library) -> None:
     assert caught.value.exit_code == 128 + 15
 
 
-def test_scan_reports_how_far_it_is(library: Library) -> None:
+def test_scan_reports_how_far_it_is(library: Scanned) -> None:
     """At once, so that a bar appears, and then every thousand files."""
     for number in range(1500):
         (library.root / f"{number}.jpg").touch()
@@ -250,7 +250,7 @@ def test_scan_reports_how_far_it_is(library: Library) -> None:
 # Starting the children early
 
 
-def starts(library: Library) -> int:
+def starts(library: Scanned) -> int:
     """Return how often a plan of the library asks for the children."""
     asked: list[None] = []
     survey = SurveyOptions((os.fsencode(library.root),))
@@ -258,7 +258,7 @@ def starts(library: Library) -> int:
     return len(asked)
 
 
-def test_the_children_are_asked_for_once_while_the_scan_goes_on(library: Library) -> None:
+def test_the_children_are_asked_for_once_while_the_scan_goes_on(library: Scanned) -> None:
     """At the first new file of a size that no row has: it will be embedded, whatever else is found."""
     library.write("a/5.jpg", "something longer")
     library.write("a/6.jpg", "something else, longer still")
@@ -266,7 +266,7 @@ def test_the_children_are_asked_for_once_while_the_scan_goes_on(library: Library
 
 
 @pytest.mark.parametrize("change", ["nothing", "moved", "touched", "gone"])
-def test_no_child_is_asked_for_where_none_will_be_needed(library: Library, change: str) -> None:
+def test_no_child_is_asked_for_where_none_will_be_needed(library: Scanned, change: str) -> None:
     """Files that are known, or that may turn out to be moved ones, wait for the whole plan."""
     known = library.root / "a/1.jpg"
     match change:

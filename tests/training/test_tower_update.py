@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from image_index.search.encode import QueryEncoder
 from image_index.settings import IndexHome
 from image_index.upkeep.maintenance import backup
 from image_index.upkeep.verify import repair, verify
-from image_index.workers.child import Child
 from image_index.workers.devices import Precision
 from image_index.workers.engine import Engine
 from image_index.workers.messages import LoadedEncoder
@@ -70,15 +70,6 @@ def library(tmp_path: Path) -> Library:
     return library
 
 
-def refuse_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make starting a child an error from now on."""
-
-    def refuse(*_: object) -> Child:
-        raise AssertionError("a child was started")
-
-    monkeypatch.setattr(Child, "start", refuse)
-
-
 def manifest_of(library: Library) -> Manifest | None:
     """Return what the index says of its text tower."""
     return read_manifest(library.home.text)
@@ -90,7 +81,7 @@ def vector_of(library: Library, text: str) -> Vectors:
         return encoder.text(text)
 
 
-def test_a_first_run_exports_and_searches_start_no_child(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_run_exports_and_searches_start_no_child(library: Library, refuse_children: Callable[[], None]) -> None:
     """Damaged or missing, it is exported again by a run that has nothing else to do; meanwhile a child answers."""
     library.train(engine=STARTER)
     expected = vector_of(library, "a dog")
@@ -102,7 +93,7 @@ def test_a_first_run_exports_and_searches_start_no_child(library: Library, monke
         model = catalog.read_model()
         assert model is not None
         assert is_settled(library.home.text, model.fingerprint)
-    refuse_children(monkeypatch)
+    refuse_children()
     again = library.train(engine=STARTER)
     assert (again.unchanged, again.exported) == (3, False)
     np.testing.assert_array_equal(vector_of(library, "a dog"), expected)
@@ -136,7 +127,7 @@ def test_what_a_rotten_tower_encoded_is_forgotten(library: Library) -> None:
 
 
 def test_a_model_without_a_tower_is_refused_once(
-    library: Library, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    library: Library, refuse_children: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The run says so, and no later one tries again."""
     with caplog.at_level(logging.INFO):
@@ -145,7 +136,7 @@ def test_a_model_without_a_tower_is_refused_once(
     manifest = manifest_of(library)
     assert manifest is not None
     assert manifest.refusal == "RuntimeError: a fake model has no text tower"
-    refuse_children(monkeypatch)
+    refuse_children()
     assert library.train().unchanged == 3
 
 
@@ -199,14 +190,14 @@ def test_a_model_that_is_not_here_is_not_fetched_for_its_tower(library: Library)
 
 
 def test_a_backup_searches_by_itself_and_damage_is_verified(
-    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: Library, tmp_path: Path, refuse_children: Callable[[], None]
 ) -> None:
     """The copy has the tower too; one flipped bit is found, and a repair removes what is damaged."""
     library.train(engine=STARTER)
     copy = replace(library, home=backup(library.home, tmp_path / "copy"))
     assert {path.stat().st_mode & 0o777 for path in copy.home.text.iterdir()} == {0o600}
     assert library.home.size_bytes() > (library.home.text / WEIGHTS).stat().st_size
-    refuse_children(monkeypatch)
+    refuse_children()
     np.testing.assert_array_equal(vector_of(copy, "a dog"), vector_of(library, "a dog"))
     assert list(verify(library.home)) == []
     weights = bytearray((library.home.text / WEIGHTS).read_bytes())

@@ -31,7 +31,6 @@ from image_index.index import Index
 from image_index.records import EmbeddedBatch, ImageFacts, ImageFile, PictureFacts, Vectors
 from image_index.search.selection import make_filters
 from image_index.settings import IndexHome
-from image_index.upkeep import export as export_module
 from image_index.upkeep.export import Exported, export
 from tests.support.confined import run_confined
 from tests.support.library import make_index
@@ -94,7 +93,7 @@ def test_every_part_pairs_vectors_with_their_pictures(
     home: IndexHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: bool, part_rows: int
 ) -> None:
     """Row i of one file belongs to row i of the other; names sort as numbers; the vectors are those of the catalog."""
-    monkeypatch.setattr(export_module, "PART_ROWS", part_rows)
+    monkeypatch.setattr("image_index.upkeep.export.PART_ROWS", part_rows)
     target = tmp_path / "out"
     parts = -(-COUNT // part_rows)
     done = export_all(home, target, parquet=parquet)

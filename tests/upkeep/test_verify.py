@@ -19,7 +19,7 @@ from image_index.records import EmbeddedBatch, ImageFile
 from image_index.settings import IndexHome
 from image_index.upkeep.health import Problem
 from image_index.upkeep.verify import REBUILD, repair, verify
-from image_index.vectors import build as faiss_build
+from image_index.vectors.build import build_index
 from tests.support.library import contents, found, make_index, nearest
 from tests.support.records import embedded_image
 
@@ -59,7 +59,7 @@ def build_from(home: IndexHome, stamp_id: str | None = None, *, turned: bool = F
         stamp = catalog.stamp()
         ids, vectors = next(catalog.vectors_after(0))
     stamp = replace(stamp, catalog_id=stamp_id or stamp.catalog_id)
-    faiss_build.build_index(home.faiss, stamp, lambda: [(ids, -vectors if turned else vectors)])
+    build_index(home.faiss, stamp, lambda: [(ids, -vectors if turned else vectors)])
 
 
 def flip_middle(path: Path) -> None:

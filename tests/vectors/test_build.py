@@ -17,8 +17,7 @@ import pytest
 
 from image_index.errors import StorageError
 from image_index.records import Ids, Vectors
-from image_index.vectors import build as faiss_build
-from image_index.vectors import derived_file as faiss_file
+from image_index.vectors import derived_file
 from image_index.vectors.build import build_index, build_tail
 from image_index.vectors.open_index import open_index
 from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors, read_stamp
@@ -36,8 +35,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a thousand vectors be enough for inverted lists, which are filled in several rounds."""
-    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 1000)
-    monkeypatch.setattr(faiss_build, "WRITE_ROWS", 300)
+    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 1000)
+    monkeypatch.setattr("image_index.vectors.build.WRITE_ROWS", 300)
 
 
 @contextmanager
@@ -72,7 +71,7 @@ def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists
     again = faiss.IndexIVFScalarQuantizer(ours.quantizer, DIM, ours.nlist, ours.sq.qtype, ours.metric_type, False)
     again.sq, again.is_trained, again.nprobe = ours.sq, True, ours.nprobe
     again.add_with_ids(vectors, np.arange(1, COUNT + 1) * 10)
-    trailer = faiss_file.read_trailer(path)
+    trailer = derived_file.read_trailer(path)
     assert trailer is not None
     assert faiss.serialize_index(again).tobytes() == path.read_bytes()[: trailer.size]
     assert is_whole(path)
@@ -85,7 +84,7 @@ def test_a_flat_file_is_that_which_faiss_itself_would_write(path: Path, lists: N
     flat = faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index = faiss.IndexIDMap(flat)
     index.add_with_ids(vectors, np.arange(1, count + 1) * 10)
-    trailer = faiss_file.read_trailer(path)
+    trailer = derived_file.read_trailer(path)
     assert trailer is not None
     assert faiss.serialize_index(index).tobytes() == path.read_bytes()[: trailer.size]
     assert is_whole(path)
@@ -122,14 +121,14 @@ def test_lists_serve_again_for_a_library_that_has_grown_a_little(
     build(path, LISTED)
     before = centroids(path)
     grown = replace(LISTED, last_id=10 * (COUNT + 500), count=COUNT + 500)
-    monkeypatch.setattr(faiss_build, "train_lists", None)
+    monkeypatch.setattr("image_index.vectors.build.train_lists", None)
     vectors = build(path, grown)
     np.testing.assert_array_equal(centroids(path), before)
     found = [opened(path, grown).search(vector, 10)[1] for vector in vectors[-50:]]
     best = [nearest(vectors, vector, 1)[0] for vector in vectors[-50:]]
     assert [ids[0] for ids in found] == best
     monkeypatch.undo()
-    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 1000)
+    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 1000)
     build(path, replace(LISTED, last_id=10**6, count=2 * COUNT))
     assert len(centroids(path)) > len(before)
 
@@ -151,8 +150,8 @@ def test_a_flipped_byte_in_what_faiss_relies_on_is_noticed_before_a_search(
     path: Path, lists: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Header, centroids and sizes of the lists are checked however large the file is; a list costs a hit at most."""
-    monkeypatch.setattr(faiss_file, "QUICK_BYTES", 0)
-    monkeypatch.setattr(faiss_file, "BLOCK_BYTES", 512)
+    monkeypatch.setattr(derived_file, "QUICK_BYTES", 0)
+    monkeypatch.setattr(derived_file, "BLOCK_BYTES", 512)
     build(path, LISTED)
     contents, whole = contents_of(path), path.read_bytes()
     assert contents is not None
@@ -171,7 +170,7 @@ def test_a_flipped_byte_in_what_faiss_relies_on_is_noticed_before_a_search(
 
 def test_vectors_without_any_order_are_searched_to_the_cap(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random vectors would need nearly all lists: a search still looks into a quarter of them and no more."""
-    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 1000)
+    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 1000)
     stamp = replace(STAMP, last_id=40_000, count=4000, dim=64)
     build(path, stamp)
     index = opened(path, stamp)
@@ -205,7 +204,7 @@ def test_failing_write_leaves_the_old_file_whole(
     """On a full disk, refused at the first byte or in the trailer, the index of before stays; no draft is left."""
     build(path)
     before = path.read_bytes()
-    monkeypatch.setattr(faiss_build, "FLAT_LIMIT", 20_000 if flat else 1000)
+    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 20_000 if flat else 1000)
     stamp = replace(STAMP, count=10_000, dim=12 if flat else 22)  # 320,000 bytes of vectors and ids, or somewhat more
     with small_disk(limit), pytest.raises(StorageError, match=r"index\.faiss.*disk space"):
         build(path, stamp)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from image_index.vectors import derived_file as faiss_file
+from image_index.vectors import derived_file
 from image_index.vectors.open_index import open_index
 from tests.support.faiss_examples import STAMP, build, is_whole, opened, read_stamp
 
@@ -50,8 +50,8 @@ def test_damaged_byte_anywhere_is_noticed(path: Path) -> None:
 
 def test_large_file_is_checked_whole_only_when_that_is_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search reads what FAISS relies on alone, header and ids; a thorough check finds a bad vector too."""
-    monkeypatch.setattr(faiss_file, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(faiss_file, "QUICK_BYTES", 64)
+    monkeypatch.setattr(derived_file, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(derived_file, "QUICK_BYTES", 64)
     build(path)
     content = path.read_bytes()
     assert is_whole(path)
@@ -77,6 +77,6 @@ def test_large_file_is_checked_whole_only_when_that_is_asked_for(path: Path, mon
 )
 def test_trailer_that_is_no_stamp_is_ignored(path: Path, text: bytes) -> None:
     """Right checksums, a right length and the magic number are not enough."""
-    footer = zlib.crc32(text).to_bytes(4, "little") + len(text).to_bytes(8, "little") + faiss_file.MAGIC
+    footer = zlib.crc32(text).to_bytes(4, "little") + len(text).to_bytes(8, "little") + derived_file.MAGIC
     path.write_bytes(bytes(5000) + text + footer)
     assert read_stamp(path) is None

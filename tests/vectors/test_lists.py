@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from image_index.records import Vectors
-from image_index.vectors import lists as ivf_training
+from image_index.vectors import lists
 from image_index.vectors.lists import Tuning, list_count, sample_of, train_lists
 from tests.support.faiss_examples import chunks, random_vectors
 
@@ -24,8 +24,8 @@ def topical(count: int, dim: int, topics: int = 40) -> Vectors:
 @pytest.mark.parametrize("train", [True, False])
 def test_a_sample_is_a_random_part_of_the_vectors(train: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each at most once, from everywhere, as many as are needed and no more."""
-    monkeypatch.setattr(ivf_training, "SAMPLE_PER_LIST", 2)
-    monkeypatch.setattr(ivf_training, "TUNING_SAMPLE", 200)
+    monkeypatch.setattr(lists, "SAMPLE_PER_LIST", 2)
+    monkeypatch.setattr(lists, "TUNING_SAMPLE", 200)
     numbers = np.arange(COUNT, dtype=np.float32)[:, np.newaxis]
     sample = sample_of(chunks(np.arange(COUNT), numbers, 999), COUNT, train=train)[:, 0]
     assert len(set(sample.tolist())) == len(sample) == (2 * list_count(COUNT) if train else 200)
@@ -37,7 +37,7 @@ def test_the_number_of_lists_grows_with_the_root_of_the_count_and_is_bounded() -
     """Four times as many vectors, twice as many lists."""
     assert list_count(0) == 1
     assert list_count(40_000) == 2 * list_count(10_000)
-    assert list_count(10**7) == list_count(10**9) == ivf_training.MAX_LISTS
+    assert list_count(10**7) == list_count(10**9) == lists.MAX_LISTS
 
 
 def test_tuned_lists_find_what_an_exact_search_finds() -> None:

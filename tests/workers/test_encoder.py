@@ -24,7 +24,6 @@ from image_index.files.read import read_file
 from image_index.models.names import digest_weights, locate_weights, parse_model
 from image_index.pictures.decode import decode
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
-from image_index.workers import encoder as encoder_module
 from image_index.workers.devices import Precision
 from image_index.workers.encoder import Encoder, choose_device, choose_dtype, load_encoder
 from tests.support.photos import real_photos
@@ -314,7 +313,7 @@ def test_bfloat16_is_taken_by_itself_only_where_the_cpu_multiplies_it(
     facts = tmp_path / "cpuinfo"
     if flags is not None:
         facts.write_text(f"processor : 0\n{flags}\n")
-    monkeypatch.setattr(encoder_module, "CPU_FACTS", facts)
+    monkeypatch.setattr("image_index.workers.encoder.CPU_FACTS", facts)
     assert choose_dtype(Precision.AUTO, torch.device("cpu")) is chosen
     assert choose_dtype(Precision.FP32, torch.device("cpu")) is torch.float32
     assert choose_dtype(Precision.BF16, torch.device("cpu")) is torch.bfloat16
