@@ -6,6 +6,8 @@ import base64
 import os
 import shlex
 
+from image_index.errors import UsageError
+
 AnyPath = str | bytes | os.PathLike[str]
 """A path in any of Python's forms."""
 
@@ -21,8 +23,14 @@ def path_range(directory: bytes) -> tuple[bytes, bytes]:
 
 
 def resolve(path: AnyPath) -> bytes:
-    """Return the absolute path, links resolved, as bytes: the one name by which the catalog knows a file."""
-    return os.path.realpath(os.fsencode(path))
+    """Return the absolute path, links resolved, as bytes: the one name by which the catalog knows a file.
+
+    Raises `UsageError` for an empty path, which would be the current directory.
+    """
+    encoded = os.fsencode(path)
+    if not encoded:
+        raise UsageError("a path must not be empty", "name a file or a directory")
+    return os.path.realpath(encoded)
 
 
 def printable(text: bytes | str) -> str:

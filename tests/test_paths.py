@@ -6,9 +6,11 @@ import os
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from image_index.errors import UsageError
 from image_index.paths import below, path_range, printable, problem_text, resolve
 from tests.support.texts import harmless, paths, texts
 
@@ -79,3 +81,10 @@ def test_problems_are_harmless(path: bytes, reason: str) -> None:
     shown = problem_text(path, reason)
     assert harmless(shown, lines=0)
     assert "imgidx forget" in shown
+
+
+@pytest.mark.parametrize("empty", ["", b""])
+def test_an_empty_path_is_refused(empty: str | bytes) -> None:
+    """It would be the current directory, which nobody named."""
+    with pytest.raises(UsageError, match="must not be empty"):
+        resolve(empty)

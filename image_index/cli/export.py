@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, write
+from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, given_path, write
 from image_index.cli.selection import (
     CameraOption,
     ExcludeUnderOption,
@@ -39,7 +39,7 @@ MetadataOption = Annotated[
 
 
 def export(
-    destination: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
+    destination: Annotated[Path, typer.Argument(parser=given_path, metavar="DIR", help="A new or empty directory.")],
     metadata: MetadataOption = Metadata.JSONL,
     under: UnderOption = None,
     exclude_under: ExcludeUnderOption = None,

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from image_index.cli.options import IndexOption, QuietOption, common, write
+from image_index.cli.options import IndexOption, QuietOption, common, given_path, write
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Print how many, and drop nothing.")]
 
 
 def forget(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Roots, directories or pictures.")],
+    paths: Annotated[
+        list[Path], typer.Argument(parser=given_path, metavar="PATH...", help="Roots, directories or pictures.")
+    ],
     dry_run: DryRunOption = False,
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -57,7 +59,7 @@ def prune(
 
 
 def backup(
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or empty directory.")],
+    destination: Annotated[Path, typer.Argument(parser=given_path, metavar="DEST", help="A new or empty directory.")],
     index: IndexOption = None,
     quiet: QuietOption = False,
 ) -> int:

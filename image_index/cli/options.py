@@ -13,23 +13,38 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 from rich.console import Console
 
-from image_index.errors import StorageError
+from image_index.errors import StorageError, UsageError
 from image_index.paths import printable
 from image_index.settings import IndexHome, index_home
 
 if TYPE_CHECKING:
     from image_index.present.tables import Screen
 
+
+def given_path(text: str) -> Path:
+    """Return a path as it was typed; raise for an empty one, as a script's unset variable leaves it behind.
+
+    `Path("")` is the current directory: `imgidx forget "$UNSET"` would forget everything below it.
+    """
+    if not text:
+        raise UsageError("an argument that names a file or a directory is empty", "look for a variable that is not set")
+    return Path(text)
+
+
 IndexOption = Annotated[
     Path | None,
     typer.Option(
-        "--index", metavar="DIR", help="The index to use. Default: $IMGIDX_INDEX, else the user's data directory."
+        "--index",
+        parser=given_path,
+        metavar="DIR",
+        help="The index to use. Default: $IMGIDX_INDEX, else the user's data directory.",
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but results and errors.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also print what the child processes do.")]
 LogFileOption = Annotated[
-    Path | None, typer.Option("--log-file", metavar="FILE", help="Append a log to FILE, whatever --quiet says.")
+    Path | None,
+    typer.Option("--log-file", parser=given_path, metavar="FILE", help="Append a log to FILE, whatever --quiet says."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, mps, cuda, cuda:N or cpu.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from image_index.cli.options import screen, write
+from image_index.cli.options import given_path, screen, write
 from image_index.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a contact sheet: one HTML file with everything inside."),
+    typer.Option(
+        "--html", parser=given_path, metavar="FILE", help="Write a contact sheet: one HTML file with everything inside."
+    ),
 ]
 OpenOption = Annotated[bool, typer.Option("--open", help="With --html: open the page.")]
 

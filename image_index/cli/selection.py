@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from image_index.cli.options import given_path
+
 UnderOption = Annotated[
-    list[Path] | None, typer.Option("--under", metavar="DIR", help="Only pictures inside DIR. May be repeated.")
+    list[Path] | None,
+    typer.Option("--under", parser=given_path, metavar="DIR", help="Only pictures inside DIR. May be repeated."),
 ]
 ExcludeUnderOption = Annotated[
-    list[Path] | None, typer.Option("--exclude-under", metavar="DIR", help="No pictures inside DIR. May be repeated.")
+    list[Path] | None,
+    typer.Option("--exclude-under", parser=given_path, metavar="DIR", help="No pictures inside DIR. May be repeated."),
 ]
 GlobOption = Annotated[
     list[str] | None,

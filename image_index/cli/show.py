@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from image_index.cli.options import IndexOption, JsonOption, common, write
+from image_index.cli.options import IndexOption, JsonOption, common, given_path, write
 
 ALL_KNOWN, SOME_UNKNOWN = 0, 1
 
 
 def show(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, there or gone.")],
+    paths: Annotated[list[Path], typer.Argument(parser=given_path, metavar="PATH...", help="Pictures, there or gone.")],
     json: JsonOption = False,
     index: IndexOption = None,
 ) -> int:

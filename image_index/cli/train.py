@@ -18,6 +18,7 @@ from image_index.cli.options import (
     QuietOption,
     VerboseOption,
     common,
+    given_path,
     write,
 )
 from image_index.errors import UsageError
@@ -39,7 +40,9 @@ class Decoding(StrEnum):
 
 RootsArgument = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="ROOT", help="Directories (or single pictures). None: those trained before."),
+    typer.Argument(
+        parser=given_path, metavar="ROOT", help="Directories (or single pictures). None: those trained before."
+    ),
 ]
 ModelOption = Annotated[
     str | None,

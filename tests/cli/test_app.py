@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import typer
 
 from image_index import __version__
 from image_index.cli.app import app
+from image_index.cli.options import given_path
 from tests.cli.conftest import Trained
 from tests.support.shell import Done, Shell
 
@@ -35,7 +36,29 @@ WRONG_USE: Mapping[str, tuple[str, ...]] = {
     "size": ("search", "a cat", "--min-size", "large"),
     "queries": ("search", "--queries", "/nonexistent"),
     "fetch what": ("models", "fetch", "no such model"),
+    "an empty path to forget": ("forget", ""),
+    "an empty root": ("train", ""),
+    "one empty root of two": ("train", ".", ""),
+    "an empty picture": ("show", ""),
+    "an empty destination": ("backup", ""),
+    "an empty directory": ("export", ""),
+    "empty under": ("search", "a cat", "--under", ""),
+    "empty exclude-under": ("dupes", "--exclude-under", ""),
+    "an empty page": ("search", "a cat", "--html", ""),
+    "an empty picture to search by": ("search", "--image", ""),
+    "an empty log": ("train", ".", "--log-file", ""),
+    "an empty index": ("status", "--index", ""),
 }
+
+
+def test_every_path_on_the_command_line_refuses_an_empty_one() -> None:
+    """`Path("")` is the current directory, so no parameter is left to typer's own idea of a path."""
+    for command in app.registered_commands:
+        assert command.callback is not None
+        for name, hint in get_type_hints(command.callback, include_extras=True).items():
+            if "pathlib" in str(hint):
+                (parameter,) = hint.__metadata__
+                assert parameter.parser is given_path, f"{command.callback.__name__} {name}"
 
 
 @pytest.mark.parametrize("case", WRONG_USE)
