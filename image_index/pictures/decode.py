@@ -11,6 +11,7 @@ down before it is scaled.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import warnings
@@ -27,6 +28,8 @@ from image_index.files.read import FileContent
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
 from image_index.pictures import phash, png
 from image_index.pictures.containers import adopt_metadata
+from image_index.pictures.layouts import list_more_layouts, name_layout, plain_tiff_pixels
+from image_index.pictures.levels import to_8_bits
 from image_index.pictures.taken import read_taken
 from image_index.pictures.truncation import is_truncated
 from image_index.records import PictureFacts, Preprocess
@@ -41,6 +44,7 @@ REDUCING_GAP = 2.0
 """How much larger than the model's input a picture stays when it is averaged down; the bicubic filter does the rest."""
 
 _OPENERS = tuple(name for name in PILLOW_FORMATS if name != "MPO")  # MPO has no opener: JPEG's finds it
+_NEVER_RAW = tuple(name for name in _OPENERS if name not in ("TIFF", "DIB"))  # DIB has no signature
 _TRUNCATED = "the file is cut short"
 _ROTATIONS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
 _TRANSPOSE = {orientation: Image.Transpose[name] for orientation, name in enumerate(_ROTATIONS, start=2)}
@@ -80,13 +84,13 @@ def decode(
         # the worst that a race can do is let a warning through, or swallow one of another thread.
         with warnings.catch_warnings(action="ignore"):
             prepare()
-            if os.path.splitext(content.file.path)[1].lower() in RAW_EXTENSIONS:
+            if os.path.splitext(content.file.path)[1].lower() in RAW_EXTENSIONS and not _is_known(content.data):
                 return _decode_raw(content.data, options)
             return _picture(_load(content.data, options), options)
     except DecodeError:
         raise
     except Exception as error:  # Pillow's plugins raise a dozen unrelated types for damaged data
-        raise DecodeError(_reason(error)) from error
+        raise DecodeError(_reason(error, content.data)) from error
 
 
 @cache
@@ -96,12 +100,18 @@ def prepare() -> None:
 
     pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    list_more_layouts()
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it says names no file; what matters comes as a failure
     PngImagePlugin.MAX_TEXT_CHUNK = png.MOST_BYTES  # larger ones never get there
     PngImagePlugin.MAX_TEXT_MEMORY = 16 * png.MOST_BYTES
     Image.MAX_IMAGE_PIXELS = None  # `_load` has a limit for all formats, and names the option that changes it
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, data: bytes) -> str:
+    if isinstance(error, UnidentifiedImageError) or str(error).startswith("Unsupported"):
+        layout = name_layout(data)
+        if layout is not None:
+            return f"{layout}, which cannot be read"
     if isinstance(error, UnidentifiedImageError):  # its text holds a memory address
         return "not a picture in a known format, or its header is damaged"
     if isinstance(error, MemoryError):
@@ -110,16 +120,32 @@ def _reason(error: Exception) -> str:
     return _TRUNCATED if "truncated" in text.lower() else f"damaged picture data: {text}"
 
 
+def _is_known(data: bytes) -> bool:
+    """Tell whether what has a RAW file's name begins as a JPEG, PNG or any other format that no RAW file begins as."""
+    try:
+        Image.open(BytesIO(data), formats=_NEVER_RAW)
+    except UnidentifiedImageError:
+        return False
+    return True
+
+
 def _decode_raw(data: bytes, options: _DecodeOptions) -> Picture:
     try:
         import rawpy
     except ImportError as error:
         raise DecodeError("camera RAW files need: pip install 'imgidx[raw]'") from error
+    plain_pixels = plain_tiff_pixels(data)
     try:
         with rawpy.imread(BytesIO(data)) as raw:
-            preview, sizes = raw.extract_thumb().data, raw.sizes
+            sizes = raw.sizes
+            is_plain = plain_pixels > 0 and plain_pixels >= sizes.width * sizes.height
+            preview = None if is_plain else raw.extract_thumb().data
     except rawpy.LibRawError as error:
-        raise DecodeError("a damaged RAW file, or one without a preview that can be read") from error
+        if not plain_pixels:
+            raise DecodeError("a damaged RAW file, or one without a preview that can be read") from error
+        preview = None
+    if preview is None:
+        return _picture(_load(data, options), options)
     # Where the preview is truncated, LibRaw fills its end with stale memory: its last bytes are then not in the file.
     if isinstance(preview, bytes) and preview[-512:] not in data:
         raise DecodeError(_TRUNCATED)
@@ -190,7 +216,10 @@ def _picture(loaded: _Loaded, options: _DecodeOptions, raw: bytes = b"") -> Pict
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 0))
+        value = image.getexif().get(ExifTags.Base.Orientation, 0)
+        if isinstance(value, bytes | tuple):  # a byte, or several numbers of which the first counts
+            value = value[0]
+        return int(value)
     except Exception:  # Pillow raises as many types for damaged EXIF as `decode` expects: only the rotation is lost
         return 0
 
@@ -198,9 +227,11 @@ def _orientation(image: Image.Image) -> int:
 def _flattened(image: Image.Image) -> Image.Image:
     """Return the picture in 8 bits, mode L or RGB, on white where it is transparent."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _stretched(image)
+        return to_8_bits(image)
     if image.mode == "CMYK":
         return _to_srgb(image, image.info.get("icc_profile"))
+    if image.mode == "La":  # Pillow converts it to nothing else
+        image = image.convert("LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")
@@ -209,17 +240,6 @@ def _flattened(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _stretched(image: Image.Image) -> Image.Image:
-    """Return a picture of 16-bit, 32-bit or float grey levels in 8 bits."""
-    levels = np.nan_to_num(np.array(image, dtype=np.float32), copy=False, posinf=0, neginf=0)
-    # Pillow scales every deep PGM to 0..65535; other integers and floats have no stated range.
-    is_16_bit = image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I")
-    low, high = (0.0, 65535.0) if is_16_bit else (levels.min(), levels.max())
-    levels -= low
-    levels *= 255 / max(high - low, np.finfo(np.float32).tiny)
-    return Image.fromarray(levels.round().astype(np.uint8))
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -567,10 +567,72 @@ def test_a_cut_raw_file_is_refused_or_whole() -> None:
         assert distance(pixels, expected) == 0
 
 
-def test_a_foreign_file_under_a_raw_name_is_refused() -> None:
-    """What LibRaw does not know is a DecodeError."""
-    with pytest.raises(DecodeError, match="RAW"):
-        decoded(samples()["png"], SQUARE, b"a.cr2")
+@pytest.mark.parametrize("kind", [1, 3, 4, 5, 6, 7, 8, 9, 10, 2], ids="type {}".format)
+def test_the_orientation_may_be_any_kind_of_number(kind: int) -> None:
+    """Byte, long, signed, rational, undefined or text: programs write them all."""
+    size, letter = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 6: (1, "b"), 8: (2, "h"), 9: (4, "i")}.get(kind, (0, ""))
+    values = {5: struct.pack("<II", 6, 1), 10: struct.pack("<ii", 6, 1), 7: b"\6", 2: b"6\0"}
+    value = struct.pack(f"<{letter}", 6) if letter else values[kind]
+    count = {2: 2}.get(kind, 1)
+    where = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", 26)
+    block = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 0x0112, kind, count) + where + b"\0" * 4 + value
+    assert size <= len(value)
+    expected = TURNED[6](np.asarray(RGB))
+    wish = preprocess(*expected.shape[:2], resize_mode="squash")
+    assert distance(decoded(saved(RGB, "PNG", exif=block), wish).pixels, expected) == 0
+
+
+def test_a_heic_is_turned_by_its_own_property_alone() -> None:
+    """EXIF in a HEIC tells how it was turned when it was made, as the standard says: nothing to do again."""
+    plain = saved(RGB, "HEIF", exif=exif(1).tobytes(), quality=-1)
+    tag = struct.pack(">HHIH", 0x0112, 3, 1, 1)
+    assert plain.count(tag) == 1
+    assert distance(decoded(plain.replace(tag, tag[:-1] + b"\6")).pixels, decoded(plain).pixels) == 0
+
+
+def test_grey_with_associated_alpha_is_read() -> None:
+    """On white where it is transparent; its levels have been multiplied with alpha already."""
+    levels, alpha = np.asarray(GREY).astype(int), np.linspace(0, 255, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).round()
+    pixels = np.stack([(levels * alpha / 255).round(), alpha], axis=-1).astype(np.uint8)
+    data = saved(Image.fromarray(pixels, "LA"), "TIFF")
+    unassociated = struct.pack("<HHIH", 338, 3, 1, 2)
+    data = data.replace(unassociated, unassociated[:-2] + b"\1\0")
+    assert Image.open(io.BytesIO(data)).mode == "La"
+    assert distance(decoded(data).pixels[..., 0], levels * alpha / 255 + 255 - alpha) <= 2
+
+
+def test_pillow_prints_nothing_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """A line without the name of a file helps nobody; the reason comes with the file."""
+    data = bytearray(saved(RGB, "TIFF"))
+    samples_per_pixel = data.index(struct.pack("<HHI", 277, 3, 1)) + 8
+    data[samples_per_pixel : samples_per_pixel + 2] = b"\xff\x7f"
+    with pytest.raises(DecodeError):
+        decoded(bytes(data))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE_NAMES if name != "dib"])  # a DIB has no signature
+def test_a_picture_under_a_raw_name_is_what_it_is(name: str) -> None:
+    """The content decides, and not the name."""
+    here, there = (decode(content(samples()[name], file), SQUARE, float("inf")) for file in (b"a", b"a.cr2"))
+    assert here.facts == there.facts
+    assert distance(here.pixels, there.pixels) == 0
+
+
+def test_a_tiff_that_libraw_takes_for_a_raw_file_is_a_tiff() -> None:
+    """It takes those of 16 bits, and would show the small second page."""
+    deep = Image.fromarray(np.arange(600 * 800, dtype=np.uint16).reshape(600, 800))
+    data = saved(deep, "TIFF", save_all=True, append_images=[photo_like(30, 40)])
+    picture = decoded(data, SQUARE, b"a.nef")
+    assert picture.facts[:3] == (800, 600, "tiff")
+    assert distance(picture.pixels, decoded(data, SQUARE).pixels) == 0
+
+
+def test_what_is_no_picture_under_a_raw_name_is_refused() -> None:
+    """What nothing knows is a DecodeError."""
+    for data in (b"raw", b"II*\0\x08\0\0\0", saved(RGB, "TIFF")[:-20]):
+        with pytest.raises(DecodeError):
+            decoded(data, SQUARE, b"a.cr2")
 
 
 def test_raw_files_ask_for_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
