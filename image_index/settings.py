@@ -90,7 +90,7 @@ def load_config() -> dict[str, Any]:
         with path.open("rb") as file:
             tables = tomllib.load(file)
     except FileNotFoundError as error:
-        if named:
+        if named:  # who names a file means it; the usual one need not exist
             raise UsageError(f"there is no configuration file {path}, which {CONFIG_VARIABLE} names") from error
         return {}
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

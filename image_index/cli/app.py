@@ -46,6 +46,8 @@ class _Groups(TyperGroup):
                 formatter.write_dl(rows)
 
 
+# Every command imports what it needs inside its function: `--help`, `--version` and a slip of the fingers answer before
+# numpy could be loaded. tests/test_architecture.py looks at what each command has loaded.
 app = typer.Typer(
     name="imgidx",
     cls=_Groups,
@@ -97,7 +99,7 @@ def run(arguments: list[str]) -> int:
         error.show()  # type: ignore[attr-defined]  # every one of click's errors has it
         return UsageError.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        return 130
+        return 130  # 128 + SIGINT, as a shell reports it
     except ImgidxError as error:
         print(f"imgidx: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
@@ -105,6 +107,8 @@ def run(arguments: list[str]) -> int:
 
 def _check_config(config: dict[str, Any], command: Any, name: str = "") -> None:
     """Raise `UsageError` if the configuration file sets something that is no option of a command."""
+    # click passes over keys that it does not know, so that a default with a slip in its name would never apply, and
+    # nobody would be told. Strings are refused where lists belong: click would take each letter for a value.
     options = {parameter.name: parameter for parameter in command.params} if name else {}
     for key, value in config.items():
         inner, inner_name = getattr(command, "commands", {}).get(key), f"{name}.{key}".lstrip(".")

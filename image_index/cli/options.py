@@ -86,6 +86,7 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record on a line of its own."""
+        # soft_wrap: a line that rich has wrapped cannot be searched for, nor a path in it be copied.
         text = printable(record.getMessage())
         self._console.print(text if record.levelno < logging.WARNING else f"imgidx: {text}", soft_wrap=True)
 
@@ -126,7 +127,7 @@ def write(text: str) -> bool:
     # text there. surrogateescape brings back the very bytes that the name has.
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-        sys.stdout.buffer.flush()
+        sys.stdout.buffer.flush()  # now, while an error can be told; at exit Python would print a traceback
     except BrokenPipeError:  # what is still buffered goes nowhere
         _discard(sys.stdout)
         return False

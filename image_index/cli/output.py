@@ -51,6 +51,7 @@ class Output:
             raise UsageError(f"{chosen[0]} and {chosen[1]} cannot be had at once", "choose one")
         if self.open_page and self.html is None:
             raise UsageError("--open goes with --html FILE")
+        # Control sequences in a file or a pipe are of no use to anybody.
         if self.preview and not sys.stdout.isatty():
             raise UsageError("--preview needs a terminal", "elsewhere use --html FILE")
 
@@ -81,6 +82,7 @@ class Output:
             return "".join(json_line(hit_record(hit, name)) for hit in hits)
         if self.template is not None:
             return self.template.render(hits, name, end=end, escaped=shown_on.terminal)
+        # A contact sheet takes the place of the table, unless paths are asked for beside it.
         if not hits or (self.html is not None and not (self.paths or self.null)):
             return ""
         if self.paths or self.null or not shown_on.terminal:

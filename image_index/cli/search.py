@@ -241,7 +241,7 @@ class _Run:
             return index.search(query, options)
         except (QueryError, DecodeError) as error:
             if self.asked.file is None:
-                raise
+                raise  # of one query this is the end; of many, the others are still worth an answer
             self.setup.console.print(f"imgidx: {printable(str(error))}", soft_wrap=True)
             return None
 

@@ -20,6 +20,8 @@ def stop_on_signals(time_limit_s: float | None = None) -> Iterator[StopRequest]:
     stop = StopRequest(deadline=None if time_limit_s is None else time.monotonic() + time_limit_s)
 
     def handle(number: int, _: FrameType | None) -> None:
+        # The first signal only leaves a note, which is read between batches. Whoever sends a second one does not want
+        # to wait for that: the error leaves from wherever the program is, and the catalog rolls back what is open.
         if stop.signal_number:
             raise Interrupted(number)
         stop.signal_number = number

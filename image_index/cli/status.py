@@ -79,6 +79,8 @@ def _retry(paths: list[bytes], setup: Common, *, as_json: bool) -> int:
     if gone:
         with exclusive_lock(setup.home.lock), Catalog(setup.home.catalog, write=True) as catalog:
             catalog.drop_failures(gone)
+    # Each failed file is the root of its own scan, so that nothing else is walked; but it does not become a root of the
+    # index, which later trainings would ask for.
     survey = SurveyOptions(tuple(there), retry_failed=True)
     request = UpdateRequest(setup.home, survey, register_roots=False, quiet=setup.quiet)
     return run_update(request, setup, as_json=as_json)

@@ -106,6 +106,7 @@ def tag(
     )  # fmt: skip
     setup = common(index, quiet=quiet, verbose=verbose)
     with Index.open(setup.home.path, device=device) as opened:
+        # After the index is open: where there is none, that is said before anybody has typed labels to stdin.
         words = read_labels(labels, sys.stdin.buffer)
         found = _print(opened.tag(words, options, filters), json=json, csv=csv)
     return FOUND if found else NOTHING_FOUND

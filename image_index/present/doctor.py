@@ -67,6 +67,7 @@ def _fold(name: str, value: str, width: int, indent: int = INDENT) -> str:
 
 def short_home(text: str) -> str:
     """Return a text with the user's home directory, wherever a path in it begins so, written `~`."""
+    # The report is made to be pasted in public, and the home directory has the user's name in it.
     home = os.path.expanduser("~").rstrip("/")
     return re.sub(rf"(?<![\w./-]){re.escape(home)}(?![\w.-])", "~", text) if home else text
 

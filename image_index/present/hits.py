@@ -17,6 +17,7 @@ DATE_WIDTH = 60
 
 def hit_record(hit: Hit, query: str | None = None) -> dict[str, Any]:
     """Return one hit: `query` where it has a name, `rank`, `score`, `sigma`, and the keys of `image_record`."""
+    # Vectors are stored as float16: more digits would be noise, and differ between machines.
     named = {} if query is None else {"query": query}
     sigma = None if hit.sigma is None else round(hit.sigma, 3)
     return {**named, "rank": hit.rank, "score": round(hit.score, 6), "sigma": sigma, **image_record(hit.image)}

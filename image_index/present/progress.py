@@ -92,6 +92,7 @@ class _Lines:
 
     def __call__(self, progress: Progress) -> None:
         note = self._rate.note(progress)
+        # By the clock, not by the count: the log of a slow disk is as long as that of a fast one.
         if time.monotonic() - self._last < LINE_EVERY_S:
             return
         self._last = time.monotonic()

@@ -121,6 +121,8 @@ def _figure(item: Item) -> str:
         picture = (
             f'<img alt="{name}" decoding="async" src="data:image/webp;base64,{b64encode(item.thumbnail).decode()}">'
         )
+    # <bdi> and dir="auto": a name in Hebrew or Arabic, or with a control character for direction, must not turn the
+    # text around it. _text escapes what is not printable, then HTML's own characters.
     date = f"{local_time(image.date_s):%Y-%m-%d}"
     return (
         f'<li><a href="file://{quote_from_bytes(image.path)}" title="{_text(image.path)}"><figure>'

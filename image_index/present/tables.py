@@ -52,6 +52,8 @@ def path_text(path: bytes) -> Text:
     directory, name = os.path.split(path)
     text = Text(printable(directory + b"/" * (directory != b"/")), style="dim", overflow="fold")
     text.append(printable(name), style="not dim")
+    # rich writes the link for terminals that know OSC 8; others show the text alone. Quoted from bytes: a name that is
+    # not UTF-8 leads to its file as well.
     text.stylize(Style(link=f"file://{quote_from_bytes(path)}"))
     return text
 

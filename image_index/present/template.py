@@ -33,6 +33,8 @@ class Template:
         """
         template, known = cls(_unescaped(text)), fields(_SAMPLE, None)
         try:
+            # A name with a dot or a bracket in it is unknown too: a template reaches these values and nothing behind
+            # them. Then it is tried on a made-up hit: a format that does not suit a field fails before the search.
             names = {name for _, name, _, _ in Formatter().parse(template.text) if name is not None}
             unknown = sorted(names - known.keys())
             if unknown:

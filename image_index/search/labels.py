@@ -129,6 +129,7 @@ def average(vectors: Vectors, count: int) -> Vectors:
 
 def probabilities(pictures: Vectors, labels: Vectors, scale: float) -> NDArray[np.float32]:
     """Return the probability (n, L) of each of `labels` (L, D) for each of `pictures` (n, D); each row adds up to 1."""
+    # Without the largest logit taken off, exp() of a scale of 100 times a cosine of 0.9 is out of float32's range.
     logits = np.float32(scale) * (pictures @ labels.T)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     found: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
@@ -139,6 +140,7 @@ def best_labels(
     pictures: Vectors, vectors: Vectors, scale: float, labels: Sequence[str], options: TagOptions
 ) -> Iterator[tuple[Label, ...]]:
     """Yield the most probable labels of each of `pictures` (n, D), at most `options.top`; equal ones in their order."""
+    # A million pictures and ten thousand labels would be 40 GB of probabilities at once.
     step = max(1, CELLS // len(labels))
     for start in range(0, len(pictures), step):
         found = probabilities(pictures[start : start + step], vectors, scale)

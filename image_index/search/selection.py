@@ -76,6 +76,7 @@ def _many(words: Word | Sequence[Word] | None) -> tuple[Word, ...]:
 
 def _check_globs(globs: tuple[str, ...]) -> None:
     """Raise `UsageError` for a glob that cannot be parsed."""
+    # One by one, so that the message can name the wrong one.
     for glob in globs:
         try:
             if not glob.strip("!"):
