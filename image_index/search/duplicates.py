@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from image_index.catalog.filters import Filters
 from image_index.catalog.reader import CatalogReader
+from image_index.errors import UsageError
 from image_index.records import ImageFacts
 
 SIMILARITY = 0.80
@@ -47,12 +48,16 @@ Group = tuple[Duplicate, ...]
 class DuplicateOptions:
     """How near two duplicates must be: the least cosine, and the greatest distance of their hashes in bits.
 
-    With `exact` only equal content counts.
+    With `exact` only equal content counts. Raises `UsageError` for a cosine that there is not.
     """
 
     similarity: float = SIMILARITY
     distance: int = DISTANCE
     exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.similarity <= 1:
+            raise UsageError(f"a cosine lies between -1 and 1, not at {self.similarity:g}")
 
 
 def find_duplicates(

@@ -13,6 +13,7 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
+from image_index.errors import UsageError
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, PictureFacts
 from image_index.search.duplicates import DISTANCE, SIMILARITY, DuplicateOptions, Group, find_duplicates
 from image_index.vectors import hashes
@@ -156,3 +157,10 @@ def test_groups_do_not_depend_on_how_many_hashes_are_compared_in_one_go(
     monkeypatch.setattr(hashes, "MOST_PAIRS", most_pairs)
     assert hashes.HashIndex(np.zeros((50, 8), np.uint8), 1).block == max(1, most_pairs // 50)
     assert find_duplicates(catalog, Filters()) == expected
+
+
+@pytest.mark.parametrize("similarity", [1.01, -2, float("nan")])
+def test_a_cosine_that_there_is_not_is_wrong_use(similarity: float) -> None:
+    """It would find nothing, or everything, and look like an answer."""
+    with pytest.raises(UsageError, match="between -1 and 1"):
+        DuplicateOptions(similarity)
