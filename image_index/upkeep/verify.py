@@ -35,7 +35,7 @@ REBUILD = "imgidx verify --repair rebuilds it"
 
 
 def verify(home: IndexHome) -> Iterator[Problem]:
-    """Yield what is wrong with the index: SQLite's own integrity, vectors, the model, and the FAISS file.
+    """Yield what is wrong with the index: SQLite's own integrity, vectors, the model, the FAISS files, the text tower.
 
     Raises `StorageError` where the catalog is too damaged to be read, `IndexNotFound` where there is none.
     """
@@ -52,15 +52,15 @@ def verify(home: IndexHome) -> Iterator[Problem]:
 
 
 def repair(home: IndexHome) -> None:
-    """Rebuild the FAISS files from the catalog; a damaged text tower is removed, and the next train exports it.
+    """Rebuild the FAISS files from the catalog; remove a damaged text tower, which the next train exports again.
 
-    What it may have encoded wrongly, the texts that are remembered, is forgotten.
+    The vectors of texts that the catalog remembers are forgotten with it: bit rot may have made it give wrong ones.
     """
     with Catalog(home.catalog), exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
-        rebuild(catalog, home)
-        if list(_check_text(catalog, home)):
+        if list(_check_text(catalog, home)):  # first: the texts that inverted lists are tuned with come from it
             remove(home.text)
-            QueryMemory(catalog).clear()  # bit rot may have made it give wrong vectors
+            QueryMemory(catalog).clear()
+        rebuild(catalog, home)
 
 
 def _check_vectors(catalog: Catalog) -> Iterator[Problem]:
@@ -115,7 +115,7 @@ def _check_text(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
     """Check the exported text tower byte by byte; that there is none is no fault, for a child can do its work."""
     model = catalog.read_model()
     if model and tower_files.state(home.text, model.fingerprint)[0] is DerivedState.DAMAGED:
-        yield Problem("text", "is damaged, or of another model", REBUILD, derived=True)
+        yield Problem("text", "is damaged, or of another model", "the next imgidx train exports it again", derived=True)
 
 
 def _missed(catalog: Catalog, index: FaissIndex, now: Stamp) -> int:
