@@ -23,10 +23,10 @@ from image_index.records import Preprocess
 
 def decode_for(seconds: float, size: int, paths: list[bytes]) -> float:
     """Return the pictures a second that this process reads and decodes to `size` pixels square."""
-    wish = Preprocess((size, size), (0, 0, 0), (1, 1, 1))
+    preprocess = Preprocess((size, size), (0, 0, 0), (1, 1, 1))
     start, done = time.perf_counter(), 0
     for path in cycle(paths):
-        decode(read_file(path), wish)
+        decode(read_file(path), preprocess)
         done += 1
         if time.perf_counter() - start >= seconds:
             break

@@ -1,4 +1,4 @@
-"""The spawned children as one engine: preload, feed, replace what dies, and find the file that kills.
+"""The spawned children as one pool: start, feed, replace what dies, and find the file that kills.
 
 A file that kills the child that reads it costs at most 1 + `work_queue.DEATHS_ALONE` restarts; one that kills in the
 forward pass log2(batch size) more. No other file is lost.
@@ -146,17 +146,17 @@ class ChildPool:
         have died of them.
         """
         for _ in range(QUERY_DEATHS):
-            match next(self._results([EncodeTexts(tuple(texts))]), None):
-                case Encoded(vectors):
+            match list(self._results([EncodeTexts(tuple(texts))])):
+                case [Encoded(vectors)]:
                     return vectors
-                case JobFailed(reason, lost=False):
+                case [JobFailed(reason, lost=False)]:
                     raise ModelUnavailable(f"the model cannot encode the query: {reason}")
         raise WorkersFailed(f"{QUERY_DEATHS} child processes died of the query", "try --device cpu, or another query")
 
     def export_text(self, directory: str) -> Exported | JobFailed | None:
         """Return what came of writing the text tower to the new `directory`; None after a stop."""
-        outcome: Exported | JobFailed | None = next(self._results([ExportText(directory)]), None)
-        return outcome
+        outcomes: list[Exported | JobFailed] = list(self._results([ExportText(directory)]))
+        return outcomes[0] if outcomes else None
 
     def _results(self, jobs: Iterable[Job]) -> Iterator[Any]:
         """Yield the answers to `jobs`; batches that failed come as failures of their files."""
@@ -183,7 +183,7 @@ class ChildPool:
                         child.give(job)
 
     def _drain(self) -> Iterator[Any]:
-        """Yield the answers to what is in flight, as long as patience lasts; begin nothing."""
+        """Yield the answers to what is in flight, for `drain_s` at most; begin nothing."""
         # The batches in flight are nearly done, so a stop waits for them; but a machine that shuts down does not wait
         # for a batch that hangs. What does not come back in time was not recorded: the next run embeds it. So no file
         # is blamed here for a child that is lost, and no child is started in its place.
@@ -197,7 +197,7 @@ class ChildPool:
                     case Embedded():
                         child.answered()
                         yield message.result
-                    case Exported():
+                    case Encoded() | Exported():
                         child.answered()
                         yield message
                     case JobFailed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -57,28 +58,39 @@ def test_nothing_ready_is_nothing(pair: Pair) -> None:
 @given(st.lists(st.binary(max_size=30), min_size=1, max_size=4), st.lists(st.integers(0, 200), max_size=6))
 def test_messages_cut_anywhere_are_put_together(messages: list[bytes], cuts: list[int]) -> None:
     """A stream knows no borders: whatever arrives together, each message is yielded once, as soon as it is whole."""
-    ours, theirs = open_pair()
+    wire, theirs = socket.socketpair()
+    ours = Channel(theirs)
     stream = b"".join(map(frame, messages))
     ends = [len(b"".join(map(frame, messages[: number + 1]))) for number in range(len(messages))]
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     received: list[bytes] = []
     for start, end in pairwise(places):
-        theirs._socket.sendall(stream[start:end])
+        wire.sendall(stream[start:end])
         received += ours.receive_ready()
         assert received == messages[: sum(whole <= end for whole in ends)]
     ours.close()
-    theirs.close()
+    wire.close()
 
 
-def test_half_a_message_holds_nobody_up(pair: Pair) -> None:
+@pytest.fixture
+def wired() -> Iterator[tuple[Channel, socket.socket]]:
+    """Give one end of a channel, and a socket that is the other: what is sent there need not be a message."""
+    wire, theirs = socket.socketpair()
+    ours = Channel(theirs)
+    yield ours, wire
+    ours.close()
+    wire.close()
+
+
+def test_half_a_message_holds_nobody_up(wired: tuple[Channel, socket.socket]) -> None:
     """A child stopped while it sends leaves its parent free; what it sent is kept until the rest comes."""
-    ours, theirs = pair
+    ours, wire = wired
     content = frame("message")
     for cut in (3, 8, 12):
-        theirs._socket.sendall(content[:cut])
+        wire.sendall(content[:cut])
         assert wait([ours.fileno()], 10)
         assert list(ours.receive_ready()) == []
-        theirs._socket.sendall(content[cut:])
+        wire.sendall(content[cut:])
         assert list(ours.receive_ready()) == ["message"]
 
 
@@ -106,13 +118,11 @@ def test_large_message_is_waited_for_on_request(pair: Pair) -> None:
     sender.join()
 
 
-def test_closed_peer_is_known_after_its_last_whole_message(pair: Pair) -> None:
+def test_closed_peer_is_known_after_its_last_whole_message(wired: tuple[Channel, socket.socket]) -> None:
     """What a child said before it died counts; half a message does not."""
-    ours, theirs = pair
-    theirs.send("first")
-    theirs.send("last")
-    theirs._socket.sendall(frame("never whole")[:-1])
-    theirs.close()
+    ours, wire = wired
+    wire.sendall(frame("first") + frame("last") + frame("never whole")[:-1])
+    wire.close()
     messages = ours.receive_ready()
     assert [next(messages), next(messages)] == ["first", "last"]
     with pytest.raises(ChannelClosed):

@@ -121,7 +121,7 @@ def test_children_log_as_much_as_their_parent(level: int, caplog: pytest.LogCapt
 
 
 def test_the_limits_of_an_engine_are_those_of_its_pool() -> None:
-    """The pool loses patience when its engine's owner says so."""
+    """A deadline that the owner of the engine sets ends a child that does not load in time."""
     limits = PoolLimits(Deadlines(load_s=0.01))
     engine = Engine("cpu", workers=1, limits=limits, loader=fake_models.load_and_hang)
     with engine.pool(STARTER, StopRequest(), quiet=True) as pool, pytest.raises(WorkersFailed, match="no sign of life"):

@@ -23,7 +23,7 @@ from image_index.records import Batch, EmbeddedBatch, Failure, ImageFile, Stage
 from image_index.workers.child import Deadlines
 from image_index.workers.devices import Slot
 from image_index.workers.engine import make_batches
-from image_index.workers.messages import ChildSetup, Loader
+from image_index.workers.messages import ChildSetup, ExportText, JobFailed, Loader
 from image_index.workers.pool import FAILED_STARTS, ChildPool, PoolLimits, PoolPlan
 from image_index.workers.work_queue import DEATHS_ALONE
 from tests.support import fake_models
@@ -318,7 +318,7 @@ def test_a_stop_finishes_what_is_in_flight_and_begins_nothing(pictures: Pictures
 
 
 def test_a_stop_does_not_wait_for_a_child_that_hangs(pictures: Pictures) -> None:
-    """Patience ends; the hanging batch is left for the next run."""
+    """The wait has an end; the hanging batch is left for the next run."""
     limits = PoolLimits(Deadlines(load_s=20, file_s=50), drain_s=0.5)
     good, poison = pictures.good(4), pictures.make("hangs")
     stop = threading.Event()
@@ -341,6 +341,17 @@ def test_texts_are_encoded_by_a_child() -> None:
     """A query needs no torch in the parent."""
     with fake_pool(children=1) as pool:
         assert pool.encode_texts(["four", "seven.."]).tolist() == [[4, 0, 0], [7, 0, 0]]
+
+
+def test_an_export_is_a_job_whose_answer_comes_among_the_results(pictures: Pictures, tmp_path: Path) -> None:
+    """A refusal costs no file; without batches beside it the answer is returned."""
+    refused = JobFailed("RuntimeError: a fake model has no text tower")
+    files = pictures.good(10)
+    with fake_pool() as pool:
+        results = list(pool.embed([ExportText(str(tmp_path / "text")), *make_batches(files, 4)]))
+        assert pool.export_text(str(tmp_path / "text")) == refused
+    assert [result for result in results if not isinstance(result, EmbeddedBatch)] == [refused]
+    assert embedded([result for result in results if isinstance(result, EmbeddedBatch)]) == paths(files)
 
 
 def test_a_child_uses_the_device_of_its_slot() -> None:
