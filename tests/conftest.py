@@ -56,8 +56,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"LEFT OUT [{count}]: {command}")
 
 
+TRAINED = {"starter_index", "searcher"}
+"""Fixtures for which a child loads the bundled model, with torch: who asks for one is slow."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of Caltech-101 where nobody says where it is; pytest counts them as deselected."""
+    """Mark what loads a model as slow; leave out the tests of Caltech-101 where nobody says where it is."""
+    for item in items:
+        if TRAINED & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
     if CALTECH is None:
         left_out = [item for item in items if item.get_closest_marker("examples")]
         items[:] = [item for item in items if item not in left_out]

@@ -158,6 +158,7 @@ def loaded_by(*arguments: str, index: Path) -> set[str]:
     return set(done.stderr.rpartition("LOADED")[2].split())
 
 
+@pytest.mark.slow
 def test_no_command_loads_torch_in_its_own_process(tmp_path: Path, sample_photos: Path) -> None:
     """torch lives in the children alone, and faiss and torch never meet."""
     index = tmp_path / "index"
@@ -187,6 +188,7 @@ def test_the_list_of_models_loads_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded_by("models", index=tmp_path) & HEAVY
 
 
+@pytest.mark.slow
 def test_status_loads_nothing_heavy(tmp_path: Path, sample_photos: Path) -> None:
     """Status reads SQLite, and no more; what is known of a picture stands there too."""
     index = tmp_path / "index"

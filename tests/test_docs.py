@@ -108,6 +108,7 @@ def test_every_command_and_option_is_in_the_reference(reference: str) -> None:
             assert not option.startswith("-") or option in block, f"{name} {option}"
 
 
+@pytest.mark.slow
 def test_the_help_blocks_are_what_help_prints() -> None:
     """What the reference shows is what a user sees; `make docs` refreshes it."""
     tool = [sys.executable, str(REPOSITORY / "tools/write_reference.py"), "--check"]

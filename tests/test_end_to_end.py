@@ -20,7 +20,7 @@ from image_index.training.survey import SurveyOptions
 from image_index.workers.engine import Engine
 from tests.support.library import search
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SAMPLE_QUERIES = {
     "a cat": "chelsea.png",

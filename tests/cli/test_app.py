@@ -127,6 +127,7 @@ def test_a_complaint_is_one_line_whatever_it_is_about(shell: Shell) -> None:
     assert "a\\nb\\x1b[31m" in done.complaint
 
 
+@pytest.mark.slow
 def test_option_index_goes_before_the_environment(shell: Shell, library: Trained) -> None:
     """`--index` is for once, IMGIDX_INDEX for always."""
     assert shell.run("status").code == 4

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import Trained
 from tests.support.shell import Shell
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_paths_piped_through_xargs_name_the_files(searcher: Shell, library: Trained) -> None:

@@ -18,7 +18,7 @@ from image_index.errors import Interrupted
 from image_index.settings import IndexHome
 from tests.support.shell import Done, Shell
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_signals_end_a_training_after_storing_what_is_embedded(shell: Shell, starter_index: IndexHome) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.cli.conftest import Trained
 from tests.support.shell import Shell
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 LABELS = "dog,red car,something else"
 

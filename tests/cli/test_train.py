@@ -11,7 +11,7 @@ from image_index.settings import IndexHome
 from tests.cli.conftest import Trained
 from tests.support.shell import COUNT_KEYS, SUMMARY_KEYS, Shell
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 CHILD = " INFO image_index.worker: "
 FOUR_LINES = (

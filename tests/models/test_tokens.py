@@ -66,6 +66,7 @@ def some_text(random: Random) -> str:
     return "".join(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.nightly)])
 def test_texts_get_the_ids_that_open_clip_gives_them(ours: ClipTokenizer, count: int) -> None:
     """Entities, mojibake, emoji, control characters, contractions, special tokens written out, over-long texts."""

@@ -19,6 +19,8 @@ from image_index.records import DerivedState, Vectors
 from tests.support.records import facts
 from tests.support.text_models import OWN_LENGTH, TEXT, TOWERS, VISION, export, make_model, tokenizer
 
+pytestmark = pytest.mark.slow
+
 TEXTS = (
     "dog",
     "a dog",

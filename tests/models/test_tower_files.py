@@ -89,6 +89,7 @@ def flipped(content: bytes, position: int, bits: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from([MANIFEST, GRAPH, MERGES, WEIGHTS]), **FLIPS)
 def test_any_byte_that_is_overwritten_is_noticed(specimen: Specimen, name: str, position: int, bits: int) -> None:
@@ -101,6 +102,7 @@ def test_any_byte_that_is_overwritten_is_noticed(specimen: Specimen, name: str, 
     assert is_settled(specimen.directory, specimen.facts.fingerprint)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from([GRAPH, MERGES, WEIGHTS]), **FLIPS)
 def test_bits_that_rot_are_seen_by_the_next_run_and_never_end_a_search(

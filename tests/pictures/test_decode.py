@@ -83,12 +83,14 @@ TARGETS = {
 SQUARE_224 = TARGETS["shortest"]
 
 
+@pytest.mark.slow
 def test_photos_agree_with_open_clip(photos: list[bytes]) -> None:
     """Every photograph gets the pixels of open_clip's own transform."""
     for data in photos:
         assert distance(decoded(data, SQUARE_224).pixels, by_open_clip(Image.open(io.BytesIO(data)), SQUARE_224)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("size", [(1800, 2400), (2000, 1100), (300, 280)], ids=str)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.confined import run_confined
 from tests.support.failing_statements import CHANGES, WAYS
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 TRANSACTION = 2
 """BEGIN and COMMIT."""

@@ -28,7 +28,7 @@ from image_index.vectors import derived_file
 from tests.support.faiss_examples import is_whole
 from tests.support.library import Library, contents, found, make_index, nearest, search
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SHARED = [HealthCheck.function_scoped_fixture]
 

@@ -22,7 +22,7 @@ from tests.support.confined import run_confined
 from tests.support.faiss_examples import read_stamp
 from tests.support.library import Library, contents, counts, make_index
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 TRAIN = """
 import sys

@@ -14,12 +14,11 @@ from tests.faults.__main__ import heading, line, name_of
 from tests.faults.photo_library import Row, agrees, compare, library
 from tests.faults.tally import Attack, Tally
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SCALE = 0.03
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("attack", [kill_parent.attack, poison.attack], ids=name_of)
 def test_an_attack_does_no_harm(attack: Attack, sample_photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is lost, nothing is embedded twice, nothing hangs, and nothing is wrong."""

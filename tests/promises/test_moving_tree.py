@@ -22,7 +22,7 @@ from image_index.training import pipeline
 from tests.support.confined import run_confined
 from tests.support.library import Library, contents, counts
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 VICTIM = "m-victim.png"
 Change = Callable[[Path], object]

@@ -23,7 +23,7 @@ from tests.support.library import Library, make_index, random_batch
 from tests.support.records import embedded_image
 from tests.support.shell import Shell
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 HOSTILE = b"\x1b[2J\x1b]0;owned\x07\x9b31m\r\x08\x7f\xc2\x9b5n\xe2\x80\xae.jpg"
 """A name that clears the screen, sets the title, rings, asks the terminal to type, and turns the line around."""

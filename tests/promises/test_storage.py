@@ -15,7 +15,7 @@ from image_index.upkeep.maintenance import forget
 from tests.support.confined import run_confined
 from tests.support.library import Library, contents, counts
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 TRAIN = """
 import sys

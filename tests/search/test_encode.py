@@ -24,7 +24,7 @@ from image_index.workers.engine import Engine
 from image_index.workers.messages import LoadedEncoder, Loader
 from tests.support import fake_models
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 ENGINE = Engine("cpu", loader=fake_models.load)
 

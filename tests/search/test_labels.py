@@ -40,7 +40,7 @@ from tests.support import fake_models
 from tests.support.library import Library
 from tests.support.photos import real_photos
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 LABELS = ("dog", "red car", "cup of coffee", "astronaut", "something else")
 

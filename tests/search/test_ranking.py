@@ -282,6 +282,7 @@ def step(library: Mirrored, random: np.random.Generator) -> None:
         build_if_stale(library.catalog, library.home, lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever happens to a library in inverted lists with a tail: all lists give the exact hits, tuned ones 0.99."""

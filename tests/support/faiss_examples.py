@@ -32,7 +32,8 @@ def chunks(ids: Ids, vectors: Vectors, size: int = 7) -> Iterator[tuple[Ids, Vec
 def build(path: Path, stamp: Stamp = STAMP) -> Vectors:
     """Build an index whose ids are 10, 20, 30, ...; return its vectors."""
     vectors = random_vectors(stamp.count, stamp.dim)
-    build_index(path, stamp, lambda: chunks(np.arange(1, stamp.count + 1) * 10, vectors))
+    size = max(7, stamp.count // 40)  # pieces of 7 of a large index would take most of the time
+    build_index(path, stamp, lambda: chunks(np.arange(1, stamp.count + 1) * 10, vectors, size))
     return vectors
 
 

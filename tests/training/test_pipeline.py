@@ -30,7 +30,7 @@ from tests.support import fake_models
 from tests.support.faiss_examples import read_stamp
 from tests.support.library import Library, counts
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @pytest.fixture

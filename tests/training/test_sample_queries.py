@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.search.encode import QueryEncoder
@@ -13,6 +14,8 @@ from image_index.training.sample_queries import SETTINGS, SUBJECTS, sample_queri
 from image_index.workers.engine import Engine
 from tests.support.library import Library
 from tests.support.records import facts
+
+pytestmark = pytest.mark.slow
 
 
 def test_common_texts_get_the_vectors_that_a_search_for_them_gets(tmp_path: Path) -> None:

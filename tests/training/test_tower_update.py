@@ -29,7 +29,7 @@ from tests.support import fake_models
 from tests.support.library import Library
 from tests.support.text_models import is_settled
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 STARTER = Engine("cpu", workers=1, precision=Precision.FP32)
 

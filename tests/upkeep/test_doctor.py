@@ -29,6 +29,8 @@ from tests.support.library import make_index, random_batch
 from tests.support.shell import Shell
 from tests.test_architecture import HEAVY, loaded_by
 
+pytestmark = pytest.mark.slow
+
 
 def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
     """Return the content and modification time of every file below a directory."""

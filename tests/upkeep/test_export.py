@@ -192,6 +192,7 @@ def test_a_place_that_is_taken_or_cannot_be_is_wrong_use(home: IndexHome, tmp_pa
 # What goes wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parquet", [False, True], ids=["jsonl", "parquet"])
 @pytest.mark.parametrize("limit", [100, 200, 500])
 def test_a_full_disk_is_a_storage_error_and_leaves_nothing(

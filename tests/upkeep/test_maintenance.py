@@ -25,7 +25,7 @@ from tests.support.faiss_examples import read_stamp
 from tests.support.library import Library, contents, counts, found, make_index, nearest, random_batch
 from tests.support.records import batch
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 DAY_S = 86400
 

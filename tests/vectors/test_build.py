@@ -22,6 +22,8 @@ from image_index.vectors.build import build_index, build_tail
 from image_index.vectors.open_index import open_index
 from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors, read_stamp
 
+pytestmark = pytest.mark.slow
+
 COUNT, DIM = 2000, 16
 LISTED = replace(STAMP, last_id=10 * COUNT, count=COUNT, dim=DIM)
 

@@ -32,7 +32,7 @@ from image_index.workers.pool import ChildPool, PoolPlan
 from tests.support import fake_models
 from tests.support.small_pictures import Pictures
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SETUP = ChildSetup(fake_models.SPEC, "0" * 64, device="cpu", batch_size=4, loader=fake_models.load)
 

@@ -28,6 +28,8 @@ from image_index.workers.devices import Precision
 from image_index.workers.encoder import Encoder, choose_device, choose_dtype, load_encoder
 from tests.support.photos import real_photos
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a cat", "a cup of coffee", "a red car " * 50, "une tasse de café, 一杯咖啡"]
 
 SMALL_VIT = {

@@ -30,7 +30,7 @@ from tests.support import fake_models
 from tests.support.children import counted_restarts
 from tests.support.photos import REPOSITORY
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 IMPATIENT = PoolLimits(Deadlines(load_s=20, file_s=1.0))
 
