@@ -216,25 +216,84 @@ def test_a_device_that_agrees_with_the_cpu_is_used(vit: str, caplog: pytest.LogC
     assert caplog.text == ""
 
 
-@pytest.mark.usefixtures("fake_metal")
-@pytest.mark.parametrize("wrong", [lambda vectors: -vectors, lambda vectors: vectors * np.nan, np.roll])
-def test_a_device_that_computes_something_else_is_not_used(
-    vit: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wrong: Callable[..., Vectors]
-) -> None:
-    """Vectors that differ from the CPU's, or are no numbers, put the device out of use, and a warning says so."""
+def _as_is(pixels: Pixels) -> Pixels:
+    return pixels
+
+
+def _swap_red_and_blue(pixels: Pixels) -> Pixels:
+    return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def _swap_axes(pixels: Pixels) -> Pixels:
+    return np.ascontiguousarray(pixels.swapaxes(1, 2))
+
+
+def _spoil_the_last(vectors: Vectors) -> Vectors:
+    return np.concatenate([vectors[:-1], -vectors[-1:]])
+
+
+def _tilt(vectors: Vectors) -> Vectors:
+    """Turn each vector until its cosine to what it was is 0.997."""
+    aside = np.roll(vectors, 1, axis=1)
+    aside -= (aside * vectors).sum(axis=1, keepdims=True) * vectors
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    return np.asarray(0.997 * vectors + np.sqrt(1 - 0.997**2) * aside, np.float32)
+
+
+@pytest.fixture
+def break_metal(fake_metal: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes Metal see other pixels than it is given, or return other vectors."""
     encode = Encoder.encode_images
 
-    def encode_images(self: Encoder, pixels: Pixels, pad_to: int = 0) -> Vectors:
-        vectors = encode(self, pixels, pad_to)
-        on_metal = self.device.type == "mps"
-        return (wrong(vectors, 1) if wrong is np.roll else wrong(vectors)) if on_metal else vectors
+    def change(see: Callable[[Pixels], Pixels], give: Callable[[Vectors], Vectors]) -> None:
+        def encode_images(self: Encoder, pixels: Pixels, pad_to: int = 0) -> Vectors:
+            if self.device.type != "mps":
+                return encode(self, pixels, pad_to)
+            return give(encode(self, see(pixels), pad_to))
 
-    monkeypatch.setattr(Encoder, "encode_images", encode_images)
+        monkeypatch.setattr(Encoder, "encode_images", encode_images)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("see", "give"),
+    [
+        (_as_is, lambda vectors: -vectors),
+        (_as_is, lambda vectors: vectors * np.nan),
+        (_as_is, lambda vectors: np.roll(vectors, 1, axis=1)),
+        (_as_is, _tilt),
+        (_as_is, _spoil_the_last),
+        (_swap_red_and_blue, _as_is),
+        (_swap_axes, _as_is),
+    ],
+    ids=["opposite", "no numbers", "shifted", "tilted", "one of several", "red and blue", "axes"],
+)
+def test_a_device_that_computes_something_else_is_not_used(
+    break_metal: Callable[..., None],
+    vit: str,
+    caplog: pytest.LogCaptureFixture,
+    see: Callable[[Pixels], Pixels],
+    give: Callable[[Vectors], Vectors],
+) -> None:
+    """One vector that differs from the CPU's, or is no number, puts the device out of use, and a warning says so."""
+    break_metal(see, give)
     encoder = load(vit, "mps")
     assert encoder.device.type == "cpu"
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "Not using float32 on mps, which fails the self-test" in record.getMessage()
+
+
+def test_bfloat16_may_differ_more_than_float32(
+    break_metal: Callable[..., None], vit: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cosine of 0.997 is what its rounding may cost, and too little for a format that rounds less."""
+    break_metal(_as_is, _tilt)
+    assert load(vit, "mps", Precision.BF16).device.type == "mps"
+    assert caplog.text == ""
+    assert load(vit, "mps", Precision.FP16).device.type == "cpu"
+    assert "Not using float16 on mps" in caplog.text
 
 
 def test_a_device_that_raises_is_not_used(
