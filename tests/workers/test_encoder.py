@@ -26,6 +26,7 @@ from image_index.pictures.decode import decode
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
 from image_index.workers.encoder import Encoder, choose_device, choose_dtype, load_encoder
+from tests.support.graphics import FRAGILE, KINDS, graphics
 from tests.support.photos import real_photos
 
 pytestmark = pytest.mark.slow
@@ -113,6 +114,13 @@ def encoder(vit: str) -> Encoder:
 def photos(sample_photos: Path) -> list[Path]:
     """Return some real photos."""
     return real_photos(sample_photos, 24)
+
+
+def drawn_pixels(encoder: Encoder, count: int) -> Pixels:
+    """Return `count` drawings of each kind that fit the model."""
+    height, width = encoder.facts.preprocess.size
+    images = [image for kind in sorted(KINDS.keys() - FRAGILE) for image in graphics(kind, count)]
+    return np.stack([np.asarray(image.resize((width, height))) for image in images])
 
 
 def noise(encoder: Encoder, count: int) -> Pixels:
@@ -389,16 +397,26 @@ def test_gpus_compute_in_sixteen_bits(monkeypatch: pytest.MonkeyPatch, native: b
     assert choose_dtype(Precision.AUTO, torch.device("mps")) is torch.float32
 
 
-@pytest.mark.parametrize("name", ["starter", "vit"])
-def test_bfloat16_gives_nearly_the_vectors_of_float32(vit: str, photos: list[Path], name: str) -> None:
-    """Half the bits cost little of the cosine, even for pictures that are no photos; texts are not touched at all."""
+# Measured with AVX512-BF16, photos and drawings: 0.9974 and 0.9987 for `starter`, twice 0.99998 for the ViT. Another
+# CPU adds up in another order: that moves single pictures, and a mean by much less than what the bound leaves.
+@pytest.mark.parametrize(("name", "least"), [("starter", 0.995), ("vit", 0.9998)])
+def test_bfloat16_gives_nearly_the_vectors_of_float32(
+    vit: str, photos: list[Path], caplog: pytest.LogCaptureFixture, name: str, least: float
+) -> None:
+    """Half the bits cost little of the cosine, for drawings as for photos, and the self-test lets them pass."""
     chosen = vit if name == "vit" else name
     exact, fast = load(chosen), load(chosen, precision=Precision.BF16)
-    pixels = np.concatenate([noise(exact, 4), photo_pixels(exact, photos)])
-    expected, got = exact.encode_images(pixels), fast.encode_images(pixels)
-    assert not np.array_equal(got, expected)
-    assert float((expected * got).sum(axis=1).mean()) >= 0.998
-    np.testing.assert_array_equal(fast.encode_texts(["a dog"]), exact.encode_texts(["a dog"]))
+    assert caplog.text == ""
+    for pixels in (photo_pixels(exact, photos), drawn_pixels(exact, 4)):
+        expected, got = exact.encode_images(pixels), fast.encode_images(pixels)
+        assert not np.array_equal(got, expected)
+        assert float((got * expected).sum(axis=1).mean()) >= least
+
+
+def test_bfloat16_leaves_texts_alone(vit: str) -> None:
+    """The text tower stays in float32, so that every index is asked with the same vectors."""
+    exact, fast = load(vit), load(vit, precision=Precision.BF16)
+    np.testing.assert_array_equal(fast.encode_texts(TEXTS), exact.encode_texts(TEXTS))
 
 
 def test_a_number_format_that_computes_something_else_is_not_used(
