@@ -74,6 +74,8 @@ def run_child(channel: Channel, setup: ChildSetup) -> None:
 
 def _die_with_parent() -> None:
     """End this process as soon as its parent is gone, whatever it is doing."""
+    # The end of the channel is seen only by a child that reads from it. One that decodes or computes would go on for
+    # up to minutes as an orphan, and take cores and memory from the run that is started next.
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -167,7 +169,7 @@ class _Child:
             failed = JobFailed(describe(error))
         else:
             return
-        check_memory()
+        check_memory()  # only now: the exception held on to the frames that raised it, and to their pixels
         self._channel.send(failed)
 
     def _report(self, position: int) -> None:

@@ -1,4 +1,7 @@
-"""The one home of torch and open_clip: weights on a device, pictures and texts to unit vectors."""
+"""An OpenCLIP model in a child: weights on a device, pictures and texts to unit vectors.
+
+Two modules import torch and open_clip: this one, and `models.tower_export`, which it calls.
+"""
 
 from __future__ import annotations
 
@@ -146,6 +149,10 @@ class _MappedWeights(TorchFunctionMode):
     open_clip would draw every weight and then copy the file's over it (measured for a ViT-B-32 of 605 MB: 2.0 s instead
     of 0.7 s, and 1.9 GB at most instead of 1.3). What the file lacks makes the loading fail, as ever.
     """
+
+    # open_clip has no option for either. torch's function mode catches the drawing wherever open_clip or timm asks for
+    # it; `assign=True` makes a module take the mapped tensors of the file in place of its own. Patching the class is
+    # safe: a child loads one model, in one thread, and the patch is gone before anything else runs.
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Leave out the functions of `torch.nn.init`; they return the tensor they are given."""
