@@ -14,20 +14,20 @@ from image_index.formats import LEAST_MAX_PIXELS
 from image_index.machine import core_count, memory_bytes
 
 MEMORY_PER_CHILD_BYTES = 1 << 30
-"""What a child needs on a CPU beside its model (measured: 0.75 GB for torch and open_clip, 0.1 for pictures)."""
+"""Memory of a child on a CPU besides its weights (measured: 0.75 GB for torch and open_clip, 0.1 for pictures)."""
 
 MEMORY_PER_WEIGHT = 1.5
-"""How many bytes a byte of weights takes at most, mapped ones and a converted copy (measured: 1.2 for a ViT-B-32)."""
+"""Bytes of memory for each byte of weights: the mapped file and a converted copy (measured: 1.2 for a ViT-B-32)."""
 
 MOST_DECODE_THREADS = 16
-"""More threads than that in one process wait for Python's lock and not for pictures."""
+"""More threads in one process would wait for Python's global lock, not for pictures."""
 
 BYTES_PER_PIXEL = 8
 """Room for a decoded picture and one converted copy of it."""
 
 
 class Precision(StrEnum):
-    """The number format of a forward pass; `AUTO` is what the device computes fastest and truly."""
+    """The number format of a forward pass; `AUTO` is the one that the device computes fastest."""
 
     AUTO = "auto"
     FP32 = "fp32"
@@ -37,9 +37,9 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The place of one child: its device, how many threads it may use, and how many of them decode beside the model.
+    """The place of one child: its device, how many threads it may use, and how many of them decode pictures.
 
-    A child with one thread decodes and embeds in turns, with no thread beside: that keeps its core as busy.
+    A child with one thread has none that decodes: it decodes and embeds in turns, which keeps its core just as busy.
     """
 
     device: str
@@ -48,11 +48,11 @@ class Slot:
 
     @property
     def pictures_at_once(self) -> int:
-        """How many pictures it may hold decoded at full size."""
+        """How many pictures it may hold in memory at full size."""
         return max(1, self.decode_threads)
 
     def environment(self) -> dict[str, str]:
-        """Return what must stand in the child's environment before any numeric library starts."""
+        """Return the environment variables of the child; numeric libraries read them once, when they are loaded."""
         threads = str(self.threads)
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
         return {

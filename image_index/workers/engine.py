@@ -1,4 +1,4 @@
-"""What embeds: the pool of children that suits a machine, and the batches it is fed with."""
+"""The settings of the embedding: they decide what the children of a pool are told, and how files become batches."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from image_index.workers.messages import ChildSetup, Loader
 from image_index.workers.pool import ChildPool, PoolLimits, PoolPlan
 
 MAX_BATCH_BYTES = 64_000
-"""What the message of a batch may come to: it must fit into the socket's buffer beside another."""
+"""The largest message of a batch: two of them must fit into the socket's buffer, so that sending never waits."""
 
 _FILE_BYTES = 32
-"""What a file adds to the message of its batch beside its path (measured: 28)."""
+"""The bytes of a file in the message of its batch, without its path (measured: 28)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What embeds: the device, how many children, how much each takes at a time, and how.
+    """How pictures are embedded: the device, how many children, how many pictures each takes at a time, and how.
 
-    None means what suits the machine; `max_pixels` is `math.inf` for no limit.
+    None means what suits the machine. `max_pixels` is the largest picture that is decoded, `math.inf` for no limit.
     """
 
     device: str = "auto"
@@ -44,9 +44,9 @@ class Engine:
         return ChildPool(partial(self.plan, spec, quiet=quiet), self.limits, stop)
 
     def plan(self, spec: ModelSpec, *, quiet: bool) -> PoolPlan:
-        """Return what the children of a pool for `spec` are told, fetching the model first where it is not there.
+        """Return what the children of a pool for `spec` are told; this downloads the model if it is not there.
 
-        Raises `ModelUnavailable` where it cannot be had.
+        Raises `ModelUnavailable` if it cannot be had.
         """
         weights = ensure_model(spec, quiet=quiet)
         slots = plan_slots(self.device, self.workers, weights.stat().st_size)
