@@ -136,10 +136,11 @@ class Failure:
 
 
 class DateSource(StrEnum):
-    """What says when a picture was taken: its EXIF, its XMP, other text in it, LibRaw, or its file's modification."""
+    """What says when a picture was taken: EXIF, XMP, IPTC or text in it, LibRaw, or when its file was modified."""
 
     EXIF = "exif"
     XMP = "xmp"
+    IPTC = "iptc"
     TEXT = "text"
     RAW = "raw"
     FILE = "file"

@@ -108,7 +108,8 @@ def prepare() -> None:
 
 
 def _reason(error: Exception, data: bytes) -> str:
-    if isinstance(error, UnidentifiedImageError) or str(error).startswith("Unsupported"):
+    is_jpeg = data.startswith(b"\xff\xd8")
+    if is_jpeg or isinstance(error, UnidentifiedImageError) or str(error).startswith("Unsupported"):
         layout = name_layout(data)
         if layout is not None:
             return f"{layout}, which cannot be read"

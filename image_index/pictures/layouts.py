@@ -9,8 +9,11 @@ from typing import Any
 from PIL import ExifTags, Image, TiffImagePlugin
 
 _COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 9: "Lab"}
+_CHANNELS = {0: 1, 1: 1, 3: 1, 5: 4}
 _NUMBERS = {1: "", 2: "signed ", 3: "float ", 5: "complex ", 6: "complex "}
 
+
+_UNREAD = {b"MM\0+": "a big-endian BigTIFF", b"P7\n": "a PAM", b"PF\n": "a PFM in colour", b"PF ": "a PFM in colour"}
 
 DNG_VERSION = 50706
 """The TIFF tag that every DNG has."""
@@ -36,16 +39,16 @@ def name_layout(data: bytes) -> str | None:
 
     It is asked only of what Pillow has refused.
     """
-    if data.startswith(b"MM\0+"):
-        return "a big-endian BigTIFF"
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0")):
         return _tiff_layout(data)
-    if data.startswith((b"PF\n", b"PF\r", b"PF ")):
-        return "a PFM in colour"
+    if data.startswith(b"\xff\xd8"):
+        return _jpeg_layout(data)
     if data.startswith(b"BM") and len(data) > 34:
         bits, compression = struct.unpack_from("<HI", data, 28)
         return f"a BMP with {bits} bits and {'masks of its own' if compression == 3 else f'compression {compression}'}"
-    return None
+    if data[12:16] == b"CgBI":
+        return "a PNG for iPhones (CgBI)"
+    return next((name for start, name in _UNREAD.items() if data.startswith(start)), None)
 
 
 def _tiff_layout(data: bytes) -> str | None:
@@ -65,8 +68,22 @@ def _tiff_layout(data: bytes) -> str | None:
     bits, number = (_first(tags.get(tag, 1)) for tag in (ExifTags.Base.BitsPerSample, ExifTags.Base.SampleFormat))
     photometric = tags.get(ExifTags.Base.PhotometricInterpretation, 0)
     colours = _COLOURS.get(photometric, f"photometric interpretation {photometric}")
-    extra = " and more channels" if ExifTags.Base.ExtraSamples in tags else ""
+    has_more = tags.get(ExifTags.Base.SamplesPerPixel, 1) > _CHANNELS.get(photometric, 3)
+    extra = " and more channels" if has_more or ExifTags.Base.ExtraSamples in tags else ""
     return f"a TIFF with {bits}-bit {_NUMBERS.get(number, '')}{colours}{extra}"
+
+
+def _jpeg_layout(data: bytes) -> str | None:
+    """Return what the frame header of a JPEG says (ITU T.81, B.2.2), None for one that libjpeg reads."""
+    start = 2
+    while data[start : start + 1] == b"\xff" and len(data) - start >= 5:
+        marker, size, precision = struct.unpack_from(">xBHB", data, start)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if marker in (0xC3, 0xC7, 0xCB, 0xCF):
+                return "a lossless JPEG"
+            return None if precision == 8 else f"a JPEG with {precision} bits"
+        start += 2 + size
+    return None
 
 
 def _first(values: Any) -> Any:

@@ -16,7 +16,7 @@ MOST_BYTES = 16 << 20
 
 _NEEDED_TEXTS = frozenset(
     b"XML:com.adobe.xmp|Raw profile type exif|Raw profile type APP1|Raw profile type xmp"
-    b"|exif:DateTimeOriginal|exif:DateTimeDigitized|exif:DateTime".split(b"|")
+    b"|exif:DateTimeOriginal|exif:DateTimeDigitized|exif:DateTime|Creation Time|create-date".split(b"|")
 )
 _LEAST_TRANSPARENCY = {0: 2, 2: 6}
 """How many bytes tRNS has at least, by colour type."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,17 @@ CAMERA_LENGTH = 100
 
 _LIBRAW_SOFTWARE = "dcraw"
 """What LibRaw calls itself in the EXIF that it writes."""
+
+_TEXTS = ("exif:DateTimeOriginal", "exif:DateTimeDigitized", "Creation Time", "create-date", "exif:DateTime")
+"""The names under which a PNG has a date in text: those of ImageMagick, of the standard and of GIMP's exporters."""
+
+_Directories = tuple[MutableMapping[int, Any], ...]
+"""Where tags of EXIF are looked up, in this order."""
+
+_IPTC = 0x0404
+_IPTC_DATE = re.compile(rb"\x1c\x02\x37\0\x08(\d{8})")
+_IPTC_TIME = re.compile(rb"\x1c\x02\x3c\0[\x06\x0b](\d{6}(?:[+-]\d{4})?)")
+"""DateCreated and TimeCreated, with their record, number and length (IPTC IIM 4.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ def read_taken(image: Image.Image, raw: bytes = b"") -> Taken:
     except Exception:  # damaged EXIF, in as many types as `decode` expects, costs these facts and not the picture
         exif = Image.Exif()
     preview = _taken(exif, image.info)
-    if preview.source == DateSource.EXIF and _tag(exif, ExifTags.Base.Software).startswith(_LIBRAW_SOFTWARE):
+    if raw and preview.source == DateSource.EXIF and _tag((exif,), ExifTags.Base.Software).startswith(_LIBRAW_SOFTWARE):
         preview = Taken(preview.at_s, DateSource.RAW, preview.camera)
     return own | preview
 
@@ -59,29 +72,55 @@ def _taken(exif: Image.Exif, info: Mapping[Any, Any]) -> Taken:
 
     The time of the shot counts before that of a scan, and both before that of the last change.
     """
-    original = _exif_time(exif, ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal)
-    camera = _camera(_tag(exif, ExifTags.Base.Make), _tag(exif, ExifTags.Base.Model))
+    tags = _directories(exif)
+    original = _exif_time(tags, ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal)
+    camera = _camera(_tag(tags, ExifTags.Base.Make), _tag(tags, ExifTags.Base.Model))
     if original is not None and camera is not None:
         return Taken(original, DateSource.EXIF, camera)
     xmp = read_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp") or "")
-    digitized = _exif_time(exif, ExifTags.Base.DateTimeDigitized, ExifTags.Base.OffsetTimeDigitized)
-    changed = _exif_time(exif, ExifTags.Base.DateTime, ExifTags.Base.OffsetTime)
+    digitized = _exif_time(tags, ExifTags.Base.DateTimeDigitized, ExifTags.Base.OffsetTimeDigitized)
+    changed = _exif_time(tags, ExifTags.Base.DateTime, ExifTags.Base.OffsetTime)
     times = (
         (original, DateSource.EXIF),
         (_first_time(xmp, "exif:DateTimeOriginal", "photoshop:DateCreated"), DateSource.XMP),
+        (_iptc_time(info), DateSource.IPTC),
         (digitized, DateSource.EXIF),
         (_first_time(xmp, "xmp:CreateDate", "exif:DateTimeDigitized"), DateSource.XMP),
+        (_gps_time(exif), DateSource.EXIF),
+        (_first_time(info, *_TEXTS), DateSource.TEXT),
         (changed, DateSource.EXIF),
-        (_first_time(info, "exif:DateTimeOriginal", "exif:DateTimeDigitized", "exif:DateTime"), DateSource.TEXT),
     )
     at_s, source = next(((at_s, source) for at_s, source in times if at_s is not None), (None, DateSource.FILE))
     return Taken(at_s, source, camera or _camera(_text(xmp.get("tiff:Make")), _text(xmp.get("tiff:Model"))))
 
 
-def _exif_time(exif: Image.Exif, time: int, offset: int) -> int | None:
+def _exif_time(tags: _Directories, time: int, offset: int) -> int | None:
     """Return a time of EXIF, which has its offset from UTC in another tag, in seconds since 1970."""
-    text = _tag(exif, time)
-    return parse_timestamp(text, _tag(exif, offset)) if text else None
+    text = _tag(tags, time)
+    if not text:
+        return None
+    stated = _tag(tags, offset)
+    if not stated and (general := _tag(tags, ExifTags.Base.OffsetTime)) and _tag(tags, ExifTags.Base.DateTime) == text:
+        stated = general  # phones that write one offset mean it for the same time in all three tags
+    return parse_timestamp(text, stated)
+
+
+def _gps_time(exif: Image.Exif) -> int | None:
+    """Return the time of the satellites, which is UTC, in seconds since 1970."""
+    try:
+        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        clock = ":".join(f"{int(part):02}" for part in gps[ExifTags.GPS.GPSTimeStamp])
+        return parse_timestamp(f"{_text(gps[ExifTags.GPS.GPSDateStamp])} {clock}", "Z")
+    except Exception:  # absent, or damaged as above
+        return None
+
+
+def _iptc_time(info: Mapping[Any, Any]) -> int | None:
+    """Return the date and time of IPTC, which a JPEG has in Photoshop's block, in seconds since 1970."""
+    block = info.get("photoshop")
+    records = block.get(_IPTC, b"") if isinstance(block, dict) else b""
+    date, time = _IPTC_DATE.search(records), _IPTC_TIME.search(records)
+    return parse_timestamp(f"{_text(date[1])} {_text(time[1]) if time else ''}") if date else None
 
 
 def _first_time(texts: Mapping[Any, Any], *names: str) -> int | None:
@@ -90,13 +129,21 @@ def _first_time(texts: Mapping[Any, Any], *names: str) -> int | None:
     return next((time for time in times if time is not None), None)
 
 
-def _tag(exif: Image.Exif, tag: int) -> str:
-    """Return a tag as text, from the directory for it or, where old scanners and RAW files have it, the first one."""
-    for directory in (lambda: exif.get_ifd(ExifTags.IFD.Exif), lambda: exif):
+def _directories(exif: Image.Exif) -> _Directories:
+    """Return the directory for times, and the first one, where old scanners and RAW files have them."""
+    try:
+        return exif.get_ifd(ExifTags.IFD.Exif), exif
+    except Exception:  # damage, as above
+        return (exif,)
+
+
+def _tag(tags: _Directories, tag: int) -> str:
+    """Return a tag as text; empty where no directory has it."""
+    for directory in tags:
         try:
-            if text := _text(directory().get(tag)):
+            if tag in directory and (text := _text(directory[tag])):
                 return text
-        except Exception:  # as above
+        except Exception:  # damage, as above
             continue
     return ""
 
@@ -112,4 +159,10 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):
         value = value[0] if value else ""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
-    return " ".join("".join(c if c.isprintable() else " " for c in text.partition("\0")[0]).split())
+    text = text.partition("\0")[0]
+    if not text.isascii():
+        with suppress(UnicodeError):  # Pillow takes what phones write in UTF-8 for Latin-1
+            text = text.encode("latin-1").decode("utf-8")
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())

@@ -6,21 +6,31 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 _DATE = re.compile(
-    r"""\s*(?P<year>\d{4})
+    r"""[\s"']*(?P<year>\d{4})
     (?: (?P<month2>\d\d)(?P<day2>\d\d)(?=\d{4}(?!\d)|\d{6}(?!\d)|\D|$)
-      | \s*[:/.\-\s]\s*(?P<month>\d\d?)?(?!\d) (?: \s*[:/.\-\s]\s*(?P<day>\d\d?)?(?!\d) )?
+      | \s*[:/.,\-\s\u5e74]\s*(?P<month>\d\d?)?(?!\d) (?: \s*[:/.,\-\s\u6708]\s*(?P<day>\d\d?)?(?!\d) )?
     )?(?(month2)|(?!\d))""",
     re.VERBOSE,
 )
 """`2024:05:31`, and with what is left blank, one digit, another separator or none: `1955:  :  `, `20240531`."""
 
 _CLOCK = re.compile(
-    r"""[\sT:]+(?P<hour>\d\d?)(?!\d)
+    r"""[\sT:;,_\u65e5]+(?:(?P<half>[ap])\.?m\.?\s*)?(?P<hour>\d\d?)(?!\d)
     (?: \s*[:.]\s*(?P<minute>\d\d?)?(?!\d) (?: \s*[:.]\s*(?P<second>\d\d?)?(?!\d) (?:[.,]\d+)? )? )?
     | [\sT]*(?P<hour2>\d\d)(?P<minute2>\d\d)(?P<second2>\d\d)?(?!\d) (?:[.,]\d+)?""",
-    re.VERBOSE,
+    re.VERBOSE | re.IGNORECASE,
 )
 """What may follow a date: `18:30:00.25`, ` 8:30`, `T183000`."""
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAMED_MONTH = re.compile(
+    r"""\s*(?:[a-z]{3,9},?\s+)?
+    (?: (?P<day>\d\d?)[\s-](?P<month>[a-z]{3,9})[\s-](?P<year>\d{4})
+      | (?P<month2>[a-z]{3,9})\s+(?P<day2>\d\d?),?\s+(?P<clock>[\d:]+\s)?\s*(?:[a-z]{3,5}\s+)?(?P<year2>\d{4})
+    )(?!\d)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A date as in e-mail (RFC 5322), as PNG suggests for its text, and as C's `asctime` writes it."""
 
 _HALF = re.compile(r"\s*([ap])\.?m\b\.?", re.IGNORECASE)
 _ZONE = re.compile(
@@ -41,7 +51,9 @@ def parse_timestamp(text: str, offset: str = "") -> int | None:
     stands behind it: `1955:00:00 00:00:00` is 1955. Second 60 and hour 24 are the next minute and day. An offset from
     UTC in `text` counts before `offset`; without a sound one the time is local where this runs.
     """
-    date = _DATE.match(text)
+    if not (date := _DATE.match(text)):
+        text = _year_first(text)
+        date = _DATE.match(text)
     if date is None or int(date["year"]) < 1000:  # 0000 and 0001 are clocks that were never set
         return None
     rest = text[date.end() :]
@@ -53,6 +65,18 @@ def parse_timestamp(text: str, offset: str = "") -> int | None:
         return _seconds(start + (_time_of_day(clock, rest) if clock else timedelta()), zone)
     except OverflowError:  # hour 24 of the last day of 9999
         return None
+
+
+def _year_first(text: str) -> str:
+    """Return a time that names its month with the year in front: `Fri 31 May 2024 18:30`, `Fri May 31 18:30 2024`."""
+    named = _NAMED_MONTH.match(text)
+    if named is None:
+        return text
+    name = (named["month"] or named["month2"])[:3].lower()
+    if name not in _MONTHS:
+        return text
+    date = f"{named['year'] or named['year2']}:{_MONTHS.index(name) + 1}:{named['day'] or named['day2']}"
+    return f"{date} {named['clock'] or ''}{text[named.end() :]}"
 
 
 def _month(date: re.Match[str]) -> int | None:
@@ -72,9 +96,10 @@ def _first_day(date: re.Match[str]) -> datetime | None:
 def _time_of_day(clock: re.Match[str], rest: str) -> timedelta:
     """Return the time since midnight, zero for a clock that cannot be; `rest` may say `PM` behind it."""
     hour, minute, second = (int(clock[name] or clock[f"{name}2"] or 0) for name in ("hour", "minute", "second"))
-    half = _HALF.match(rest, clock.end())
+    behind = _HALF.match(rest, clock.end())
+    half = clock["half"] or (behind[1] if behind else "")
     if half and 1 <= hour <= 12:
-        hour = hour % 12 + 12 * (half[1].lower() == "p")
+        hour = hour % 12 + 12 * (half.lower() == "p")
     if hour > 24 or minute > 59 or second > 60:
         return timedelta()
     return timedelta(hours=hour, minutes=minute, seconds=second)

@@ -182,6 +182,49 @@ def test_the_shot_counts_before_the_scan_and_both_before_the_last_change() -> No
     assert found == [*((at(year), source) for year, source in expected), (None, "file")]
 
 
+def test_one_offset_counts_for_the_same_time_in_every_tag() -> None:
+    """Phones write it once; it says nothing of another time."""
+    inner: dict[int, Any] = {ORIGINAL: "2024:05:31 18:30:00", ExifTags.Base.OffsetTime: "+02:00"}
+    assert taken(picture({CHANGED: "2024:05:31 18:30:00"}, inner)).at_s == SUMMER_2024 - 7200
+    assert taken(picture({CHANGED: "2025:05:31 18:30:00"}, inner)).at_s == SUMMER_2024
+
+
+def test_the_time_of_the_satellites_is_read() -> None:
+    """Where nothing better is there, and in UTC."""
+    exif = Image.Exif()
+    gps: dict[int, Any] = {ExifTags.GPS.GPSDateStamp: "2024:05:31", ExifTags.GPS.GPSTimeStamp: (18.0, 30.0, 0.0)}
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps)
+    exif[CHANGED] = "2030:01:01 00:00:00"
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG", exif=exif)
+    assert taken(stream.getvalue()) == Taken(SUMMER_2024, DateSource.EXIF)
+
+
+@pytest.mark.parametrize(("time", "seconds"), [(b"183000", 66600), (b"183000+0200", 59400), (b"", 0), (b"xx", 0)])
+def test_iptc_is_read(time: bytes, seconds: int) -> None:
+    """Agencies and scanners keep the day, and perhaps the time, in Photoshop's block of a JPEG."""
+    records = b"\x1c\x02\x37\0\x0820240531" + b"\x1c\x02\x3c\0" + bytes([len(time)]) + time
+    records += b"\0" * (len(records) % 2)
+    block = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + len(records).to_bytes(4, "big") + records
+    plain = picture({}, {})
+    data = plain[:2] + b"\xff\xed" + (len(block) + 2).to_bytes(2, "big") + block + plain[2:]
+    assert taken(data) == Taken(SUMMER_2024 - 66600 + seconds, DateSource.IPTC)
+
+
+def test_names_in_utf_8_are_read() -> None:
+    """Phones write them so, whatever the standard says."""
+    assert taken(picture({MAKE: "Xiaomi", MODEL: "\u5c0f\u7c73 13".encode()}, {})).camera == "Xiaomi \u5c0f\u7c73 13"
+
+
+@pytest.mark.parametrize("name", ["Creation Time", "create-date"])
+@pytest.mark.parametrize("text", ["Fri 31 May 2024 06:30:00 PM UTC", "2024-05-31T20:30:00+02:00"])
+def test_the_creation_time_of_a_png_is_read(name: str, text: str) -> None:
+    """As screenshots have it."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text(name, text)
+    assert taken(picture({}, {}, "PNG", pnginfo=info)) == Taken(SUMMER_2024, DateSource.TEXT)
+
+
 def test_a_png_may_say_it_in_text() -> None:
     """As ImageMagick writes it; what it says of the file's times is no date of the picture."""
     info = PngImagePlugin.PngInfo()

@@ -55,6 +55,15 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> obj
         ("2011:10:17 8:49pm", "2011-10-17T20:49:00"),
         ("2011:10:17 12:05:00 a.m.", "2011-10-17T00:05:00"),
         ("2011:10:17 20:49:42 PM", "2011-10-17T20:49:42"),
+        ("2011:10:17 PM 08:49:42", "2011-10-17T20:49:42"),
+        ("2011,10,17;08:49:42", "2011-10-17T08:49:42"),
+        ("2011\u5e7410\u670817\u65e5 08:49:42", "2011-10-17T08:49:42"),
+        ('"2011:10:17 08:49:42"', "2011-10-17T08:49:42"),
+        ("Mon Oct 17 08:49:42 2011", "2011-10-17T08:49:42"),
+        ("Mon Oct 17 08:49:42 CEST 2011", "2011-10-17T08:49:42"),
+        ("Mon, 17 Oct 2011 08:49:42", "2011-10-17T08:49:42"),
+        ("Mon 17 Oct 2011 08:49:42 PM CEST", "2011-10-17T20:49:42"),
+        ("October 17, 2011", "2011-10-17T00:00:00"),
         ("2011:10:17 08:49:42 somewhere", "2011-10-17T08:49:42"),
         ("\u0662\u0660\u0661\u0661:\u0661\u0660:\u0661\u0667", "2011-10-17T00:00:00"),
     ],
@@ -132,6 +141,6 @@ def test_any_text_is_a_time_of_its_year_or_none(text: str, offset: str) -> None:
     """Nothing is raised, and what is found lies in the year that the text begins with."""
     found = parse_timestamp(text, offset)
     if found is not None:
-        year = re.match(r"\s*(\d{4})", text)
+        year = re.match(r"[\s\"']*(\d{4})", text)
         assert year is not None
         assert abs(found - datetime(int(year[1]), 7, 1, tzinfo=UTC).timestamp()) < 187 * 86_400
