@@ -1,44 +1,24 @@
-"""What `imgidx doctor` sees of an installation and of an index in any state, and that it only looks."""
+"""What `imgidx doctor` sees of an installation and says of an index."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sqlite3
 import tomllib
-from contextlib import closing, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from image_index.catalog import schema
-from image_index.catalog.catalog import Catalog
-from image_index.catalog.lock import exclusive_lock, find_holder
-from image_index.catalog.schema import MIGRATIONS, SCHEMA_VERSION
-from image_index.errors import ModelUnavailable
 from image_index.present.doctor import short_home
-from image_index.records import DerivedState
 from image_index.settings import IndexHome
 from image_index.upkeep import doctor
-from image_index.upkeep.health import examine_index
-from tests.catalog.test_lock import holder_of
-from tests.support.library import make_index, random_batch
+from tests.support.library import make_index
 from tests.support.shell import Shell
 from tests.test_architecture import HEAVY, loaded_by
 
 pytestmark = pytest.mark.slow
-
-
-def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
-    """Return the content and modification time of every file below a directory."""
-    return {
-        str(path.relative_to(directory)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
 
 
 def seen(shell: Shell) -> dict[str, Any]:
@@ -47,14 +27,6 @@ def seen(shell: Shell) -> dict[str, Any]:
     assert (done.code, done.err) == (0, "")
     (record,) = done.records
     return record
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> IndexHome:
-    """Return an index of twenty pictures."""
-    made = IndexHome(tmp_path / "index")
-    make_index(made)
-    return made
 
 
 def test_without_an_index_it_describes_the_machine(tmp_path: Path) -> None:
@@ -71,69 +43,6 @@ def test_without_an_index_it_describes_the_machine(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_good_index_has_no_problem(tmp_path: Path, home: IndexHome) -> None:
-    """But for the text tower, which this one was made without."""
-    before = snapshot(tmp_path)
-    found = examine_index(home)
-    assert found.catalog is not None
-    assert (found.catalog.counts.images, found.catalog.model_is_here) == (20, True)
-    assert (found.catalog.faiss, found.catalog.moments) == (DerivedState.CURRENT, DerivedState.CURRENT)
-    assert [problem.subject for problem in found.problems()] == ["text"]
-    assert snapshot(tmp_path) == before
-
-
-def test_derived_files_are_told_apart(home: IndexHome) -> None:
-    """One that is behind is no problem: a search makes up for it."""
-    with Catalog(home.catalog, write=True) as catalog:
-        catalog.record(random_batch(5, seed=2))
-    damaged = bytearray(home.moments.read_bytes())
-    damaged[0] ^= 1
-    home.moments.write_bytes(damaged)
-    found = examine_index(home)
-    assert found.catalog is not None
-    assert (found.catalog.faiss, found.catalog.moments, found.catalog.text) == ("behind", "damaged", "absent")
-    assert [problem.subject for problem in found.problems()] == ["moments.f32", "text"]
-
-
-@pytest.mark.parametrize(
-    ("error", "problem"), [(None, "it was killed"), (ModelUnavailable("no model"), "it failed: no model")]
-)
-def test_how_the_last_run_ended_is_a_problem(home: IndexHome, error: Exception | None, problem: str) -> None:
-    """A killed run left nothing behind; one that failed said why."""
-    with Catalog(home.catalog, write=True) as catalog:
-        if error is None:
-            catalog.start_run()
-        else:
-            with suppress(ModelUnavailable), catalog.run():
-                raise error
-    assert [found.problem for found in examine_index(home).problems() if found.subject == "last run"] == [problem]
-
-
-def test_what_a_killed_run_left_in_the_journal_is_read_and_left_there(tmp_path: Path, home: IndexHome) -> None:
-    """A reader that is not told to keep still would move the journal into the catalog and delete it."""
-    with Catalog(home.catalog, write=True) as catalog:
-        catalog.record(random_batch(5, seed=2))
-        copy = IndexHome(tmp_path / "copy")
-        shutil.copytree(home.path, copy.path)  # as a power cut would leave it
-    assert copy.catalog.with_name("catalog.sqlite3-wal").stat().st_size
-    before = snapshot(copy.path)
-    found = examine_index(copy)
-    assert found.catalog is not None
-    assert found.catalog.counts.images == 25
-    assert snapshot(copy.path) == before
-
-
-def test_an_old_schema_stays_as_it_is(home: IndexHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Byte for byte: it is described, and not migrated."""
-    before = snapshot(home.path)
-    monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE later (a)",)))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    found = examine_index(home)
-    assert found.catalog is not None
-    assert (found.catalog.schema, found.catalog.counts.images) == (SCHEMA_VERSION, 20)
-    assert snapshot(home.path) == before
-
-
 @pytest.mark.parametrize("content", [b"SQLite format 3\0" + b"\xff" * 5000, b"", b"no database at all" * 100])
 def test_a_damaged_catalog_is_a_problem_with_a_next_step(tmp_path: Path, content: bytes) -> None:
     """And still everything else is shown."""
@@ -146,44 +55,6 @@ def test_a_damaged_catalog_is_a_problem_with_a_next_step(tmp_path: Path, content
     assert any(line.startswith("! index: ") for line in lines)
     assert any(line.startswith("packages ") for line in lines)
     assert (shell.index / "catalog.sqlite3").read_bytes() == content
-
-
-def test_another_programs_database_is_said_to_be_one(tmp_path: Path) -> None:
-    """It is not touched."""
-    home = IndexHome(tmp_path)
-    with closing(sqlite3.connect(home.catalog)) as connection:
-        connection.execute("CREATE TABLE bookmarks (url)")
-    before = snapshot(tmp_path)
-    found = examine_index(home)
-    (problem,) = found.problems()
-    assert "is not an imgidx catalog" in problem.problem
-    assert problem.next_step == "use another --index"
-    assert snapshot(tmp_path) == before
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_index_is_read(home: IndexHome) -> None:
-    """With a word on it."""
-    home.path.chmod(0o500)
-    try:
-        found = examine_index(home)
-    finally:
-        home.path.chmod(0o700)
-    assert found.catalog is not None
-    assert any("may not write" in problem.problem for problem in found.problems())
-
-
-def test_the_holder_of_the_lock_is_named(home: IndexHome) -> None:
-    """And the lock can be taken afterwards, and was never made where there was none."""
-    assert find_holder(home.lock) is None
-    assert not home.lock.exists()
-    with holder_of(home.lock) as process:
-        assert examine_index(home).locked_by == str(process.pid)
-        process.kill()
-        process.wait()
-    assert examine_index(home).locked_by is None
-    with exclusive_lock(home.lock):
-        pass
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`imgidx show` and `imgidx export` as users and scripts run them."""
+"""`imgidx show` as users and scripts run it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from image_index.settings import IndexHome
 from tests.support.library import Library
 from tests.support.photos import real_photos
-from tests.support.shell import Done, Shell
+from tests.support.shell import Shell
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -62,9 +61,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path, start
 def place(shell: Shell, name: str) -> str:
     """Return the path by which the index knows a picture."""
     return os.path.realpath(shell.directory / "photos" / name)
-
-
-# Show
 
 
 def test_all_facts_of_a_picture_are_true(trained: Shell) -> None:
@@ -160,41 +156,6 @@ def test_a_missing_picture_tells_since_when(tmp_path: Path) -> None:
     assert "missing since  20" in text
 
 
-# Export
-
-
-def test_export_says_how_many_and_where(trained: Shell, tmp_path: Path) -> None:
-    """Without --missing only pictures whose file is there; the directory can be read by numpy."""
-    done = trained.run("export", tmp_path / "out")
-    assert done == Done(0, f"exported 2 pictures in 1 part to {tmp_path / 'out'}\n".encode(), "")
-    assert np.load(tmp_path / "out/img_emb/img_emb_0.npy").shape == (2, 512)
-    assert trained.run("export", tmp_path / "quiet", "-q") == Done(0, b"", "")
-    assert len(trained.run("export", tmp_path / "json", "--json", "--missing").records) == 1
-
-
-def test_export_as_json_has_pinned_keys(trained: Shell, tmp_path: Path) -> None:
-    """A relative DIR is told in full."""
-    done = trained.run("export", "here", "--metadata", "parquet", "--json", "--glob", "good.jpg")
-    target = os.path.realpath(trained.directory / "here")
-    assert done.records == [{"path": target, "metadata": "parquet", "images": 1, "parts": 1, "dim": 512}]
-    assert list(done.records[0]) == ["path", "metadata", "images", "parts", "dim"]
-
-
-def test_nothing_to_export_is_exit_1(trained: Shell, tmp_path: Path) -> None:
-    """No directory is made."""
-    done = trained.run("export", tmp_path / "out", "--glob", "none.*", "--json")
-    assert (done.code, done.out) == (1, b"")
-    assert "nothing to export" in done.complaint
-    assert not list(tmp_path.iterdir())
-
-
-def test_wrong_use_and_no_index(trained: Shell, tmp_path: Path) -> None:
-    """A directory that holds something is 2, no index 4; nothing is made."""
-    full = trained.run("export", trained.directory / "photos")
-    assert (full.code, full.out) == (2, b"")
-    assert "is not an empty directory" in full.complaint
-    assert trained.run("export", tmp_path / "out", "--metadata", "csv").code == 2
-    shell = Shell(tmp_path)
-    assert shell.run("export", tmp_path / "out").code == 4
-    assert shell.run("show", "x.jpg").code == 4
-    assert not (tmp_path / "out").exists()
+def test_no_index_is_exit_4(tmp_path: Path) -> None:
+    """As for every command."""
+    assert Shell(tmp_path).run("show", "x.jpg").code == 4
