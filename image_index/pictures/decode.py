@@ -26,7 +26,7 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, PngImagePlugin, Unid
 from image_index.errors import DecodeError
 from image_index.files.read import FileContent
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
-from image_index.pictures import phash, png
+from image_index.pictures import jpeg, phash, png
 from image_index.pictures.containers import adopt_metadata
 from image_index.pictures.layouts import list_more_layouts, name_layout, plain_tiff_pixels
 from image_index.pictures.levels import to_8_bits
@@ -108,8 +108,7 @@ def prepare() -> None:
 
 
 def _reason(error: Exception, data: bytes) -> str:
-    is_jpeg = data.startswith(b"\xff\xd8")
-    if is_jpeg or isinstance(error, UnidentifiedImageError) or str(error).startswith("Unsupported"):
+    if data.startswith(jpeg.START) or isinstance(error, UnidentifiedImageError) or str(error).startswith("Unsupported"):
         layout = name_layout(data)
         if layout is not None:
             return f"{layout}, which cannot be read"
@@ -173,7 +172,14 @@ def _load(data: bytes, options: _DecodeOptions, default_orientation: int = 1) ->
     if data.startswith(png.SIGNATURE):
         data = png.without_side_chunks(data)
     stream = BytesIO(data)
-    image = Image.open(stream, formats=_OPENERS)
+    try:
+        image = Image.open(stream, formats=_OPENERS)
+    except UnidentifiedImageError:
+        if not data.startswith(jpeg.START):
+            raise
+        data = jpeg.without_side_segments(data)
+        stream = BytesIO(data)
+        image = Image.open(stream, formats=_OPENERS)
     size, limit = image.size, options.max_pixels
     if (pixels := image.width * image.height) > limit:
         raise DecodeError(f"{pixels / 1e6:.6g} megapixels, more than --max-megapixels {limit / 1e6:.6g} allows")
@@ -217,7 +223,11 @@ def _picture(loaded: _Loaded, options: _DecodeOptions, raw: bytes = b"") -> Pict
 
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 0)
+        exif = image.getexif()
+        if image.format == "AVIF":  # Pillow has put its own property into the EXIF, but would ask XMP where that is 1
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+        value = exif.get(ExifTags.Base.Orientation, 0)
         if isinstance(value, bytes | tuple):  # a byte, or several numbers of which the first counts
             value = value[0]
         return int(value)

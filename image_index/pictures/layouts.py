@@ -20,8 +20,8 @@ DNG_VERSION = 50706
 
 
 def list_more_layouts() -> None:
-    """Let Pillow read integers of 16 and 32 bits in either order of bytes, with zero black or white."""
-    more = {}
+    """Let Pillow read integers of 16 and 32 bits in any order, with zero black or white, and grey with alpha."""
+    more: dict[Any, tuple[str, str]] = {}
     for photometric in (0, 1):
         for number in (1, 2):
             more[b"II", photometric, (number,), 1, (32,), ()] = ("I", "I;32S")
@@ -30,6 +30,8 @@ def list_more_layouts() -> None:
         more[b"MM", photometric, (2,), 1, (16,), ()] = ("I", "I;16BS")
         more[b"MM", photometric, (1,), 1, (16,), ()] = ("I;16B", "I;16B")
         more[b"II", photometric, (3,), 1, (64,), ()] = ("F", "F;64F")
+    for order in (b"II", b"MM"):  # as Pillow takes four channels of RGB for RGBA
+        more[order, 1, (1,), 1, (8, 8), ()] = ("LA", "LA")
     for layout, modes in more.items():
         TiffImagePlugin.OPEN_INFO.setdefault(layout, modes)
 

@@ -32,10 +32,11 @@ def without_side_chunks(data: bytes) -> bytes:
     while len(data) - start >= 12:
         size, kind = struct.unpack_from(">I4s", data, start)
         end = start + 12 + size
-        if end > len(data) or not kind.isalpha():
+        is_damaged = not kind.isalpha()
+        if end > len(data) or (is_damaged and not data[end + 4 : end + 8].isalpha()):
             break
         chunk = data[start:end]
-        is_critical = kind[:1].isupper()
+        is_critical = not is_damaged and kind[:1].isupper()
         if is_critical or (_is_sound(chunk) and _is_wanted(kind, chunk[8:-4], colour_type, texts)):
             kept.append(chunk)
         start = end

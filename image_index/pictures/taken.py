@@ -27,7 +27,7 @@ _TEXTS = ("exif:DateTimeOriginal", "exif:DateTimeDigitized", "Creation Time", "c
 _Directories = tuple[MutableMapping[int, Any], ...]
 """Where tags of EXIF are looked up, in this order."""
 
-_IPTC = 0x0404
+_IPTC, _IPTC_IN_TIFF = 0x0404, 33723
 _IPTC_DATE = re.compile(rb"\x1c\x02\x37\0\x08(\d{8})")
 _IPTC_TIME = re.compile(rb"\x1c\x02\x3c\0[\x06\x0b](\d{6}(?:[+-]\d{4})?)")
 """DateCreated and TimeCreated, with their record, number and length (IPTC IIM 4.2)."""
@@ -83,7 +83,7 @@ def _taken(exif: Image.Exif, info: Mapping[Any, Any]) -> Taken:
     times = (
         (original, DateSource.EXIF),
         (_first_time(xmp, "exif:DateTimeOriginal", "photoshop:DateCreated"), DateSource.XMP),
-        (_iptc_time(info), DateSource.IPTC),
+        (_iptc_time(exif, info), DateSource.IPTC),
         (digitized, DateSource.EXIF),
         (_first_time(xmp, "xmp:CreateDate", "exif:DateTimeDigitized"), DateSource.XMP),
         (_gps_time(exif), DateSource.EXIF),
@@ -115,10 +115,12 @@ def _gps_time(exif: Image.Exif) -> int | None:
         return None
 
 
-def _iptc_time(info: Mapping[Any, Any]) -> int | None:
-    """Return the date and time of IPTC, which a JPEG has in Photoshop's block, in seconds since 1970."""
+def _iptc_time(exif: Image.Exif, info: Mapping[Any, Any]) -> int | None:
+    """Return the time of IPTC, in seconds since 1970; a JPEG has it in Photoshop's block, a TIFF in a tag."""
     block = info.get("photoshop")
-    records = block.get(_IPTC, b"") if isinstance(block, dict) else b""
+    records = block.get(_IPTC, b"") if isinstance(block, dict) else exif.get(_IPTC_IN_TIFF, b"")
+    if not isinstance(records, bytes):
+        return None
     date, time = _IPTC_DATE.search(records), _IPTC_TIME.search(records)
     return parse_timestamp(f"{_text(date[1])} {_text(time[1]) if time else ''}") if date else None
 

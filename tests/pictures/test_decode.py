@@ -592,6 +592,12 @@ def test_a_heic_is_turned_by_its_own_property_alone() -> None:
     assert distance(decoded(plain.replace(tag, tag[:-1] + b"\6")).pixels, decoded(plain).pixels) == 0
 
 
+def test_an_avif_is_turned_by_its_own_property_alone() -> None:
+    """XMP in it may still say how it lay before."""
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    assert decoded(saved(RGB, "AVIF", xmp=packet)).facts[:2] == (WIDTH, HEIGHT)
+
+
 def test_grey_with_associated_alpha_is_read() -> None:
     """On white where it is transparent; its levels have been multiplied with alpha already."""
     levels, alpha = np.asarray(GREY).astype(int), np.linspace(0, 255, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).round()

@@ -74,6 +74,7 @@ ODD_CHUNKS = {
     "wrong EXIF": chunk(b"eXIf", b"MM\0*", 0),
     "damaged EXIF": chunk(b"eXIf", b"nonsense"),
     "short animation": chunk(b"acTL", b"\0") + chunk(b"fcTL", b"\0\0"),
+    "type that is none": chunk(b"te\0t", b"abc"),
     "unknown": chunk(b"quQu", b"\0", 0),
 }
 

@@ -211,6 +211,12 @@ def test_iptc_is_read(time: bytes, seconds: int) -> None:
     assert taken(data) == Taken(SUMMER_2024 - 66600 + seconds, DateSource.IPTC)
 
 
+def test_iptc_of_a_tiff_is_read() -> None:
+    """It has a tag of its own there."""
+    data = picture({33723: b"\x1c\x02\x37\0\x0820240531"}, {}, "TIFF")
+    assert taken(data) == Taken(SUMMER_2024 - 66600, DateSource.IPTC)
+
+
 def test_names_in_utf_8_are_read() -> None:
     """Phones write them so, whatever the standard says."""
     assert taken(picture({MAKE: "Xiaomi", MODEL: "\u5c0f\u7c73 13".encode()}, {})).camera == "Xiaomi \u5c0f\u7c73 13"
