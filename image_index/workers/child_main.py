@@ -144,9 +144,8 @@ class _Child:
             return None
         logger.info("Model loaded. Embedding dim: %d", encoder.facts.dim)
         logger.info("Embedding model preloaded successfully in worker process")
-        load_s = time.perf_counter() - start
-        self._seconds += StageSeconds(load=load_s)
-        self._channel.send(Ready(encoder.facts, str(encoder.device), load_s))
+        self._seconds += StageSeconds(load=time.perf_counter() - start)
+        self._channel.send(Ready(encoder.facts))
         self._embedder = Embedder(encoder, setup, self._report)
         return self._embedder
 

@@ -20,10 +20,6 @@ class LoadedEncoder(Protocol):
     def facts(self) -> ModelFacts:
         """What decides the vectors of the model."""
 
-    @property
-    def device(self) -> object:
-        """The device it is on; its text names it."""
-
     def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
         """Return unit vectors (N, D) of pictures (N, H, W, 3)."""
 
@@ -89,11 +85,9 @@ Job = Batch | EncodeTexts | ExportText
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The model is loaded; `seconds` is how long that took."""
+    """The model is loaded."""
 
     facts: ModelFacts
-    device: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
