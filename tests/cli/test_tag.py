@@ -129,7 +129,7 @@ def test_tagging_needs_no_torch(searcher: Shell, library: Trained) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "tag", "--labels", LABELS, "--json"],
-        env=searcher.environment,
+        env=searcher.environment | {"COVERAGE_PROCESS_CONFIG": ""},  # coverage itself imports multiprocessing
         cwd=searcher.directory,
         capture_output=True,
         text=True,
