@@ -6,14 +6,13 @@ import configparser
 import plistlib
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
-from image_index.cli.app import WRONG_USE, app
+from image_index.cli.app import WRONG_USE
 from image_index.dates import duration_s
+from tests.support.commands import parsed, simple_commands
 
 PAGE = (Path(__file__).parents[1] / "docs/cron.md").read_text(encoding="utf-8")
 RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -42,20 +41,6 @@ def units() -> list[configparser.ConfigParser]:
     return parsed
 
 
-def simple_commands(script: str) -> Iterator[list[str]]:
-    """Yield the imgidx commands of a line of shell, without what stands before imgidx."""
-    lexer = shlex.shlex(script, posix=True, punctuation_chars=True)
-    command: list[str] = []
-    for token in (*lexer, ";"):
-        if not set(token) <= set(";|&(){}"):
-            command.append(token)
-            continue
-        places = [place for place, word in enumerate(command) if Path(word).name == "imgidx"]
-        if places:
-            yield command[places[0] + 1 :]
-        command = []
-
-
 def all_commands() -> list[list[str]]:
     """Return every imgidx command of the page."""
     scripts = [command for _, command in crontab_lines()]
@@ -64,16 +49,6 @@ def all_commands() -> list[list[str]]:
     scripts += [shlex.join(plistlib.loads(block.encode())["ProgramArguments"]) for block in blocks("xml")]
     scripts += [code for code in re.findall(r"(?<!`)`([^`\n]+)`", PAGE) if code.startswith("imgidx ")]
     return [command for script in scripts for command in simple_commands(script)]
-
-
-def parsed(arguments: list[str]) -> dict[str, object]:
-    """Return what our own parser makes of a command, without running it."""
-    command, rest, name = typer.main.get_command(app), list(arguments), "imgidx"
-    while rest and rest[0] in getattr(command, "commands", {}):
-        name = rest.pop(0)
-        command = command.commands[name]  # type: ignore[attr-defined]
-    assert name != "imgidx", arguments
-    return dict(command.make_context(name, rest).params)
 
 
 def test_the_fields_of_the_crontab_are_times() -> None:

@@ -52,6 +52,7 @@ from image_index.upkeep.export import Exported
 from image_index.upkeep.health import CatalogHealth, IndexHealth
 from image_index.upkeep.known import KnownPicture, PictureState
 from image_index.upkeep.status import IndexStatus
+from tests.support.commands import parsed, simple_commands
 from tests.support.records import hit, image_facts
 from tests.test_architecture import ROOMS
 
@@ -244,6 +245,17 @@ def tables(config: dict[str, Any], above: str = "") -> dict[str, set[str]]:
     for key, value in inner.items():
         found |= tables(value, f"{above} {key}".strip())
     return found
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+def test_our_parser_accepts_every_command_that_is_shown(document: str) -> None:
+    """Its options exist and its values have the right form."""
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    lines = [line.partition("  # ")[0] for line in re.findall(r"^\$ (imgidx .*)$", text, re.MULTILINE)]
+    shown = [command for line in lines for command in simple_commands(line)]
+    assert len(shown) >= len(lines) > 5
+    for command in shown:
+        assert parsed(command) is not None, command
 
 
 def test_every_make_target_that_is_named_exists() -> None:
