@@ -20,13 +20,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 TRAIN = """
 import sys
 from pathlib import Path
-from image_index.cli.app import run
-from tests.support import fake_models
-from image_index.workers import engine
-real = engine.Engine
-engine.Engine = lambda *_, **__: real("cpu", 1, 4, loader=fake_models.load)
-sys.exit(run(sys.argv[1:]))
+from image_index.settings import IndexHome
+from tests.support.library import Library
+Library(Path(sys.argv[1]), IndexHome(Path(sys.argv[2]))).train()
 """
+"""What takes new pictures in, by a model that costs nothing; the command is asked where there is none."""
 
 
 @pytest.fixture
@@ -48,7 +46,8 @@ def test_half_a_root_that_cannot_be_read_costs_no_row_and_not_the_other_half(lib
     shut = library.photos / "disk-2"
     shut.chmod(0)
     try:
-        done = run_confined("-c", TRAIN, "train", library.photos, "--index", library.home.path)
+        assert run_confined("-c", TRAIN, library.photos, library.home.path).returncode == 0
+        done = run_confined("-m", "image_index", "train", library.photos, "--index", library.home.path)
     finally:
         shut.chmod(0o700)
     assert done.returncode == 3, done.stderr
@@ -73,7 +72,7 @@ def test_a_root_that_is_gone_keeps_its_rows_and_the_message_says_so(library: Lib
         os.mkfifo(library.photos)
     elif loss == "unreadable":
         library.photos.mkdir(mode=0)
-    done = run_confined("-c", TRAIN, "train", "--index", library.home.path)
+    done = run_confined("-m", "image_index", "train", "--index", library.home.path)
     assert done.returncode == 3, done.stderr
     assert f"everything known there is kept; to drop it on purpose: imgidx forget {library.photos}" in done.stderr
     assert "5 unreachable but kept" in done.stdout
@@ -93,7 +92,7 @@ def test_forgetting_what_is_gone_is_what_the_message_says(library: Library) -> N
     library.train(library.photos.with_name("other"))
     shutil.rmtree(library.photos)
     assert forget(library.home, (resolve(library.photos),)) == 5
-    done = run_confined("-c", TRAIN, "train", "--index", library.home.path)
+    done = run_confined("-m", "image_index", "train", "--index", library.home.path)
     assert (done.returncode, done.stderr) == (0, "")
     assert set(contents(library.home)) == {resolve(library.photos.with_name("other") / "x.png")}
 
@@ -105,5 +104,5 @@ def test_the_command_in_the_message_can_be_typed_whatever_the_name(tmp_path: Pat
     library.add("a.png")
     library.train()
     shutil.rmtree(library.photos)
-    done = run_confined("-c", TRAIN, "train", "--index", library.home.path)
+    done = run_confined("-m", "image_index", "train", "--index", library.home.path)
     assert f"imgidx forget '{library.photos}'" in done.stderr
