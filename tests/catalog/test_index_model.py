@@ -22,12 +22,6 @@ from tests.support.fake_models import FACTS
 WEIGHTS = "open_clip_model.safetensors"
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> IndexHome:
-    """Return an index home that is not there yet."""
-    return IndexHome(tmp_path / "index")
-
-
 @pytest.fixture(autouse=True)
 def no_hub(tmp_path: Path) -> Iterator[None]:
     """Let the hub's cache be empty, and the hub itself out of reach."""

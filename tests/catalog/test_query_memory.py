@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +25,8 @@ VECTOR = np.array([0.1, 0.2, 0.3, 1 / 3], np.float32)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> IndexHome:
+def home(home: IndexHome) -> IndexHome:
     """Return the home of an empty index."""
-    home = IndexHome(tmp_path / "index")
     home.create()
     Catalog(home.catalog, write=True).__exit__()
     return home

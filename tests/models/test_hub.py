@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -17,26 +16,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from image_index.errors import ModelUnavailable
 from image_index.models import hub
-from tests.support.fake_hub import FakeHub, hub_settings, put, serve
+from tests.support.fake_hub import FakeHub, hub_settings, put
 from tests.support.photos import REPOSITORY
 
 REPO = "org/model"
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give an empty HF_HOME."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with hub_settings(tmp_path / "hub"):
-        yield tmp_path
-
-
-@pytest.fixture
-def fake(home: Path) -> Iterator[FakeHub]:
-    """Give an empty hub on localhost."""
-    fake = FakeHub()
-    with serve(fake) as endpoint, hub_settings(home / "hub", endpoint=endpoint):
-        yield fake
+pytestmark = pytest.mark.usefixtures("hf_home")
 
 
 @pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"])
@@ -55,28 +41,28 @@ def test_the_environment_names_the_cache(variable: str) -> None:
     assert done.stdout == f"{expected[variable]}\n"
 
 
-def test_cached_file_is_found_in_the_order_asked(home: Path) -> None:
+def test_cached_file_is_found_in_the_order_asked(hf_home: Path) -> None:
     """The first name that the cache holds wins."""
-    put(home, REPO, "second")
-    third = put(home, REPO, "third")
+    put(hf_home, REPO, "second")
+    third = put(hf_home, REPO, "third")
     assert hub.find_cached(REPO, ("first", "third", "second")) == third
 
 
-def test_file_whose_content_is_gone_is_not_cached(home: Path) -> None:
+def test_file_whose_content_is_gone_is_not_cached(hf_home: Path) -> None:
     """A link without its blob, as an interrupted clean-up leaves it, counts as missing."""
-    put(home, REPO, "file").resolve().unlink()
+    put(hf_home, REPO, "file").resolve().unlink()
     assert hub.find_cached(REPO, ("file",)) is None
 
 
-def test_download_puts_the_file_where_the_hub_would(home: Path, fake: FakeHub) -> None:
+def test_download_puts_the_file_where_the_hub_would(hf_home: Path, fake: FakeHub) -> None:
     """What was downloaded is found again, byte for byte, and its blob bears its digest."""
     fake.files[REPO, "file"] = b"content"
     assert hub.download(REPO, "file")
     found = hub.find_cached(REPO, ("file",))
     assert found is not None
     assert found.read_bytes() == b"content"
-    twin = put(home / "twin", REPO, "file", b"content")
-    assert found.resolve().relative_to(home / "hub") == twin.resolve().relative_to(home / "twin" / "hub")
+    twin = put(hf_home / "twin", REPO, "file", b"content")
+    assert found.resolve().relative_to(hf_home / "hub") == twin.resolve().relative_to(hf_home / "twin" / "hub")
 
 
 def test_file_that_the_repository_lacks_is_no_error(fake: FakeHub) -> None:
@@ -103,13 +89,13 @@ def test_refusal_of_the_hub_is_said_at_once(fake: FakeHub, refusal: tuple[int, s
     assert len(fake.requests) == 1
 
 
-def test_closed_port_is_no_connection(home: Path) -> None:
+def test_closed_port_is_no_connection(hf_home: Path) -> None:
     """A hub that nothing can connect to is told from one that refuses, and in no time."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
     start = monotonic()
     no_connection = pytest.raises(ModelUnavailable, match=r"no connection to http://127\.0\.0\.1:\d+ \(")
-    with hub_settings(home / "hub", endpoint=endpoint), no_connection:
+    with hub_settings(hf_home / "hub", endpoint=endpoint), no_connection:
         hub.download(REPO, "file")
     assert monotonic() - start < 5
 
@@ -127,14 +113,14 @@ def test_unknown_host_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
         hub.download(REPO, "file")
 
 
-def test_silent_hub_is_given_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_hub_is_given_up(hf_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub that takes the connection and says nothing costs the deadline and no more."""
     monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
         start = monotonic()
         no_answer = pytest.raises(ModelUnavailable, match="no answer from")
-        with hub_settings(home / "hub", endpoint=endpoint), no_answer:
+        with hub_settings(hf_home / "hub", endpoint=endpoint), no_answer:
             hub.download(REPO, "file")
         assert monotonic() - start < 5
 
@@ -159,11 +145,12 @@ def test_full_disk_is_named(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> N
         hub.download(REPO, "file")
 
 
-def test_cache_that_cannot_be_written_is_named(fake: FakeHub, home: Path) -> None:
+def test_cache_that_cannot_be_written_is_named(fake: FakeHub, hf_home: Path) -> None:
     """A cache that is no directory is a reason like any other."""
     fake.files[REPO, "file"] = b"content"
-    (home / "hub").write_text("in the way")
-    with pytest.raises(ModelUnavailable, match=str(home / "hub")):
+    hf_home.mkdir()
+    (hf_home / "hub").write_text("in the way")
+    with pytest.raises(ModelUnavailable, match=str(hf_home / "hub")):
         hub.download(REPO, "file")
 
 

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +34,7 @@ from image_index.models.names import (
     parse_model,
 )
 from image_index.models.registry import load_registry
-from tests.support.fake_hub import FakeHub, hub_settings, put, serve
+from tests.support.fake_hub import FakeHub, put
 
 REPO = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 TEXT_REPO = "timm/ViT-B-16-SigLIP2"
@@ -43,20 +42,7 @@ CONFIG = MappingProxyType({"model_cfg": {"embed_dim": 8, "text_cfg": {"hf_tokeni
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give an empty HF_HOME."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with hub_settings(tmp_path / "home/hub"):
-        yield tmp_path / "home"
-
-
-@pytest.fixture
-def fake(home: Path) -> Iterator[FakeHub]:
-    """Give an empty hub on localhost."""
-    fake = FakeHub()
-    with serve(fake) as endpoint, hub_settings(home / "hub", endpoint=endpoint):
-        yield fake
+pytestmark = pytest.mark.usefixtures("hf_home")
 
 
 @pytest.fixture
@@ -185,61 +171,61 @@ def test_directory_with_weights_and_tokenizer_is_whole(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("names", [("open_clip_model.safetensors",), ("open_clip_pytorch_model.bin",), ()])
 def test_cached_weights_are_those_that_open_clip_loads_offline(
-    home: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+    hf_home: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
     """With any file in the cache, and with none, ours is the answer of open_clip itself."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     for name in (*names, "README.md"):
-        put(home, REPO, name, name.encode())
+        put(hf_home, REPO, name, name.encode())
     try:
-        theirs = download_pretrained(get_pretrained_cfg(*DEFAULT_MODEL.split("/")), cache_dir=str(home / "hub"))
+        theirs = download_pretrained(get_pretrained_cfg(*DEFAULT_MODEL.split("/")), cache_dir=str(hf_home / "hub"))
     except FileNotFoundError:
         theirs = "None"
     assert str(locate_weights(parse_model(DEFAULT_MODEL))) == theirs
 
 
-def test_safetensors_come_before_a_pickle(home: Path) -> None:
+def test_safetensors_come_before_a_pickle(hf_home: Path) -> None:
     """Where the cache has both forms the safe one is taken, also under a name that is not the default."""
     for name in ("pytorch_model.bin", "pytorch_model.safetensors"):
-        put(home, "jienengchen/ViTamin-S", name)
+        put(hf_home, "jienengchen/ViTamin-S", name)
     found = locate_weights(parse_model("ViTamin-S"))
     assert found is not None
     assert found.name == "pytorch_model.safetensors"
 
 
-def test_model_without_its_tokenizer_is_not_there_yet(home: Path) -> None:
+def test_model_without_its_tokenizer_is_not_there_yet(hf_home: Path) -> None:
     """A model that reads text with a tokenizer of the hub is whole only with it."""
-    weights = put(home, TEXT_REPO, "open_clip_model.safetensors")
+    weights = put(hf_home, TEXT_REPO, "open_clip_model.safetensors")
     for name in TOKENIZER:
         assert locate_weights(parse_model("ViT-B-16-SigLIP2")) is None
-        put(home, TEXT_REPO, name, name.encode())
+        put(hf_home, TEXT_REPO, name, name.encode())
     assert locate_weights(parse_model("ViT-B-16-SigLIP2")) == weights
 
 
 @pytest.mark.usefixtures("no_network")
-def test_model_of_the_hub_needs_config_weights_and_tokenizer(home: Path) -> None:
+def test_model_of_the_hub_needs_config_weights_and_tokenizer(hf_home: Path) -> None:
     """A whole hf-hub: model in the cache is found without the network; before that it is not there yet."""
     spec = parse_model("hf-hub:org/mine")
-    weights = put(home, "org/mine", "open_clip_model.safetensors")
+    weights = put(hf_home, "org/mine", "open_clip_model.safetensors")
     assert locate_weights(spec) is None
-    put(home, "org/mine", "open_clip_config.json", json.dumps(CONFIG, default=dict).encode())
+    put(hf_home, "org/mine", "open_clip_config.json", json.dumps(CONFIG, default=dict).encode())
     assert locate_weights(spec) is None
     for name in TOKENIZER:
-        put(home, "org/words", name, name.encode())
+        put(hf_home, "org/words", name, name.encode())
     assert ensure_model(spec, quiet=True) == weights
 
 
-def test_digest_of_a_cached_file_is_its_blobs_name(home: Path) -> None:
+def test_digest_of_a_cached_file_is_its_blobs_name(hf_home: Path) -> None:
     """A large file in the hub's cache is not read again: its name is trusted, whatever it holds."""
-    path = put(home, REPO, "file", b"content")
+    path = put(hf_home, REPO, "file", b"content")
     path.resolve().write_bytes(b"other content of the same name")
     assert digest_weights(path) == sha256(b"content").hexdigest()
 
 
-def test_digest_is_not_the_name_in_a_store_behind_the_blobs(home: Path) -> None:
+def test_digest_is_not_the_name_in_a_store_behind_the_blobs(hf_home: Path) -> None:
     """Newer caches link blobs to a store that names files by another hash; the blob's own name counts, unread."""
-    path = put(home, REPO, "file", b"content")
-    stored = home / "hub" / "blobs" / ("a" * 64)
+    path = put(hf_home, REPO, "file", b"content")
+    stored = hf_home / "hub" / "blobs" / ("a" * 64)
     stored.parent.mkdir()
     stored.write_bytes(b"other content of the same name")
     blob = path.resolve()
@@ -248,9 +234,9 @@ def test_digest_is_not_the_name_in_a_store_behind_the_blobs(home: Path) -> None:
     assert digest_weights(path) == sha256(b"content").hexdigest()
 
 
-def test_digest_of_any_other_file_is_computed(home: Path, tmp_path: Path) -> None:
+def test_digest_of_any_other_file_is_computed(hf_home: Path, tmp_path: Path) -> None:
     """Small files of the cache have another kind of name, and a local file may be called anything."""
-    small = put(home, REPO, "small", b"content")
+    small = put(hf_home, REPO, "small", b"content")
     os.rename(small.resolve(), small.resolve().with_name("0" * 40))
     small.unlink()
     small.symlink_to(f"../../blobs/{'0' * 40}")
@@ -310,7 +296,7 @@ def test_repository_without_weights_is_unavailable(fake: FakeHub) -> None:
         fetch_model(parse_model(DEFAULT_MODEL), quiet=True)
 
 
-def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(home: Path) -> None:
+def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(hf_home: Path) -> None:
     """Without network and cache: the model, the cause and three ways out, in seconds, with no torch and no noise."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -323,7 +309,7 @@ def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(home: Path) ->
     )
     run = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint},
+        env={**os.environ, "HF_HOME": str(hf_home), "HF_ENDPOINT": endpoint},
         capture_output=True,
         text=True,
         check=True,
@@ -333,15 +319,15 @@ def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(home: Path) ->
     (line,) = run.stdout.splitlines()
     for part in (DEFAULT_MODEL, "no connection", "imgidx models fetch", "HF_HOME", "--model starter"):
         assert part in line
-    assert not home.exists()
+    assert not hf_home.exists()
 
 
 @pytest.mark.usefixtures("no_network")
-def test_list_names_bundled_cached_and_known_models(home: Path) -> None:
+def test_list_names_bundled_cached_and_known_models(hf_home: Path) -> None:
     """Models at hand come first, with the size of their file; the others once each, with what they would cost."""
-    put(home, "timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors", bytes(3_000_000))
-    put(home, "timm/vit_base_patch16_clip_224.metaclip_400m", "open_clip_model.safetensors", bytes(2_000_000))
-    put(home, REPO, "README.md")
+    put(hf_home, "timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors", bytes(3_000_000))
+    put(hf_home, "timm/vit_base_patch16_clip_224.metaclip_400m", "open_clip_model.safetensors", bytes(2_000_000))
+    put(hf_home, REPO, "README.md")
     listed = list_models()
     assert [(one.name, one.kind, one.size_mb) for one in listed[:4]] == [
         ("starter", "bundled", 33),

@@ -21,14 +21,13 @@ QUERIES = np.eye(4, dtype=np.float32)
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> IndexHome:
+def home(home: IndexHome, monkeypatch: pytest.MonkeyPatch) -> IndexHome:
     """Return an index of 100 pictures that counts as large: a tail from 5 new ones on, a rebuild from 20 % on."""
     monkeypatch.setattr(freshness, "SMALL_INDEX", 0)
     monkeypatch.setattr(freshness, "SCAN_LIMIT", 4)
     monkeypatch.setattr(freshness, "STALE_FRACTION", 0.2)
-    made = IndexHome(tmp_path / "index")
-    make_index(made, 100)
-    return made
+    make_index(home, 100)
+    return home
 
 
 @pytest.fixture

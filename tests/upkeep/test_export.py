@@ -41,15 +41,14 @@ COUNT = 25
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> IndexHome:
+def home(home: IndexHome) -> IndexHome:
     """Return an index of 25 pictures that are nowhere; one's name is not UTF-8, and EXIF tells all of it."""
-    made = IndexHome(tmp_path / "index")
-    make_index(made, COUNT - 1)
+    make_index(home, COUNT - 1)
     found = PictureFacts(4, 3, "PNG", taken_at_s=1_717_172_999, date_source="exif", camera="Cämera \u2028 1")
     odd = replace(embedded_image(ImageFile(ODD, 7, 5 * 10**18)), picture=found)
-    with Catalog(made.catalog, write=True) as catalog:
+    with Catalog(home.catalog, write=True) as catalog:
         catalog.record(EmbeddedBatch((odd,), np.array([[0, 0.6, 0.8, 0]], np.float32)))
-    return made
+    return home
 
 
 def rows_of(home: IndexHome) -> list[tuple[Any, ...]]:

@@ -33,11 +33,10 @@ def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> IndexHome:
+def home(home: IndexHome) -> IndexHome:
     """Return an index of twenty pictures."""
-    made = IndexHome(tmp_path / "index")
-    make_index(made)
-    return made
+    make_index(home)
+    return home
 
 
 def test_a_good_index_has_no_problem(tmp_path: Path, home: IndexHome) -> None:

@@ -31,16 +31,15 @@ DAY_S = 86400
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> IndexHome:
+def home(home: IndexHome) -> IndexHome:
     """Return an index of two roots, one picture in `/photos-2` whose name only begins like the first, and a failure."""
-    made = IndexHome(tmp_path / "index")
-    make_index(made, 4)
-    with Catalog(made.catalog, write=True) as catalog:
+    make_index(home, 4)
+    with Catalog(home.catalog, write=True) as catalog:
         catalog.record(random_batch(2, under=b"/photos/sub", seed=2))
         broken = Failure(ImageFile(b"/photos/sub/broken.jpg", 1, 1), Stage.DECODE, "broken")
         catalog.record(batch({b"/photos-2/x.jpg": [1, 0, 0, 0]}, [broken]))
         catalog.note_scan(b"/photos-2", None)
-    return made
+    return home
 
 
 def state(home: IndexHome) -> tuple[dict[bytes, tuple[int, bytes]], list[bytes], list[bytes]]:

@@ -27,11 +27,10 @@ Damage = Callable[[IndexHome], object]
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> IndexHome:
+def home(home: IndexHome) -> IndexHome:
     """Return a sound index of 40 pictures."""
-    made = IndexHome(tmp_path / "index")
-    make_index(made, 40)
-    return made
+    make_index(home, 40)
+    return home
 
 
 def execute(home: IndexHome, sql: str, *parameters: object) -> None:
