@@ -64,6 +64,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                             catalog.record(batch)
                         tally.count(batch)
                         report(tally.progress())
+            # The children have ended: what follows may need the memory that they held.
             if not plan.embed_count and not stop() and catalog.holds_pictures():
                 tally.exported = export_alone(request.home, catalog, spec, request.engine, stop)
             # Asked now: the index is built whole, so that a time limit that passes meanwhile has stopped nothing.
@@ -77,7 +78,9 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
 
 @contextmanager
 def _writable_catalog(request: UpdateRequest) -> Iterator[Catalog]:
-    """Lock the index and open its catalog, which is made if it is not there: unless its model cannot be had."""
+    """Lock the index and open its catalog; a new one is made only if its model can be had."""
+    # Else a mistyped --model would leave an empty index behind, and a search in it would find nothing (exit code 1)
+    # where there is no index (exit code 4).
     if not request.home.catalog.exists():
         choose_model(None, request.model, quiet=request.quiet)
     request.home.create()
@@ -169,6 +172,8 @@ def embed(catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest)
     with closing(TowerExport(request.home, catalog)) as export:
         is_checked = False
         for result in pool.embed(chain(export.jobs, request.engine.batches(plan.files_to_embed))):
+            # Before anything is stored: no index holds vectors of two models. But not before the first result: a run
+            # that is stopped earlier leaves a new index that may still be trained with another model.
             if pool.facts and not is_checked:
                 check_model(catalog, pool.facts)
                 is_checked = True

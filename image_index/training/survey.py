@@ -47,6 +47,8 @@ def plan_roots(
         failed = _failed(catalog, root, inner) if catalog else {}
         update = plan_update(scanned, known, failed, retry_failed=options.retry_failed, on_new=on_new)
         plan.add(keep_emptied_root(update, root))
+    # Content comes last, for reading it is what costs: only files whose size or time differs from their row's are read,
+    # and new ones only if a row whose file is gone has the same size.
     settle_by_content(plan, _digest)
     if catalog and plan.embed_count:
         settle_moves(plan, _gone(catalog, plan), _elsewhere(catalog, plan), _digest)

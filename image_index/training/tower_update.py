@@ -51,7 +51,11 @@ class TowerExport:
                 put_directory(self.draft, self._directory)
                 return
             reason = outcome.reason
-            logger.warning("Searches by text will load the whole model, for it has no export: %s", reason)
+            logger.warning(
+                "Searches by text will load the whole model, because its text tower cannot be exported: %s", reason
+            )
+            # A child may be lost by chance, and a run that embeds has children anyway: the next one tries again. A run
+            # that started a child for this alone would do so every time, so it remembers.
             if remember_loss or not outcome.lost:
                 write_refusal(self._directory, facts.fingerprint, reason)
         except StorageError as error:
