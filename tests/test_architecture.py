@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from image_index.settings import IndexHome
+from tests.support.library import Library
+
 PACKAGE = Path(__file__).parents[1] / "image_index"
 
 GROUND = ("errors", "records", "settings", "formats", "paths", "dates", "stop", "machine", "deadline")
@@ -188,10 +191,10 @@ def test_the_list_of_models_loads_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded_by("models", index=tmp_path) & HEAVY
 
 
-@pytest.mark.slow
-def test_status_loads_nothing_heavy(tmp_path: Path, sample_photos: Path) -> None:
+def test_status_loads_nothing_heavy(tmp_path: Path, home: IndexHome) -> None:
     """Status reads SQLite, and no more; what is known of a picture stands there too."""
-    index = tmp_path / "index"
-    loaded_by("train", str(sample_photos / "coffee.png"), "--model", "starter", "-q", index=index)
-    assert not loaded_by("status", index=index) & HEAVY
-    assert not loaded_by("show", str(sample_photos / "coffee.png"), index=index) & (HEAVY | {"PIL"})
+    library = Library(tmp_path / "photos", home)
+    library.add("a.png")
+    library.train()
+    assert not loaded_by("status", index=home.path) & HEAVY
+    assert not loaded_by("show", str(library.photos / "a.png"), index=home.path) & (HEAVY | {"PIL"})

@@ -15,6 +15,7 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.models.names import STARTER
+from image_index.models.tower_files import write_refusal
 from image_index.records import EmbeddedBatch, Failure, ImageFile, Stage
 from image_index.settings import IndexHome
 from image_index.upkeep.maintenance import backup
@@ -164,6 +165,9 @@ def test_no_control_character_of_a_name_reaches_a_terminal(tmp_path: Path, words
     query = tmp_path / "query.png"
     Library(tmp_path, home).add("query.png")
     with Catalog(home.catalog, write=True) as catalog:
+        model = catalog.read_model()
+        assert model is not None
+        write_refusal(home.text, model.fingerprint, "no tower")  # or train would load the model to export one
         failure = Failure(ImageFile(root + b"/f.jpg", 1, 1), Stage.DECODE, "bad tag \x1b[2J\x07")
         catalog.record(EmbeddedBatch((), random_batch(0, dim=3).vectors, (failure,)))
         file = ImageFile(os.fsencode(os.path.realpath(query)), query.stat().st_size, query.stat().st_mtime_ns)
