@@ -6,6 +6,7 @@ group is compared with the best one of it. Were A like B and B like C enough, A 
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -83,8 +84,37 @@ def find_duplicates(
         if node not in members and (len(images) > 1 or node in clusters)
     )
     found = (tuple(Duplicate(*member) for member in group if is_there(member[0])) for group in groups)
-    ordered = (tuple(sorted(group, key=lambda member: _rank(member.image))) for group in found if len(group) > 1)
+    real = (_real_files(group) for group in found if len(group) > 1)
+    ordered = (tuple(sorted(group, key=lambda member: _rank(member.image))) for group in real if len(group) > 1)
     return sorted(ordered, key=lambda group: (-len(group), group[0].image.path))
+
+
+def _real_files(group: Group) -> Group:
+    """Return the members of a group with one name for each file, if possible one without a link.
+
+    Names of one file share its device and inode: links that a training followed, hard links, mounts of the same disk.
+    They are no copies: who deletes "the other one", as `dupes --omit-first` invites to, deletes the only file there is.
+    """
+    files: dict[object, Duplicate] = {}
+    for member in group:
+        known = files.setdefault(_identity(member.image), member)
+        if known is not member and _is_link(known.image) and not _is_link(member.image):
+            files[_identity(member.image)] = member
+    return tuple(files.values())
+
+
+def _is_link(image: ImageFacts) -> bool:
+    """Tell whether a symbolic link is on the way to a picture's file."""
+    return os.path.realpath(image.path) != image.path
+
+
+def _identity(image: ImageFacts) -> object:
+    """Return what tells a file from all others; where the system does not say, each picture is its own."""
+    try:
+        status = os.stat(image.path)
+    except OSError:
+        return image.id
+    return (status.st_dev, status.st_ino) if status.st_ino else image.id
 
 
 def _rank(image: ImageFacts) -> tuple[int, int, int, bytes]:

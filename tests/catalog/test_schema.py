@@ -56,6 +56,14 @@ def test_new_catalog_has_the_newest_schema_and_an_id_of_its_own(tmp_path: Path) 
     assert ask(paths[0], sql) != ask(paths[1], sql)
 
 
+@pytest.mark.parametrize("setting", ["fullfsync", "checkpoint_fullfsync", "foreign_keys"])
+def test_a_commit_is_asked_to_reach_the_disk(path: Path, setting: str) -> None:
+    """On macOS fsync alone leaves it in the drive's cache."""
+    with closing(open_database(path, write=True)) as connection:
+        assert connection.execute(f"PRAGMA {setting}").fetchone() == (1,)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
 def test_opening_again_changes_nothing(path: Path) -> None:
     """A catalog that is current is not written to, not even by a writer that has nothing to say."""
     create(path)

@@ -56,6 +56,29 @@ def test_equal_content_is_one_group_best_first(catalog: Catalog) -> None:
         assert [(member.similarity, member.exact) for member in group] == [(1.0, True), (1.0, True)]
 
 
+@pytest.mark.parametrize("names_of_it", ["symlink", "hard link", "directory"])
+@pytest.mark.parametrize("link", ["a", "z"])
+def test_other_names_of_a_file_are_no_copies_of_it(
+    catalog: Catalog, tmp_path: Path, names_of_it: str, link: str
+) -> None:
+    """Only a real copy is a duplicate; of a file's names the one without a link stands for it."""
+    (tmp_path / "m").mkdir()
+    original, other, copy = tmp_path / "m/p.jpg", tmp_path / link / "p.jpg", tmp_path / "m/q.jpg"
+    original.write_bytes(b"x")
+    if names_of_it == "directory":
+        (tmp_path / link).symlink_to(tmp_path / "m")
+    else:
+        other.parent.mkdir()
+        (other.symlink_to if names_of_it == "symlink" else other.hardlink_to)(original)
+    add(catalog, *((picture(os.fsencode(path)[1:], b"x", 0), 0) for path in (original, other)))
+    assert find_duplicates(catalog, Filters()) == []
+    copy.write_bytes(b"x")
+    add(catalog, (picture(os.fsencode(copy)[1:], b"x", 0), 0))
+    (group,) = find_duplicates(catalog, Filters())
+    found = {Path(os.fsdecode(member.image.path)) for member in group}
+    assert found == ({min(original, other), copy} if names_of_it == "hard link" else {original, copy})
+
+
 def test_near_pictures_need_both_the_hash_and_the_vector(catalog: Catalog) -> None:
     """Either alone is not enough."""
     near = (1 << DISTANCE) - 1
