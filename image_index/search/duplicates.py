@@ -97,9 +97,9 @@ def _real_files(group: Group) -> Group:
     """
     files: dict[object, Duplicate] = {}
     for member in group:
-        known = files.setdefault(_identity(member.image), member)
-        if known is not member and _is_link(known.image) and not _is_link(member.image):
-            files[_identity(member.image)] = member
+        identity = _identity(member.image)
+        if identity not in files or (_is_link(files[identity].image) and not _is_link(member.image)):
+            files[identity] = member
     return tuple(files.values())
 
 
