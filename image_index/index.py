@@ -163,15 +163,16 @@ class Index:
     # More than search
 
     def duplicates(
-        self, filters: Filters = ALL, *, similarity: float | None = None, exact: bool = False
+        self, filters: Filters = ALL, *, similarity: float | None = None, exact: bool = False, pairs: bool = False
     ) -> list[Group]:
         """Return the groups of the same picture, the largest first and in each the best copy first.
 
-        `similarity` is the least cosine of near ones; with `exact` only files of equal content count.
+        `similarity` is the least cosine of near ones; with `exact` only files of equal content count, with `pairs` also
+        the RAW file and the JPEG of one shot.
         """
         from image_index.search.duplicates import SIMILARITY, DuplicateOptions, find_duplicates
 
-        options = DuplicateOptions(SIMILARITY if similarity is None else similarity, exact=exact)
+        options = DuplicateOptions(SIMILARITY if similarity is None else similarity, exact=exact, pairs=pairs)
         return find_duplicates(self._catalog, self._checked(filters), options, lambda image: is_shown(image, filters))
 
     # Labels

@@ -147,6 +147,11 @@ class CatalogReader(Database):
         row = self.one(f"SELECT {_FACTS} FROM images WHERE path = ?", (path,))
         return _image_facts(row) if row else None
 
+    def facts_beside(self, stem: bytes) -> list[ImageFacts]:
+        """Return the facts of the images whose paths begin with `stem` and a dot: `/p/a.jpg` and `/p/a.b.nef`."""
+        sql = f"SELECT {_FACTS} FROM images WHERE path > ? AND path < ? ORDER BY path"
+        return list(map(_image_facts, self.rows(sql, (stem + b".", stem + b"/"))))  # a slash follows the dot
+
     def pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
         """Yield the facts and vectors (n, D) of the images that `filters` choose, in order of their ids."""
         ids = self.ids_matching(filters)

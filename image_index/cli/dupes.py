@@ -39,6 +39,9 @@ SimilarityOption = Annotated[
     ),
 ]
 ExactOption = Annotated[bool, typer.Option("--exact", help="Only files of the same content, byte for byte.")]
+PairsOption = Annotated[
+    bool, typer.Option("--pairs", help="Also the RAW file and the JPEG or HEIC of one shot, which are no duplicates.")
+]
 OmitFirstOption = Annotated[
     bool, typer.Option("--omit-first", "-f", help="Print all of each group but the first, the best copy.")
 ]
@@ -47,6 +50,7 @@ OmitFirstOption = Annotated[
 def dupes(
     similarity: SimilarityOption = None,
     exact: ExactOption = False,
+    pairs: PairsOption = False,
     omit_first: OmitFirstOption = False,
     under: UnderOption = None,
     exclude_under: ExcludeUnderOption = None,
@@ -86,7 +90,7 @@ def dupes(
         camera=camera, min_size=min_size, orientation=orientation, missing=missing,
     )  # fmt: skip
     with Index.open(common(index, quiet=quiet).home.path) as opened:
-        found = opened.duplicates(filters, similarity=similarity, exact=exact)
+        found = opened.duplicates(filters, similarity=similarity, exact=exact, pairs=pairs)
     if html is not None:
         from image_index.present.sheet import write_duplicates
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.filters import Filters
+from image_index.catalog.pairs import raws_of_pairs
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import UsageError
 from image_index.records import ImageFacts
@@ -49,12 +50,14 @@ Group = tuple[Duplicate, ...]
 class DuplicateOptions:
     """How near two duplicates must be: the least cosine, and the greatest distance of their hashes in bits.
 
-    With `exact` only equal content counts. Raises `UsageError` for a cosine that there is not.
+    With `exact` only equal content counts. With `pairs` the RAW and the JPEG of one shot do too; see `catalog.pairs`.
+    Raises `UsageError` for a cosine that there is not.
     """
 
     similarity: float = SIMILARITY
     distance: int = DISTANCE
     exact: bool = False
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if not -1 <= self.similarity <= 1:
@@ -70,12 +73,16 @@ def find_duplicates(
     """Return the groups of duplicates among the pictures that `filters` and `is_there` choose, the largest first."""
     options = options or DuplicateOptions()
     by_content: defaultdict[bytes, list[ImageFacts]] = defaultdict(list)
-    for image in catalog.facts_of(catalog.ids_matching(filters).tolist()).values():
+    chosen = catalog.facts_of(catalog.ids_matching(filters).tolist()).values()
+    for image in chosen:
         by_content[image.sha256].append(image)
     # Files of equal content are one node in the clustering, and `copies[node]` are those files, best first.
     copies = [sorted(images, key=_rank) for images in by_content.values()]
     copies.sort(key=lambda images: _rank(images[0]))
-    clusters = {} if options.exact else _cluster(catalog, [images[0] for images in copies], options)
+    # The JPEG of a shot stands for its RAW file too, which therefore is like nothing but what has the same content.
+    raws = frozenset() if options.pairs else raws_of_pairs(chosen)
+    alone = {node for node, images in enumerate(copies) if raws and any(image.id in raws for image in images)}
+    clusters = {} if options.exact else _cluster(catalog, [images[0] for images in copies], alone, options)
     members = {member for cluster in clusters.values() for member, _ in cluster}
     groups = (
         [(image, 1.0, True) for image in images]
@@ -123,14 +130,19 @@ def _rank(image: ImageFacts) -> tuple[int, int, int, bytes]:
 
 
 def _cluster(
-    catalog: CatalogReader, images: Sequence[ImageFacts], options: DuplicateOptions
+    catalog: CatalogReader, images: Sequence[ImageFacts], alone: Container[int], options: DuplicateOptions
 ) -> dict[int, list[tuple[int, float]]]:
     """Cluster near duplicates greedily, the best picture first: each centre takes all unclaimed pictures near it.
 
-    `images` differ in content and are sorted best first. A picture is near a centre if it is within both thresholds.
-    Returns {centre: [(member, cosine)]}, as positions in `images`; a picture without neighbours is in no cluster.
+    `images` differ in content and are sorted best first; those at the positions `alone` are not compared. A picture is
+    near a centre if it is within both thresholds. Returns {centre: [(member, cosine)]}, as positions in `images`; a
+    picture without neighbours is in no cluster.
     """
-    hashed = [position for position, image in enumerate(images) if len(image.picture.phash or b"") == HASH_BYTES]
+    hashed = [
+        position
+        for position, image in enumerate(images)
+        if position not in alone and len(image.picture.phash or b"") == HASH_BYTES
+    ]
     hashes = _Hashes(images, hashed, options.distance)
     candidates = hashes.candidates()
     vectors = _Vectors(catalog, [images[position].id for position in candidates])

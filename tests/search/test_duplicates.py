@@ -143,6 +143,34 @@ def test_filters_and_the_disk_decide_who_takes_part(catalog: Catalog) -> None:
     assert find_duplicates(catalog, Filters(), None, lambda image: image.path == b"/q") == []
 
 
+def shot(name: bytes, content: bytes, kind: str, size: tuple[int, int]) -> tuple[EmbeddedImage, float]:
+    """Return a picture of that format, which looks like every other."""
+    image = picture(name, content, 0, size)
+    return replace(image, picture=image.picture._replace(format=kind)), 0
+
+
+def test_raw_and_jpeg_of_one_shot_are_no_duplicates(catalog: Catalog) -> None:
+    """Their copies are: those of the RAW file by content, and what was made of the shot beside the JPEG."""
+    raw, jpeg = shot(b"p/1.nef", b"raw", "raw", (40, 30)), shot(b"p/1.jpg", b"jpeg", "jpeg", (40, 29))
+    add(catalog, raw, jpeg)
+    assert find_duplicates(catalog, Filters()) == []
+    assert names(find_duplicates(catalog, Filters(), DuplicateOptions(pairs=True))) == [["p/1.nef", "p/1.jpg"]]
+    add(catalog, shot(b"q/1.nef", b"raw", "raw", (40, 30)), shot(b"q/1.jpg", b"jpeg", "jpeg", (40, 29)))
+    add(catalog, shot(b"small.jpg", b"small", "jpeg", (4, 3)))
+    assert names(find_duplicates(catalog, Filters())) == [["p/1.jpg", "q/1.jpg", "small.jpg"], ["p/1.nef", "q/1.nef"]]
+    assert names(find_duplicates(catalog, Filters(), DuplicateOptions(exact=True))) == [
+        ["p/1.jpg", "q/1.jpg"],
+        ["p/1.nef", "q/1.nef"],
+    ]
+
+
+def test_a_raw_file_whose_jpeg_is_not_asked_for_is_compared(catalog: Catalog) -> None:
+    """Filters come first: nothing stands for it then."""
+    add(catalog, shot(b"p/1.nef", b"1", "raw", (40, 30)), shot(b"p/1.jpg", b"2", "jpeg", (40, 29)))
+    add(catalog, shot(b"p/2.dng", b"3", "raw", (4, 3)))
+    assert names(find_duplicates(catalog, Filters(formats=("raw",)))) == [["p/1.nef", "p/2.dng"]]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_groups_are_those_of_going_through_all_pictures_by_hand(catalog: Catalog, seed: int) -> None:
     """Best first, each takes all that are free and near enough."""
