@@ -61,7 +61,8 @@ class IndexHome:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"cannot create the index home {self.path}: {error.strerror}") from error
+            step = f"use --index DIR or {INDEX_VARIABLE} for another place"
+            raise StorageError(f"cannot create the index home {self.path}: {error.strerror}", step) from error
 
 
 def _size(path: Path) -> int:
@@ -75,7 +76,10 @@ def _size(path: Path) -> int:
 def index_home(option: Path | None = None) -> IndexHome:
     """Return the index home: `option`, else `IMGIDX_INDEX`, else the user's data directory."""
     chosen = option or os.environ.get(INDEX_VARIABLE) or platformdirs.user_data_path("imgidx")
-    return IndexHome(Path(chosen).expanduser().absolute())
+    path = os.path.expanduser(chosen)  # leaves a ~ that it cannot resolve
+    if path.startswith("~"):
+        raise UsageError(f"there is no home directory for the index {path}", f"use --index DIR or {INDEX_VARIABLE}")
+    return IndexHome(Path(path).absolute())
 
 
 def load_config() -> dict[str, Any]:
@@ -86,13 +90,13 @@ def load_config() -> dict[str, Any]:
     """
     named = os.environ.get(CONFIG_VARIABLE)
     path = Path(named) if named else platformdirs.user_config_path("imgidx") / "config.toml"
+    if not named and not os.path.exists(path):  # nor can it where HOME is no directory, or closed, as for a service
+        return {}
     try:
         with path.open("rb") as file:
             tables = tomllib.load(file)
-    except FileNotFoundError as error:
-        if named:  # who names a file means it; the usual one need not exist
-            raise UsageError(f"there is no configuration file {path}, which {CONFIG_VARIABLE} names") from error
-        return {}
+    except FileNotFoundError as error:  # who names a file means it
+        raise UsageError(f"there is no configuration file {path}, which {CONFIG_VARIABLE} names") from error
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the configuration file {path}: {error}") from error
     return _underscored(tables)

@@ -40,6 +40,12 @@ def test_index_home_is_absolute_and_knows_the_tilde(tmp_path: Path, monkeypatch:
     assert index_home(Path("~/index")).path == index_home(Path("index")).path == tmp_path / "index"
 
 
+def test_a_home_of_nobody_is_wrong_use() -> None:
+    """What a shell leaves of a name that it does not know is not the name of a directory."""
+    with pytest.raises(UsageError, match="no home directory for the index ~nobody-of-this-name/index"):
+        index_home(Path("~nobody-of-this-name/index"))
+
+
 def test_new_index_home_is_private_and_may_be_there_already(tmp_path: Path) -> None:
     """Which pictures somebody has is nobody else's business."""
     home = IndexHome(tmp_path / "deep" / "index")
@@ -85,6 +91,16 @@ def test_no_config_is_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Nobody has to write one."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_config() == {}
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/nonexistent", "file"])
+def test_a_home_that_is_none_has_no_config(home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Service users have no home; they name an index."""
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", home)
     assert load_config() == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -82,7 +83,18 @@ def imgidx(
 
 def main() -> None:
     """Run the command line and exit with the code of what happened."""
+    _open_closed_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_closed_streams() -> None:
+    """Put `/dev/null` in place of the standard streams that are closed, as `>&-` leaves them."""
+    # Otherwise the next file that is opened becomes descriptor 1 or 2, and what a library prints is written into it.
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def run(arguments: list[str]) -> int:
@@ -100,9 +112,27 @@ def run(arguments: list[str]) -> int:
         return UsageError.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return 130  # 128 + SIGINT, as a shell reports it
+    except FileNotFoundError as error:
+        if error.filename is not None or _has_current_directory():
+            raise
+        return _complain(UsageError("the current directory is gone", "cd to one that is there"))
     except ImgidxError as error:
-        print(f"imgidx: {printable(str(error))}", file=sys.stderr)
-        return error.exit_code
+        return _complain(error)
+
+
+def _has_current_directory() -> bool:
+    """Tell whether the current directory is there; without one no relative path means anything."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _complain(error: ImgidxError) -> int:
+    """Print an error as one line on stderr; return its exit code."""
+    print(f"imgidx: {printable(str(error))}", file=sys.stderr)
+    return error.exit_code
 
 
 def _check_config(config: dict[str, Any], command: Any, name: str = "") -> None:

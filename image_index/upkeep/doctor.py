@@ -149,10 +149,13 @@ def _model_cache() -> ModelCache:
 @contextmanager
 def _asking_torch() -> Iterator[subprocess.Popen[str]]:
     """Yield a process that asks torch; with -P, so that a torch.py in the working directory is not imported."""
-    # A process of its own: the parent never loads torch, and a broken driver can make torch hang for ever.
+    # A process of its own: the parent never loads torch, and a broken driver can make torch hang for ever. Its own
+    # directory too: torch does not load in one that has been deleted.
     command = [sys.executable, "-P", "-c", ASK_TORCH]
     nothing, pipe = subprocess.DEVNULL, subprocess.PIPE
-    with subprocess.Popen(command, stdin=nothing, stdout=pipe, stderr=pipe, text=True, errors="replace") as child:
+    with subprocess.Popen(
+        command, stdin=nothing, stdout=pipe, stderr=pipe, text=True, errors="replace", cwd="/"
+    ) as child:
         try:
             yield child
         finally:

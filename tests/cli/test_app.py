@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
@@ -11,8 +12,10 @@ import typer
 from image_index import __version__
 from image_index.cli.app import app
 from image_index.cli.options import given_path
+from image_index.settings import IndexHome
 from tests.cli.conftest import Trained
-from tests.support.shell import Done, Shell
+from tests.support.library import make_index
+from tests.support.shell import COMMAND, PATIENCE_S, Argument, Done, Shell
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -109,6 +112,50 @@ def test_the_exit_status_of_the_process_is_the_code(shell: Shell, arguments: tup
     done = shell.spawn(*arguments)
     assert done.code == code
     assert done == shell.run(*arguments)
+
+
+def in_a_shell(shell: Shell, script: str, *arguments: Argument) -> Done:
+    """Run a command as "$@" of a script of sh."""
+    command = ("sh", "-c", script, "sh", *COMMAND, *arguments)
+    done = subprocess.run(
+        command, env=shell.environment, cwd=shell.directory, capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    return Done(done.returncode, done.stdout, done.stderr.decode())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code"),
+    [("status", ">&-", 0), ("status", "2>&-", 0), ("search --queries -", "<&-", 1), ("serch", "<&- >&- 2>&-", 2)],
+)
+def test_a_closed_stream_is_as_good_as_dev_null(shell: Shell, arguments: str, closed: str, code: int) -> None:
+    """Who closes a stream wants nothing from it; the exit code is what it always is."""
+    make_index(IndexHome(shell.index))
+    done = in_a_shell(shell, f'exec "$@" {closed}', *arguments.split())
+    assert (done.code, done.err) == (code, "")
+    assert bool(done.out) == (closed == "2>&-")
+
+
+def test_a_deleted_current_directory_is_one_line(shell: Shell) -> None:
+    """Only where a relative path makes one necessary; nothing is begun."""
+    make_index(IndexHome(shell.index))
+    script = 'mkdir gone; cd gone; rmdir ../gone; exec "$@"'
+    assert in_a_shell(shell, script, "status").code == 0
+    for arguments in (("train", "."), ("show", "a.jpg"), ("backup", "copy"), ("status", "--index", "index")):
+        done = in_a_shell(shell, script, *arguments)
+        assert done.code == 2
+        assert done.complaint == "imgidx: the current directory is gone; cd to one that is there\n"
+
+
+def test_a_service_without_a_home_needs_an_index_of_its_own(shell: Shell) -> None:
+    """Service users have /dev/null or nothing for a home: an index that is named works, else one line says so."""
+    make_index(IndexHome(shell.index))
+    named = shell.index
+    shell.variables |= {"HOME": "/dev/null", "IMGIDX_CONFIG": "", "IMGIDX_INDEX": ""}
+    assert shell.run("status", "--index", named).code == 0
+    assert shell.run("status").code == 4
+    done = shell.run("train", named, "--model", "starter")
+    assert done.code == 9
+    assert "Not a directory; use --index DIR or IMGIDX_INDEX" in done.complaint
 
 
 def test_a_damaged_catalog_is_exit_9(shell: Shell) -> None:
