@@ -143,7 +143,7 @@ class Index:
         # Otherwise a mistyped directory would find nothing, which looks like an answer. One that the index knows is
         # fine even if it is gone: a disk that is not mounted still has its pictures in the index.
         for directory in filters.under:
-            if not os.path.lexists(directory) and not self._catalog.knows(directory):
+            if not os.path.lexists(directory) and not self._catalog.known_spellings(directory):
                 raise UsageError(f"--under {printable(directory)}: no such directory, and the index knows none of it")
         return filters
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shlex
+import unicodedata
 
 from image_index.errors import UsageError
 
@@ -36,6 +37,21 @@ def resolve(path: AnyPath) -> bytes:
 def printable(text: bytes | str) -> str:
     """Return a path or a message for people, with control characters and invalid UTF-8 escaped."""
     return "".join(c if c.isprintable() else _escape(c) for c in os.fsdecode(text))
+
+
+def composed(text: str) -> str:
+    """Return `text` in Unicode's composed form (NFC), for comparison alone.
+
+    macOS and its archives name files in the decomposed form (NFD): "e" and an accent where a keyboard types "\u00e9".
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def spellings(name: bytes) -> set[bytes]:
+    """Return a name as it is, composed (NFC) and decomposed (NFD): what a file may be called that looks so."""
+    if name.isascii():
+        return {name}
+    return {name, *(os.fsencode(unicodedata.normalize(form, os.fsdecode(name))) for form in ("NFC", "NFD"))}
 
 
 def path_field(path: bytes) -> dict[str, str]:

@@ -115,13 +115,14 @@ def glob_matcher(globs: tuple[str, ...]) -> Callable[[bytes], bool]:
     import os
 
     from image_index.files.globs import any_matches, compile_pattern
+    from image_index.paths import composed
 
     wanted = [glob for glob in globs if not glob.startswith("!")]
     unwanted = [glob[1:] for glob in globs if glob.startswith("!")]
     takes, refuses = ([compile_pattern(_anywhere(glob)) for glob in side] for side in (wanted, unwanted))
 
     def fits(path: bytes) -> bool:
-        relative = os.fsdecode(path).lstrip("/")
+        relative = composed(os.fsdecode(path)).lstrip("/")
         return (not wanted or any_matches(takes, relative)) and not any_matches(refuses, relative)
 
     return fits

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from image_index.catalog.database import Database
 from image_index.catalog.filters import GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside
 from image_index.catalog.schema import copy_database, damaged, storage_errors, version_of
-from image_index.paths import below
+from image_index.paths import below, spellings
 from image_index.records import (
     Counts,
     Failure,
@@ -117,15 +117,34 @@ class CatalogReader(Database):
         tables = ("images", "failures", "roots")
         return any(self.one(f"SELECT 1 FROM {table} WHERE {INSIDE}", inside(path)) for table in tables)
 
+    def known_spellings(self, path: bytes) -> tuple[bytes, ...]:
+        """Return the paths that look like `path` at or inside which there is an image, a failure or a root.
+
+        They differ in how Unicode writes each name: composed as people type it, decomposed as macOS keeps it.
+        """
+        found = [b""]
+        for name in path.split(b"/")[1:]:
+            ways = sorted(spellings(name))
+            found = [way for before in found for way in (b"%s/%s" % (before, one) for one in ways) if self.knows(way)]
+        return tuple(found)
+
     # Pictures that are searched
 
     def ids_matching(self, filters: Filters) -> Ids:
         """Return the ids (n,) of the images that `filters` choose, in ascending order."""
-        condition, parameters = filters.where()
+        condition, parameters = self._spelled(filters).where()
         if filters.globs:
             self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
         rows = self.rows(f"SELECT id FROM images WHERE {condition}", parameters)
         return np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
+
+    def _spelled(self, filters: Filters) -> Filters:
+        """Return `filters` with each directory as the catalog spells it."""
+        under, exclude_under = (
+            tuple(way for path in paths for way in self.known_spellings(path) or (path,))
+            for paths in (filters.under, filters.exclude_under)
+        )
+        return replace(filters, under=under, exclude_under=exclude_under)
 
     def ids_under(self, directory: bytes) -> Ids:
         """Return the ids of the images at or inside `directory`, missing ones too."""

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
+from image_index.paths import composed
+
 STAR = "[^/]*"
 """What pathspec makes of `*`."""
 
@@ -34,12 +36,12 @@ class Pattern(NamedTuple):
 def compile_pattern(line: str) -> Pattern | None:
     """Return the pattern that a line of an ignore file says; None for a blank line or a comment.
 
-    Its expression matches from the beginning of a relative path, in which a directory ends in a slash. Raises
-    ValueError for a line that git discards.
+    Its expression matches from the beginning of a relative path, which is `composed`, and in which a directory ends in
+    a slash. Raises ValueError for a line that git discards.
     """
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
-            translated = GitIgnoreSpecPattern(line)
+            translated = GitIgnoreSpecPattern(composed(line))
             if translated.regex is None or translated.include is None:
                 return None
             return Pattern(re.compile(_linear(translated.regex.pattern)), translated.include)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from image_index.errors import UsageError
 from image_index.files.globs import Pattern, compile_pattern
 from image_index.formats import readable_extensions
-from image_index.paths import below
+from image_index.paths import below, composed
 from image_index.records import ImageFile, ScanProblem
 
 IGNORE_FILE = b".imgidxignore"
@@ -42,7 +42,7 @@ class _Rules:
 
     def verdict(self, path: bytes, *, is_directory: bool) -> bool | None:
         """Return True for ignored, False for taken back by a `!` pattern, None for not mentioned."""
-        relative = _one_line(os.fsdecode(path[len(self.base) :])) + ("/" if is_directory else "")
+        relative = _one_line(composed(os.fsdecode(path[len(self.base) :]))) + ("/" if is_directory else "")
         for regex, ignored in self.patterns:
             if regex.fullmatch(relative):
                 return ignored

@@ -18,7 +18,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.paths import below
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, ImageFile, PictureFacts
-from tests.support.records import LONG_AGO_NS
+from tests.support.records import LONG_AGO_NS, batch
 
 PLACES = (b"/", b"/p", b"/p/in", b"/p/inn", b"/q", b"/p/in/3.jpg", b"/none")
 CAMERAS = (None, "Canon EOS 5D", "NIKON D750", "Apple iPhone 12", "50% O'Brien_")
@@ -132,6 +132,17 @@ def test_each_filter_alone_leaves_some_out_and_some_in(catalog: Catalog) -> None
         assert len(catalog.ids_matching(replace(filters, missing=True))) > len(catalog.ids_matching(filters))
 
 
+@pytest.mark.parametrize("asked", ["/\u00fc/\u00e9", "/u\u0308/e\u0301", "/\u00fc/e\u0301"])
+def test_a_directory_is_found_however_its_name_is_composed(tmp_path: Path, asked: str) -> None:
+    """macOS decomposes what keyboards type composed, and one path may have both; a row keeps its bytes."""
+    names = ["/\u00fc/e\u0301/1.jpg", "/u\u0308/\u00e9/2.jpg", "/\u00fc/\u00e9x/3.jpg", "/u/e/4.jpg"]
+    with Catalog(tmp_path / "c", write=True) as made:
+        made.record(batch({name.encode(): [0, 0, 0, 1] for name in names}))
+        assert made.ids_matching(Filters(under=(asked.encode(),))).tolist() == [1, 2]
+        assert made.ids_matching(Filters(exclude_under=(asked.encode(),))).tolist() == [3, 4]
+        assert [image.path.decode() for image in made.facts_of([1, 2]).values()] == names[:2]
+
+
 @pytest.mark.parametrize(
     ("globs", "fitting", "not_fitting"),
     [
@@ -144,7 +155,12 @@ def test_each_filter_alone_leaves_some_out_and_some_in(catalog: Catalog) -> None
         (("!*.png",), [b"/a.jpg"], [b"/a.png"]),
         (("*.jpg", "!IMG_*"), [b"/a.jpg"], [b"/IMG_1.jpg", b"/a.png"]),
         (("IMG_[0-9]?.*",), [b"/IMG_12.jpg"], [b"/IMG_1.jpg", b"/IMG_a2.jpg"]),
-        (("caf\u00e9*",), ["/caf\u00e9.jpg".encode()], [b"/cafe.jpg"]),
+        (("caf\u00e9*",), ["/caf\u00e9.jpg".encode(), "/cafe\u0301.jpg".encode()], [b"/cafe.jpg"]),
+        (
+            ("cafe\u0301/?.jpg",),
+            ["/caf\u00e9/\u00e9.jpg".encode(), "/cafe\u0301/e\u0301.jpg".encode()],
+            [b"/cafe/e.jpg"],
+        ),
         (("*.jpg",), [b"/\xff\xfe.jpg", b"/new\nline.jpg"], []),
     ],
 )

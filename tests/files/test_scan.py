@@ -274,6 +274,17 @@ def test_link_that_cannot_be_looked_at_costs_only_itself(tmp_path: Path) -> None
 
 # Ignore files and excludes
 
+
+@pytest.mark.parametrize("pattern", ["caf\u00e9*", "cafe\u0301*"], ids=["composed", "decomposed"])
+def test_a_pattern_means_a_name_however_it_is_composed(tmp_path: Path, pattern: str) -> None:
+    """macOS decomposes what keyboards type composed."""
+    for number, name in enumerate(("caf\u00e9", "cafe\u0301", "cafe")):
+        (tmp_path / f"{name}{number}.jpg").touch()
+    assert found(tmp_path, ScanOptions(excludes=(pattern,))) == ["cafe2.jpg"]
+    (tmp_path / ".imgidxignore").write_text(pattern, encoding="utf-8")
+    assert found(tmp_path) == ["cafe2.jpg"]
+
+
 SEGMENTS = st.sampled_from(
     ["a", "b", "ab", "*", "**", "f.jpg", "*.jpg", "?", "[ab]", "[!a]", "a*", "*b", "a**b", "x*", "\\a", "sp ace"]
 )
