@@ -17,7 +17,7 @@ from time import monotonic
 
 from image_index.records import Batch
 from image_index.workers.channel import Channel, ChannelClosed, open_pair
-from image_index.workers.child_main import OUT_OF_MEMORY, run_child
+from image_index.workers.child_main import DEVICE_FAILED, OUT_OF_MEMORY, run_child
 from image_index.workers.devices import Slot
 from image_index.workers.messages import ChildSetup, Job
 
@@ -194,6 +194,8 @@ def cause_of_death(exit_code: int | None) -> str:
     """Say in words how a process ended."""
     if exit_code == OUT_OF_MEMORY:
         return "the child ran out of memory"
+    if exit_code == DEVICE_FAILED:
+        return "the device of the child computed no more"
     if exit_code is None or exit_code >= 0:
         return f"the child left with exit code {exit_code}"
     name = signal.Signals(-exit_code).name

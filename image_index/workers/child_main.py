@@ -23,6 +23,7 @@ from image_index.workers.channel import Channel, ChannelClosed
 from image_index.workers.embed import BegunBatch, Embedder, check_memory, describe
 from image_index.workers.messages import (
     ChildSetup,
+    DeviceFailed,
     Embedded,
     Encoded,
     EncodeTexts,
@@ -39,6 +40,9 @@ from image_index.workers.messages import (
 
 OUT_OF_MEMORY = 12
 """The exit code of a child that is short of memory: ENOMEM."""
+
+DEVICE_FAILED = 5
+"""The exit code of a child whose device computes no more: EIO."""
 
 logger = logging.getLogger("image_index.worker")  # readers of logs rely on the name, wherever this module lies
 
@@ -68,6 +72,9 @@ def run_child(channel: Channel, setup: ChildSetup) -> None:
         pass
     except MemoryError:  # another child tries what this one held
         os._exit(OUT_OF_MEMORY)
+    except DeviceFailed as error:
+        logger.warning("The device computes no more: %s", error)
+        os._exit(DEVICE_FAILED)
     # Leave without tearing torch down: on Metal that aborts (pytorch #82702), and it takes half a second everywhere.
     os._exit(0)
 
@@ -162,7 +169,7 @@ class _Child:
                 result = replace(result, seconds=result.seconds + self._seconds)
                 self._seconds = StageSeconds()
                 self._channel.send(Embedded(result, embedder.encoder.memory_bytes()))
-        except (ChannelClosed, MemoryError):
+        except (ChannelClosed, MemoryError, DeviceFailed):
             raise
         except Exception as error:
             failed = JobFailed(describe(error))

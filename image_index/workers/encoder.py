@@ -26,6 +26,7 @@ from image_index.errors import ModelUnavailable, UsageError
 from image_index.models.names import ModelSpec
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
+from image_index.workers.messages import DeviceFailed
 from image_index.workers.self_test import self_test_pictures
 
 SELF_TEST_COSINE = 0.999
@@ -54,6 +55,8 @@ class Encoder:
         self._tokenizer: Any = None
         self.device = torch.device("cpu")
         self._dtype = torch.float32
+        self._most_at_once: int | None = None
+        """How many pictures the device has had memory for; None until a batch was too large for it."""
         self.facts = _facts(model, spec, weights_sha256)
         shape = (1, 1, 1, 3)
         self._mean = torch.tensor(self.facts.preprocess.mean).view(shape)
@@ -67,13 +70,33 @@ class Encoder:
         self._mean, self._std = self._mean.to(device), self._std.to(device)
         self.device, self._dtype = device, dtype
 
-    @torch.inference_mode()
     def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
         """Return unit vectors (N, D) float32 of `pixels` (N, H, W, 3) uint8.
 
-        On Metal every batch is padded to `pad_to` pictures: each new shape costs memory that never comes back
-        (pytorch #132596).
+        A batch for which a GPU lacks memory is computed in halves, and so are all later ones. On Metal every batch is
+        padded to `pad_to` pictures: each new shape costs memory that never comes back (pytorch #132596). Raises
+        `DeviceFailed` where a GPU computes no more.
         """
+        size = min(len(pixels), self._most_at_once or len(pixels))
+        try:
+            parts = [self._forward(pixels[start : start + size], pad_to) for start in range(0, len(pixels), size)]
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise DeviceFailed(_one_line(error)) from error
+            self._most_at_once = size // 2
+            logger.warning("Only %d pictures at once from now on: %s", self._most_at_once, _one_line(error))
+        except RuntimeError as error:
+            if self.device.type == "cpu":
+                raise
+            raise DeviceFailed(_one_line(error)) from error
+        else:
+            return np.concatenate(parts)
+        torch.cuda.empty_cache()  # outside of `except`: what an exception holds on to cannot be freed
+        return self.encode_images(pixels, pad_to)
+
+    @torch.inference_mode()
+    def _forward(self, pixels: Pixels, pad_to: int) -> Vectors:
+        """Return the unit vectors of one batch."""
         count = len(pixels)
         if self.device.type == "mps" and count < pad_to:
             pixels = np.concatenate([pixels, np.zeros((pad_to - count, *pixels.shape[1:]), np.uint8)])

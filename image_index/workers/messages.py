@@ -13,6 +13,12 @@ from image_index.records import Batch, EmbeddedBatch, ModelFacts, Pixels, Vector
 from image_index.workers.devices import Precision
 
 
+class DeviceFailed(RuntimeError):
+    """A device other than the CPU cannot compute; no picture is at fault, and the process that used it must end."""
+
+    # After most CUDA errors nothing more can be computed in that process, so every later picture would fail as well.
+
+
 class LoadedEncoder(Protocol):
     """A loaded model as a child uses it; `workers.encoder.Encoder` is the real one, tests bring their own."""
 
@@ -21,7 +27,7 @@ class LoadedEncoder(Protocol):
         """What decides the vectors of the model."""
 
     def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
-        """Return unit vectors (N, D) of pictures (N, H, W, 3)."""
+        """Return unit vectors (N, D) of pictures (N, H, W, 3); raises `DeviceFailed`."""
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors (N, D) of texts."""

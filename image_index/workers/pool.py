@@ -19,6 +19,7 @@ from image_index.errors import ModelUnavailable, UsageError, WorkersFailed
 from image_index.records import Batch, EmbeddedBatch, Failure, ModelFacts, Stage, Vectors
 from image_index.workers.channel import ChannelClosed
 from image_index.workers.child import MOST_HELD, Child, Deadlines, State, cause_of_death
+from image_index.workers.child_main import DEVICE_FAILED
 from image_index.workers.devices import Slot
 from image_index.workers.messages import (
     ChildSetup,
@@ -289,10 +290,11 @@ class ChildPool:
                 f"child processes cannot be kept alive (the last one: {reason}); what is stored is kept",
                 "try --workers 1, --device cpu, or --verbose to see why",
             )
-        # Which file did it? None, if the child was not ready: it died of the model or of the machine. Where threads
-        # decode, any batch in work may have crashed it: each is tried again with nothing beside it. Else it was at the
-        # file that it reported last: `isolate` splits that batch, and what waited behind it was not even begun.
-        if child.state is not State.READY:
+        # Which file did it? None, if the child was not ready or its device failed: it died of the model or of the
+        # machine. Where threads decode, any batch in work may have crashed it: each is tried again with nothing beside
+        # it. Else it was at the file that it reported last: `isolate` splits that batch, and what waited behind it was
+        # not even begun.
+        if child.state is not State.READY or child.process.exitcode == DEVICE_FAILED:
             queue.put_back(child.held)
         elif child.overlaps and stage is Stage.CRASH:
             queue.suspect(child.held)

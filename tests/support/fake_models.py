@@ -24,6 +24,7 @@ from image_index.files import read
 from image_index.models.names import ModelSpec
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
+from image_index.workers.messages import DeviceFailed
 
 SPEC = ModelSpec("fake", "fake", None)
 FACTS = ModelFacts("fake", "0" * 64, "{}", Preprocess((8, 8), (0, 0, 0), (1, 1, 1)), 3)
@@ -142,6 +143,25 @@ def load_at_second_try(
         mark.touch()
         raise OSError("not yet")
     return FakeEncoder(spec, weights_sha256, device)
+
+
+class FailingDevice(FakeEncoder):
+    """Computes on a device that fails, once per test where the environment names a mark for that."""
+
+    def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
+        """Fail, or return the mean colours."""
+        mark = os.environ.get(FIRST_TRY)
+        if mark is None or not Path(mark).exists():
+            Path(mark or os.devnull).touch()
+            raise DeviceFailed("CUDA error: an illegal memory access was encountered")
+        return super().encode_images(pixels, pad_to)
+
+
+def load_on_failing_device(
+    spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO
+) -> FakeEncoder:
+    """Load a model onto a device that fails."""
+    return FailingDevice(spec, weights_sha256, device)
 
 
 def load_never(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO) -> FakeEncoder:

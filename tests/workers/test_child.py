@@ -13,7 +13,7 @@ import pytest
 from image_index.records import Batch
 from image_index.workers.channel import open_pair
 from image_index.workers.child import MOST_HELD, Child, Deadlines, State, cause_of_death
-from image_index.workers.child_main import OUT_OF_MEMORY
+from image_index.workers.child_main import DEVICE_FAILED, OUT_OF_MEMORY
 from image_index.workers.devices import Slot
 from image_index.workers.messages import ChildSetup, EncodeTexts, ExportText, Job
 from tests.support import fake_models
@@ -148,6 +148,7 @@ def test_a_child_that_owes_nothing_is_never_overdue(child: Child, clock: Clock) 
     ("exit_code", "said"),
     [
         (OUT_OF_MEMORY, "the child ran out of memory"),
+        (DEVICE_FAILED, "the device of the child computed no more"),
         (3, "the child left with exit code 3"),
         (None, "the child left with exit code None"),
         (-signal.SIGSEGV, "the child was killed by SIGSEGV"),

@@ -26,6 +26,7 @@ from image_index.pictures.decode import decode
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
 from image_index.workers.encoder import Encoder, choose_device, choose_dtype, load_encoder
+from image_index.workers.messages import DeviceFailed
 from tests.support.graphics import FRAGILE, KINDS, graphics
 from tests.support.photos import real_photos
 
@@ -319,6 +320,46 @@ def test_a_device_that_raises_is_not_used(
     assert "Not using float32 on mps, which fails the self-test (MPS backend out of memory)" in caplog.text
     pixels = noise(encoder, 2)
     np.testing.assert_array_equal(on_cpu.encode_images(pixels), encoder.encode_images(pixels))
+
+
+def test_a_batch_too_large_for_a_gpu_is_computed_in_parts(
+    vit: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Memory that others take, or a batch size too bold, costs speed; what fitted once is tried first next time."""
+    asked, encode_image = [], open_clip.model.CLIP.encode_image
+    small, pixels = load(vit), noise(encoder, 5)
+    expected = encoder.encode_images(pixels)
+
+    def short_of_memory(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        asked.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore of it")
+        return encode_image(model, batch)
+
+    monkeypatch.setattr(open_clip.model.CLIP, "encode_image", short_of_memory)
+    for _ in range(2):
+        np.testing.assert_allclose(small.encode_images(pixels), expected, atol=1e-6)
+    assert asked == [5, 2, 2, 1, 2, 2, 1]
+    assert caplog.text.count("Only 2 pictures at once from now on: CUDA out of memory. Tried to allocate 2 GiB\n") == 1
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_a_gpu_that_computes_nothing_is_no_fault_of_the_pictures(
+    vit: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """The child has to end then, and what the CPU raises stays what it is."""
+    broken = load(vit)
+
+    def fail(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        raise error("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(open_clip.model.CLIP, "encode_image", fail)
+    with pytest.raises(RuntimeError) as on_cpu:
+        broken.encode_images(noise(encoder, 2))
+    assert isinstance(on_cpu.value, DeviceFailed) == (error is torch.OutOfMemoryError)
+    broken.device = torch.device("meta")
+    with pytest.raises(DeviceFailed, match=r"launch failure|meta"):
+        broken.encode_images(noise(encoder, 2))
 
 
 @pytest.fixture

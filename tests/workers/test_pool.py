@@ -250,6 +250,33 @@ def test_a_child_that_fails_to_preload_tries_once_more_with_its_first_batch(
     assert "Preloading failed (not yet)" in caplog.text
 
 
+def test_a_device_that_fails_costs_its_child_and_no_picture(
+    pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: MagicMock
+) -> None:
+    """After an error of CUDA everything else in that process would fail too: another one goes on."""
+    monkeypatch.setenv(fake_models.FIRST_TRY, str(tmp_path / "tried"))
+    files = pictures.good(12)
+    with fake_pool(fake_models.load_on_failing_device, children=1, decode_threads=2) as pool:
+        results = list(pool.embed(make_batches(files, 4)))
+    assert embedded(results) == paths(files)
+    assert failures(results) == []
+    assert restarts.call_count == 1
+
+
+def test_a_device_that_never_computes_ends_the_run_and_blames_no_picture(
+    pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture that failed is not tried again by the next run; these will be."""
+    monkeypatch.setattr("image_index.workers.pool.FRUITLESS_DEATHS", 4)
+    results = []
+    with (
+        fake_pool(fake_models.load_on_failing_device, children=1) as pool,
+        pytest.raises(WorkersFailed, match="the device of the child computed no more"),
+    ):
+        results.extend(pool.embed(make_batches(pictures.good(2), 4)))
+    assert results == []
+
+
 def test_a_model_that_never_loads_ends_the_run(pictures: Pictures) -> None:
     """The second failure to load is final, and says why."""
     with fake_pool(fake_models.load_never) as pool, pytest.raises(ModelUnavailable, match="cannot be pickled"):
