@@ -326,7 +326,8 @@ def test_a_batch_too_large_for_a_gpu_is_computed_in_parts(
     vit: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Memory that others take, or a batch size too bold, costs speed; what fitted once is tried first next time."""
-    asked, encode_image = [], open_clip.model.CLIP.encode_image
+    asked: list[int] = []
+    encode_image = open_clip.model.CLIP.encode_image
     small, pixels = load(vit), noise(encoder, 5)
     expected = encoder.encode_images(pixels)
 
@@ -334,7 +335,8 @@ def test_a_batch_too_large_for_a_gpu_is_computed_in_parts(
         asked.append(len(batch))
         if len(batch) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore of it")
-        return encode_image(model, batch)
+        features: torch.Tensor = encode_image(model, batch)
+        return features
 
     monkeypatch.setattr(open_clip.model.CLIP, "encode_image", short_of_memory)
     for _ in range(2):

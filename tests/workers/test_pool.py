@@ -268,7 +268,7 @@ def test_a_device_that_never_computes_ends_the_run_and_blames_no_picture(
 ) -> None:
     """A picture that failed is not tried again by the next run; these will be."""
     monkeypatch.setattr("image_index.workers.pool.FRUITLESS_DEATHS", 4)
-    results = []
+    results: list[EmbeddedBatch] = []
     with (
         fake_pool(fake_models.load_on_failing_device, children=1) as pool,
         pytest.raises(WorkersFailed, match="the device of the child computed no more"),
