@@ -62,6 +62,11 @@ def path_field(path: bytes) -> dict[str, str]:
         return {"path_bytes": base64.b64encode(path).decode("ascii")}
 
 
+def optional_path_field(path: bytes | None, key: str) -> dict[str, str | None]:
+    """Return a path under `key`, or base64 under `key` and `_bytes`; null where there is none."""
+    return {key: None} if path is None else {f"{key}{name[4:]}": value for name, value in path_field(path).items()}
+
+
 def problem_text(path: bytes, reason: str) -> str:
     """Say that a directory or root could not be read, that everything known there is kept, and how to drop it."""
     shown = printable(path)

@@ -241,13 +241,15 @@ class Hit:
     """One found picture; `score` is the cosine between query and picture, in [-1, 1].
 
     `sigma` is the score's z-score: how many standard deviations it lies above the mean score of this query over the
-    whole index. It is None where all scores are the same.
+    whole index. It is None where all scores are the same. `pair` is the path of the other file of a shot that was
+    taken as RAW and as JPEG or HEIC, None where there is none.
     """
 
     rank: int
     score: float
     sigma: float | None
     image: ImageFacts
+    pair: bytes | None = None
 
     @property
     def path(self) -> bytes:

@@ -57,7 +57,7 @@ from tests.support.records import hit, image_facts
 from tests.test_architecture import ROOMS
 
 FAILURE = KnownFailure(Failure(ImageFile(b"/a.png", 1, 1), Stage.DECODE, "why"), 1, 1, 1)
-KNOWN = KnownPicture(b"/a.png", FAILURE.failure.file, PictureState.CHANGED, None, None, None, FAILURE, b"/", None)
+KNOWN = KnownPicture(b"/a.png", FAILURE.failure.file, PictureState.CHANGED, None, None, None, FAILURE, None, b"/", None)
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from image_index.dates import local_time, time_field
-from image_index.paths import path_field, printable
+from image_index.paths import optional_path_field, path_field, printable
 from image_index.present.tables import Screen, headed_table, path_text, render
 from image_index.records import Hit, ImageFacts
 
@@ -16,11 +16,12 @@ DATE_WIDTH = 60
 
 
 def hit_record(hit: Hit, query: str | None = None) -> dict[str, Any]:
-    """Return one hit: `query` where it has a name, `rank`, `score`, `sigma`, and the keys of `image_record`."""
+    """Return one hit: `query` where it has a name, `rank`, `score`, `sigma`, the keys of `image_record`, and `pair`."""
     # Vectors are stored as float16: more digits would be noise, and differ between machines.
     named = {} if query is None else {"query": query}
     sigma = None if hit.sigma is None else round(hit.sigma, 3)
-    return {**named, "rank": hit.rank, "score": round(hit.score, 6), "sigma": sigma, **image_record(hit.image)}
+    ranked = {**named, "rank": hit.rank, "score": round(hit.score, 6), "sigma": sigma}
+    return {**ranked, **image_record(hit.image), **optional_path_field(hit.pair, "pair")}
 
 
 def image_record(image: ImageFacts) -> dict[str, Any]:

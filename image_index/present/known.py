@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from image_index.dates import time_field
-from image_index.paths import path_field, printable
+from image_index.paths import optional_path_field, path_field, printable
 from image_index.present.status import reason_record, reason_text
 from image_index.records import FIRST_DATE_S, LAST_DATE_S, ImageFacts
 from image_index.upkeep.known import KnownPicture, PictureState
@@ -40,7 +40,8 @@ def known_record(known: KnownPicture) -> dict[str, Any]:
         "id": image.id if image else None,
         "read_at": None if known.read_at_ns is None else _time(known.read_at_ns // 10**9),
         "missing_since": _time(known.missing_since_s),
-        **_root(known.root),
+        **optional_path_field(known.pair, "pair"),
+        **optional_path_field(known.root, "root"),
         "failure": reason_record(known.failure) if known.failure else None,
         "model": model.name if model else None,
         "dim": model.dim if model else None,
@@ -62,6 +63,7 @@ def _lines(known: KnownPicture) -> Iterator[tuple[str, bytes | str | None]]:
         yield from _image_lines(known.image)
     yield "read at", None if known.read_at_ns is None else _time(known.read_at_ns // 10**9)
     yield "missing since", _time(known.missing_since_s)
+    yield "pair", known.pair
     yield "root", known.root
     yield "model", f"{known.model.name}, {known.model.dim} dimensions" if known.model else None
     yield "failure", reason_text(known.failure) if known.failure else None
@@ -82,11 +84,6 @@ def _image_lines(image: ImageFacts) -> Iterator[tuple[str, str | None]]:
 
 def _megapixels(image: ImageFacts) -> float:
     return round(image.picture.width * image.picture.height / 1e6, 2)
-
-
-def _root(path: bytes | None) -> dict[str, str | None]:
-    """Return the path of a root under the key `root`, or base64 under `root_bytes`."""
-    return {"root": None} if path is None else {f"root{key[4:]}": value for key, value in path_field(path).items()}
 
 
 def _time(seconds: int | None) -> str | None:

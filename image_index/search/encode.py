@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from image_index.catalog.pairs import pair_of
 from image_index.catalog.query_memory import QueryMemory
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import DecodeError, ImgidxError, IndexMismatch, QueryError
@@ -88,9 +89,14 @@ class QueryEncoder:
         return total / np.float32(length)
 
     def own_ids(self, query: Query) -> frozenset[int]:
-        """Return the ids of the images that lie where the query's own pictures do."""
+        """Return the ids of the images that lie where the query's own pictures do, and of the other file of each shot.
+
+        Of a shot there may be a RAW file and a JPEG.
+        """
         files = (resolve(os.path.expanduser(term.value)) for term in query.terms if term.kind is Kind.FILE)
-        return frozenset(image.id for path in files if (image := self._catalog.image_at(path)))
+        own = [image for path in files if (image := self._catalog.facts_at(path))]
+        pairs = (pair_of(self._catalog, image) for image in own)
+        return frozenset(image.id for image in (*own, *pairs) if image)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Return the unit vectors (N, D) of texts, none of which is remembered."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.filters import Filters
+from image_index.catalog.pairs import is_raw, pair_of
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import UsageError
 from image_index.records import Hit, Ids, ImageFacts, Vectors
@@ -137,7 +138,8 @@ def search(
 
     Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
     file can cost a hit, never invent one. A picture for which `is_wanted` is false is passed over, and the next takes
-    its place: it knows what no row does, as that a file is gone although no training has noticed yet.
+    its place: it knows what no row does, as that a file is gone although no training has noticed yet. A RAW file is
+    passed over too where the JPEG or HEIC of its shot is among the pictures that are asked for.
     """
     spread = files.moments.spread(query) if files.moments else Spread(0.0, 0.0)
     least = max(options.min_score, spread.score(options.min_sigma))
@@ -151,10 +153,30 @@ def search(
     else:
         newer = catalog.vectors_after(files.last_id, present=not criteria.missing)
         pictures = _ranked(catalog, criteria, files.indexes, newer, options)
-    wanted = ((score, image) for score, image in pictures if is_wanted(image))
+
+    def pair(image: ImageFacts) -> ImageFacts | None:
+        other = pair_of(catalog, image)
+        return other if other and is_wanted(other) else None
+
+    def comes_as_jpeg(image: ImageFacts) -> bool:
+        other = pair(image) if is_raw(image) else None
+        return other is not None and _is_asked_for(catalog, criteria, other.id)
+
+    wanted = ((score, image) for score, image in pictures if is_wanted(image) and not comes_as_jpeg(image))
     best = enumerate(islice(wanted, options.limit), start=1)
-    hits = [Hit(rank, score, spread.sigma(score), image) for rank, (score, image) in best]
+    hits = [
+        Hit(rank, score, spread.sigma(score), image, other.path if (other := pair(image)) else None)
+        for rank, (score, image) in best
+    ]
     return sorted(hits, key=_ORDER[options.sort])
+
+
+def _is_asked_for(catalog: CatalogReader, criteria: _Criteria, image_id: int) -> bool:
+    """Tell whether an image meets the criteria, so that it comes in its turn."""
+    among = criteria.among
+    if among is not None and image_id not in among[slice(*np.searchsorted(among, (image_id, image_id + 1)))]:
+        return False
+    return bool(_pictures(catalog, criteria, [image_id]))
 
 
 def _ranked(

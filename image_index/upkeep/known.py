@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from stat import S_ISREG
 
+from image_index.catalog.pairs import pair_of
 from image_index.catalog.reader import CatalogReader
 from image_index.paths import below
 from image_index.records import ImageFacts, ImageFile, KnownFailure, ModelFacts
@@ -26,8 +27,9 @@ class KnownPicture:
     """What is known of the picture at `path`: its image, or its failure.
 
     `file` is the file as it was when it was read or failed, `state` what has become of it since. `read_at_ns` and
-    `missing_since_s` belong to the image. `root` is the innermost root that it lies in, None where
-    that was never trained as one. `model` made the image's vector.
+    `missing_since_s` belong to the image. `pair` is the other file of a shot that was taken as RAW and as JPEG.
+    `root` is the innermost root that it lies in, None where that was never trained as one. `model` made the image's
+    vector.
     """
 
     path: bytes
@@ -37,6 +39,7 @@ class KnownPicture:
     read_at_ns: int | None
     missing_since_s: int | None
     failure: KnownFailure | None
+    pair: bytes | None
     root: bytes | None
     model: ModelFacts | None
 
@@ -50,6 +53,7 @@ def known_picture(catalog: CatalogReader, path: bytes) -> KnownPicture | None:
         file = failure.failure.file
     else:
         return None
+    pair = pair_of(catalog, image) if image else None
     read_at_ns, missing_since_s = (catalog.times_at(path) if image else None) or (None, None)
     return KnownPicture(
         path=path,
@@ -59,6 +63,7 @@ def known_picture(catalog: CatalogReader, path: bytes) -> KnownPicture | None:
         read_at_ns=read_at_ns,
         missing_since_s=missing_since_s,
         failure=failure,
+        pair=pair.path if pair else None,
         root=_root(catalog, path),
         model=catalog.read_model() if image else None,
     )

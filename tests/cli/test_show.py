@@ -32,7 +32,7 @@ SHOW_KEYS = [
         "megapixels",
         "sha256",
     ),
-    *("phash", "id", "read_at", "missing_since", "root", "failure", "model", "dim"),
+    *("phash", "id", "read_at", "missing_since", "pair", "root", "failure", "model", "dim"),
 ]
 NAMES = ("good.jpg", "gone.jpg", "changed.jpg", "broken.jpg")
 

@@ -8,6 +8,7 @@ import os
 import re
 from urllib.parse import unquote_to_bytes
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -24,10 +25,20 @@ def test_hit_has_pinned_keys() -> None:
     """What it is worth, where it is, and what is known of it, in this order."""
     found = Hit(1, 0.25, 3.14159, image_facts(b"/photos/a.jpg", 7, taken_at_s=86_400, date_source="exif", camera="X1"))
     facts = '"date": "1970-01-02T00:00:00Z", "date_source": "exif", "width": 4, "height": 3, "format": "jpeg", '
-    facts += '"camera": "X1"}'
+    facts += '"camera": "X1", "pair": null}'
     line = '"rank": 1, "score": 0.25, "sigma": 3.142, "path": "/photos/a.jpg", ' + facts
     assert json_line(hit_record(found)) == "{" + line + "\n"
     assert json_line(hit_record(found, "a cat")) == '{"query": "a cat", ' + line + "\n"
+
+
+@pytest.mark.parametrize(
+    ("pair", "shown"),
+    [(b"/a.nef", {"pair": "/a.nef"}), (b"/\xff.nef", {"pair_bytes": "L/8ubmVm"}), (None, {"pair": None})],
+)
+def test_the_other_file_of_a_shot_is_named(pair: bytes | None, shown: dict[str, str]) -> None:
+    """In base64 where it is not UTF-8, as the path itself."""
+    record = hit_record(Hit(1, 0.5, None, image_facts(), pair))
+    assert {key: record[key] for key in record if key.startswith("pair")} == shown
 
 
 def test_date_of_a_picture_without_exif_is_that_of_its_file() -> None:

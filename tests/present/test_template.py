@@ -16,6 +16,7 @@ HIT = Hit(
     0.25,
     3.14159,
     image_facts(b"/photos/in/a.jpg", 7, taken_at_s=10**9, camera="Canon EOS 5D", width=4000, height=3000),
+    b"/photos/in/a.nef",
 )
 
 
@@ -26,6 +27,7 @@ HIT = Hit(
         ("{rank:>3} {sigma:.1f} {name}", "  2 3.1 a.jpg"),
         ("{directory}|{camera}|{width}x{height}|{format}", "/photos/in|Canon EOS 5D|4000x3000|jpeg"),
         ("{date:%Y-%m}", "2001-09"),
+        ("{pair}", "/photos/in/a.nef"),
         ("{id} {bytes} {query}", "7 1 a cat"),
         ("{{literal}} {rank}", "{literal} 2"),
         (r"a\\t{rank}\n\0", "a\\t2\n\0"),

@@ -223,6 +223,19 @@ def test_own_ids_are_those_of_the_pictures_asked_by(index: Index, tmp_path: Path
         assert encoder.own_ids(make_query("a cat", add=[other])) == frozenset()
 
 
+def test_the_other_file_of_a_shot_is_the_query_s_own_too(index: Index, tmp_path: Path) -> None:
+    """A search by the JPEG does not find the RAW file beside it, nor the other way round."""
+    paths = {kind: tmp_path / f"shot.{kind}" for kind in ("jpeg", "raw")}
+    images = tuple(
+        EmbeddedImage(ImageFile(resolve(path), 1, 1), bytes(32), 1, PictureFacts(8, 8, kind))
+        for kind, path in paths.items()
+    )
+    index.catalog.record(EmbeddedBatch(images, np.eye(2, 3, dtype=np.float32)))
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder:
+        for path in paths.values():
+            assert encoder.own_ids(make_query(images=[str(path)])) == {2, 3}
+
+
 def load_on_no_device(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision) -> LoadedEncoder:
     """Fail as for a device that this machine does not have."""
     raise UsageError("no such device")

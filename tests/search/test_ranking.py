@@ -376,6 +376,46 @@ def test_what_is_gone_from_the_disk_or_not_wanted_takes_no_places(library: Mirro
     assert [hit.path for hit in others] == there[2:7]
 
 
+def add_shots(catalog: Catalog, count: int) -> None:
+    """Store shots `/p/0.nef` and `/p/0.jpg`, the next further from (1, 0, 0), the RAW file always a little nearer."""
+    names = [(f"/p/{number}.{end}", kind) for number in range(count) for end, kind in (("nef", "raw"), ("jpg", "jpeg"))]
+    images = []
+    for name, kind in names:
+        image = embedded_image(image_file(name.encode()), name.encode())
+        images.append(replace(image, picture=image.picture._replace(format=kind)))
+    angles = np.arange(len(images)) / len(images)
+    vectors = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1).astype(np.float32)
+    catalog.record(EmbeddedBatch(tuple(images), vectors))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_shot_of_raw_and_jpeg_is_one_hit(library: Mirrored, exact: bool) -> None:
+    """It is shown as JPEG with the JPEG's score, names the RAW file, and takes one of the places."""
+    add_shots(library.catalog, 20)
+    library.build()
+    hits = search(library.catalog, library.home, np.array([1, 0, 0], np.float32), SearchOptions(5, exact=exact))
+    assert [(hit.path, hit.pair) for hit in hits] == [(b"/p/%d.jpg" % n, b"/p/%d.nef" % n) for n in range(5)]
+    assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
+    np.testing.assert_allclose([hit.score for hit in hits], np.cos((2 * np.arange(5) + 1) / 40), atol=1e-3)
+
+
+def test_the_raw_file_is_shown_where_the_jpeg_is_not_asked_for(library: Mirrored) -> None:
+    """By a filter, by its score, or because its file is gone although no training has noticed."""
+    add_shots(library.catalog, 4)
+    query = np.array([1, 0, 0], np.float32)
+
+    def shown(options: SearchOptions, is_wanted: Callable[[ImageFacts], bool] = lambda _: True) -> list[Found]:
+        files = open_files(library.catalog, library.home)
+        return found(ranking.search(files, library.catalog, query, options, is_wanted))
+
+    raws = shown(SearchOptions(filters=Filters(formats=("raw",))))
+    assert [path for _, _, path, _ in raws] == [b"/p/%d.nef" % n for n in range(4)]
+    limit = float(np.cos(2.5 / 8))  # between the RAW file and the JPEG of the second shot
+    assert [path for _, _, path, _ in shown(SearchOptions(min_score=limit))] == [b"/p/0.jpg", b"/p/1.nef"]
+    gone = shown(SearchOptions(2), lambda image: image.path != b"/p/0.jpg")
+    assert [path for _, _, path, _ in gone] == [b"/p/0.nef", b"/p/1.jpg"]
+
+
 def test_hits_are_sorted_after_they_are_chosen(library: Mirrored) -> None:
     """The best two of four, newest first or by name; their ranks stay those of their scores."""
     times = {b"/c": 1, b"/b": 3, b"/a": 2, b"/d": 4}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,19 @@ def test_a_failure_has_no_image_and_no_model(home: IndexHome, picture: Path) -> 
         assert (known.failure.failure, known.file, known.state) == (failure, file, PictureState.UNCHANGED)
         assert (known.image, known.model, known.root, known.read_at_ns) == (None, None, None, None)
         assert known_picture(catalog, b"/elsewhere.png") is None
+
+
+def test_the_other_file_of_its_shot_is_known(catalog: Catalog, home: IndexHome, picture: Path) -> None:
+    """A RAW file and the JPEG beside it name each other."""
+    paths = {kind: os.fsencode(picture.with_suffix(f".{kind}")) for kind in ("jpeg", "raw")}
+    images = [embedded_image(ImageFile(path, 1, 1), path) for path in paths.values()]
+    images = [replace(one, picture=one.picture._replace(format=kind)) for kind, one in zip(paths, images, strict=True)]
+    with Catalog(home.catalog, write=True) as writer:
+        writer.record(EmbeddedBatch(tuple(images), np.eye(2, 4, dtype=np.float32)))
+        for kind, other in (("jpeg", "raw"), ("raw", "jpeg")):
+            known = known_picture(writer, paths[kind])
+            assert known is not None
+            assert known.pair == paths[other]
+        alone = known_picture(writer, os.fsencode(picture))
+        assert alone is not None
+        assert alone.pair is None
