@@ -9,6 +9,9 @@ import unicodedata
 
 from image_index.errors import UsageError
 
+MESSAGE_LENGTH = 1000
+"""How much of a message is shown."""
+
 AnyPath = str | bytes | os.PathLike[str]
 """A path in any of Python's forms."""
 
@@ -37,6 +40,15 @@ def resolve(path: AnyPath) -> bytes:
 def printable(text: bytes | str) -> str:
     """Return a path or a message for people, with control characters and invalid UTF-8 escaped."""
     return "".join(c if c.isprintable() else _escape(c) for c in os.fsdecode(text))
+
+
+def message_line(text: str) -> str:
+    """Return a message for people as one printable line; of a very long one the middle is left out.
+
+    A message repeats what the user gave, and a script may give a page of text for a query.
+    """
+    half = MESSAGE_LENGTH // 2
+    return printable(text if len(text) <= MESSAGE_LENGTH else f"{text[:half]} ... {text[-half:]}")
 
 
 def composed(text: str) -> str:

@@ -94,6 +94,15 @@ def atomic(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is a catalog at `path`; raise `StorageError` where that cannot be seen."""
+    try:
+        return path.exists()
+    except OSError as error:  # a directory that this user may not enter, or a name that is too long
+        step = "look at its owner and permissions, or use another --index"
+        raise StorageError(f"cannot look into {path.parent}: {error.strerror}", step) from error
+
+
 def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
     """Open the catalog at `path` and migrate it to this schema; only `write` creates it.
 
@@ -101,7 +110,7 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
     to which another process is writing. Raises `IndexNotFound` where there is none, `IndexMismatch` for a newer schema
     or another program's database, and `StorageError` for whatever SQLite refuses.
     """
-    if not path.exists():
+    if not is_there(path):
         if not write:
             raise IndexNotFound(f"no index in {path.parent}", "make one with: imgidx train DIRECTORY")
         with storage_errors(path):
@@ -120,7 +129,7 @@ def open_untouched(path: Path) -> sqlite3.Connection:
 
     What a killed run left in the journal is read too, unless SQLite would have to write for that.
     """
-    if not path.exists():
+    if not is_there(path):
         raise IndexNotFound(f"no index in {path.parent}", "make one with: imgidx train DIRECTORY")
     # Even a read-only connection makes journal files and removes them. `immutable` prevents that but ignores a journal,
     # so it serves only where there is none; `readonly_shm` reads one that is there and leaves it alone.

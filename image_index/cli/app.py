@@ -21,7 +21,7 @@ from image_index.cli.status import failures, status
 from image_index.cli.tag import tag
 from image_index.cli.train import train
 from image_index.errors import ImgidxError, UsageError
-from image_index.paths import printable
+from image_index.paths import message_line
 
 WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """click's UsageError. Newer typers vendor click, so this is the only way to the class that typer raises."""
@@ -108,7 +108,8 @@ def run(arguments: list[str]) -> int:
         _check_config(config, command)
         return command.main(arguments, "imgidx", standalone_mode=False, default_map=config) or 0
     except WRONG_USE as error:
-        error.show()  # type: ignore[attr-defined]  # every one of click's errors has it
+        error.message = message_line(error.message)  # type: ignore[attr-defined]  # every one of click's errors has both
+        error.show()  # type: ignore[attr-defined]
         return UsageError.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return 130  # 128 + SIGINT, as a shell reports it
@@ -131,7 +132,7 @@ def _has_current_directory() -> bool:
 
 def _complain(error: ImgidxError) -> int:
     """Print an error as one line on stderr; return its exit code."""
-    print(f"imgidx: {printable(str(error))}", file=sys.stderr)
+    print(f"imgidx: {message_line(str(error))}", file=sys.stderr)
     return error.exit_code
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from image_index.errors import StorageError, UsageError
-from image_index.paths import printable
+from image_index.paths import message_line
 from image_index.settings import IndexHome, index_home
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record on a line of its own."""
         # soft_wrap: a line that rich has wrapped cannot be searched for, nor a path in it be copied.
-        text = printable(record.getMessage())
+        text = message_line(record.getMessage())
         self._console.print(text if record.levelno < logging.WARNING else f"imgidx: {text}", soft_wrap=True)
 
 

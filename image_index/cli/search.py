@@ -233,7 +233,7 @@ class _Run:
 
     def _search(self, index: Index, query: Query | QueryError, options: SearchOptions) -> list[Hit] | None:
         """Return the hits of one query; None, and a line on stderr, for one of many that cannot be used."""
-        from image_index.paths import printable
+        from image_index.paths import message_line
 
         try:
             if isinstance(query, QueryError):
@@ -242,7 +242,7 @@ class _Run:
         except (QueryError, DecodeError) as error:
             if self.asked.file is None:
                 raise  # of one query this is the end; of many, the others are still worth an answer
-            self.setup.console.print(f"imgidx: {printable(str(error))}", soft_wrap=True)
+            self.setup.console.print(f"imgidx: {message_line(str(error))}", soft_wrap=True)
             return None
 
 

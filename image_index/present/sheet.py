@@ -16,7 +16,7 @@ from urllib.parse import quote_from_bytes
 from image_index.dates import local_time
 from image_index.errors import UsageError
 from image_index.files.atomic import replacing_file
-from image_index.paths import printable
+from image_index.paths import message_line, printable
 from image_index.pictures.thumbnails import thumbnails
 from image_index.present.groups import badges, kilobytes
 from image_index.records import Hit, ImageFacts
@@ -95,17 +95,18 @@ def page(title: str, subtitle: str, sections: Iterable[Section]) -> Iterator[str
     # A page that shows strangers' file names is safe if nothing in it can run but our script: the policy names the
     # script and the style by their hashes, and allows pictures that stand in the page itself.
     style, script = _package_file("sheet.css"), _package_file("sheet.js")
+    title = _heading(title)
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
     yield (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}base-uri 'none'; form-action 'none'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{_text(title)}</title>\n<style>{style}</style></head>'
-        f'<body><header><h1 dir="auto">{_text(title)}</h1><p>{_text(subtitle)}</p><output id="place"></output>'
+        f'<meta name="color-scheme" content="light dark"><title>{title}</title>\n<style>{style}</style></head>'
+        f'<body><header><h1 dir="auto">{title}</h1><p>{_text(subtitle)}</p><output id="place"></output>'
         '<button type="button" id="keys">Keys <kbd>?</kbd></button></header>\n<main>'
     )
     for section in sections:
-        heading = f'<h2 dir="auto">{_text(section.heading)}</h2>' if section.heading else ""
+        heading = f'<h2 dir="auto">{_heading(section.heading)}</h2>' if section.heading else ""
         yield f'<section>{heading}<ul role="list">\n'
         yield from map(_figure, section.items)
         yield "</ul></section>\n"
@@ -131,6 +132,10 @@ def _figure(item: Item) -> str:
         f"<bdi>{_text(basename(dirname(image.path)))}</bdi><span>{_text(item.caption)}</span>"
         f"<span>{date} \u00b7 {image.picture.width}\u00d7{image.picture.height}</span></figcaption></figure></a></li>\n"
     )
+
+
+def _heading(text: str) -> str:
+    return escape(message_line(text))
 
 
 def _text(text: str | bytes) -> str:

@@ -13,6 +13,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.reader import CatalogReader
+from image_index.catalog.schema import is_there
 from image_index.paths import printable, problem_text
 from image_index.records import EmbeddedBatch, Outcome, Progress, Report, StageSeconds, Summary
 from image_index.settings import IndexHome
@@ -81,7 +82,7 @@ def _writable_catalog(request: UpdateRequest) -> Iterator[Catalog]:
     """Lock the index and open its catalog; a new one is made only if its model can be had."""
     # Else a mistyped --model would leave an empty index behind, and a search in it would find nothing (exit code 1)
     # where there is no index (exit code 4).
-    if not request.home.catalog.exists():
+    if not is_there(request.home.catalog):
         choose_model(None, request.model, quiet=request.quiet)
     request.home.create()
     lock = exclusive_lock(request.home.lock, request.wait_s)
@@ -144,7 +145,7 @@ class Tally:
 def preview_update(request: UpdateRequest) -> Plan:
     """Return what `update_index` would do, without touching anything."""
     path = request.home.catalog
-    with CatalogReader(path) if path.exists() else nullcontext() as catalog:
+    with CatalogReader(path) if is_there(path) else nullcontext() as catalog:
         return plan_roots(catalog, request.survey, lambda _: None, StopRequest())
 
 

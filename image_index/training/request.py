@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from image_index.catalog.reader import CatalogReader
+from image_index.catalog.schema import is_there
 from image_index.errors import UsageError
 from image_index.files.scan import ScanOptions
 from image_index.paths import AnyPath, printable, resolve
@@ -46,7 +47,7 @@ def _choose_roots(home: IndexHome, named: tuple[AnyPath, ...]) -> tuple[bytes, .
     if any(os.path.exists(root) for root in asked):
         return asked
     known: tuple[bytes, ...] = ()
-    if home.catalog.exists():
+    if is_there(home.catalog):
         with CatalogReader(home.catalog) as catalog:
             known = tuple(root.path for root in catalog.roots())
     if not asked and not known:

@@ -65,12 +65,15 @@ class IndexHealth:
     locked_by: str | None
     catalog: CatalogHealth | None
     error: ImgidxError | None
+    read_only_disk: bool = False
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong, each with the next step."""
         if self.error:
             yield Problem.of("index", self.error)
-        if self.exists and not self.writable:
+        if self.exists and self.read_only_disk:
+            yield Problem("index", "its disk is mounted read-only", "mount it for writing, or use another --index")
+        elif self.exists and not self.writable:
             yield Problem("index", "this user may not write to it", "train as its owner, or with another --index")
         if self.free_bytes is not None and self.free_bytes < LITTLE_SPACE_BYTES:
             yield Problem("disk", f"{self.free_bytes / 1e6:.0f} MB are free", "free some space, or use another --index")
@@ -102,6 +105,7 @@ def examine_index(home: IndexHome) -> IndexHealth:
         find_holder(home.lock),
         catalog,
         error,
+        not writable and _is_read_only(home.path),
     )
 
 
@@ -125,6 +129,14 @@ def _is_here(model: ModelFacts) -> bool:
     try:
         return locate_weights(parse_model(model.name)) is not None
     except ImgidxError:
+        return False
+
+
+def _is_read_only(path: Path) -> bool:
+    """Tell whether the file system of a directory is mounted read-only."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
         return False
 
 

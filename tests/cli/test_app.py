@@ -225,6 +225,45 @@ def test_a_configuration_file_that_is_named_but_missing_is_exit_2(shell: Shell) 
     assert "gone.toml" in done.err
 
 
+LONG = "word " * 24_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "0:" + LONG),
+        ("search", "--image", LONG),
+        ("search", "x", "--newer", LONG),
+        ("search", "x", "--glob", "[z-a]" + LONG),
+        ("search", "x", "--min-score", LONG),
+        ("search", "x", "--under", LONG),
+        ("train", ".", "--model", LONG),
+        ("train", LONG),
+        ("status", "--index", LONG),
+        (LONG,),
+    ],
+    ids=lambda arguments: " ".join(arguments)[:20],
+)
+def test_a_complaint_has_an_end(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """A script may give a page of text where a few words were expected; what was wrong with it can still be read."""
+    if "--image" in arguments or "--under" in arguments:
+        make_index(IndexHome(shell.index))
+    done = shell.run(*arguments)
+    assert done.code == (9 if "--index" in arguments else 2)
+    assert 0 < len(done.err) < 1500
+
+
+@pytest.mark.usefixtures("no_children")
+def test_a_line_that_is_no_query_is_said_in_a_line(shell: Shell) -> None:
+    """The others go on; what is wrong with it stands before what it says."""
+    make_index(IndexHome(shell.index))
+    (shell.directory / "queries").write_text("0:" + LONG + "\n", encoding="utf-8")
+    done = shell.run("search", "--queries", "queries")
+    assert done.code == 3
+    assert done.complaint.startswith("imgidx: line 1 of queries: the weight of '0:word")
+    assert len(done.err) < 1500
+
+
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every command: its words and what the parser knows of it."""
     pending: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(app))]

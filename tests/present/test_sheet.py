@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from collections.abc import Iterator
 from dataclasses import replace
@@ -261,6 +262,15 @@ def test_real_photos_are_seen_in_a_browser(hits: list[Hit], tmp_path: Path) -> N
     assert captions[0][1:3] == [first.file.parent.name, "score 0.490 \u00b7 4.9 sigma"]
     assert captions[0][3].endswith(f"{first.picture.width}\u00d7{first.picture.height}")
     assert [caption[0].split()[0] for caption in captions] == [str(rank) for rank in range(1, 12)]
+
+
+def test_a_heading_has_an_end() -> None:
+    """A query of many pages is not written over its hits; what a heading says is escaped as anything else."""
+    text = "".join(sheet.page("<a> " * 10_000, "some pictures", [Section("<b> " * 10_000, [])]))
+    assert len(text) < 50_000
+    assert "&lt;a&gt;" in text
+    assert "&lt;b&gt;" in text
+    assert not re.search("<[ab]> ", text)
 
 
 def test_several_searches_have_a_heading_each(hits: list[Hit], tmp_path: Path) -> None:

@@ -127,6 +127,20 @@ def test_a_read_only_index_is_read(home: IndexHome) -> None:
     assert any("may not write" in problem.problem for problem in found.problems())
 
 
+@pytest.mark.parametrize(("flag", "problem"), [(os.ST_RDONLY, "mounted read-only"), (0, "this user may not write")])
+def test_a_read_only_disk_is_not_the_users_fault(
+    home: IndexHome, monkeypatch: pytest.MonkeyPatch, flag: int, problem: str
+) -> None:
+    """Nobody may write to one, its owner included."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    disk = SimpleNamespace(f_flag=flag, f_frsize=4096, f_blocks=1 << 30, f_bfree=1 << 29, f_bavail=1 << 29)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    found = examine_index(home)
+    assert not found.writable
+    (said,) = (one.problem for one in found.problems() if one.subject == "index")
+    assert problem in said
+
+
 def test_the_holder_of_the_lock_is_named(home: IndexHome) -> None:
     """And the lock can be taken afterwards, and was never made where there was none."""
     assert find_holder(home.lock) is None
