@@ -5,7 +5,15 @@ from __future__ import annotations
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import IndexMismatch
-from image_index.models.names import DEFAULT_MODEL, ModelSpec, digest_weights, ensure_model, locate_weights, parse_model
+from image_index.models.names import (
+    DEFAULT_MODEL,
+    ModelSpec,
+    digest_weights,
+    ensure_model,
+    locate_weights,
+    parse_model,
+    warn_of_licence,
+)
 from image_index.records import ModelFacts
 
 
@@ -13,12 +21,15 @@ def choose_model(catalog: CatalogReader | None, asked: str | None, *, quiet: boo
     """Return the model to use: the one the index was made with, else the one asked for, which must then be there.
 
     `catalog` is None where there is no index yet. Raises `IndexMismatch` where the index was made with another model
-    than the one asked for, `ModelUnavailable` where a new index asks for one that cannot be had.
+    than the one asked for, `ModelUnavailable` where a new index asks for one that cannot be had. Warns of a model for a
+    new index whose licence does not allow every use.
     """
     known = catalog.read_model() if catalog else None
     if catalog is None or known is None:
         spec = parse_model(asked or DEFAULT_MODEL)
         ensure_model(spec, quiet=quiet)
+        if catalog is not None:  # a new index asks twice, before there is a catalog and then again
+            warn_of_licence(spec)
         return spec
     spec = parse_model(asked or known.name)
     # Under another name it may still be the same model, as when its directory was moved: then the weights are equal.

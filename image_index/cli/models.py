@@ -45,10 +45,11 @@ def fetch(
 
     Exit codes: 0 it is there, 2 no such model, 6 it cannot be had.
     """
-    from image_index.models.names import ensure_model, parse_model
+    from image_index.models.names import ensure_model, parse_model, warn_of_licence
 
     setup = common(None, quiet=quiet)
     spec = parse_model(name)
+    warn_of_licence(spec)
     path = ensure_model(spec, quiet=quiet)
     if not quiet:
         setup.console.print(f"{spec.name}: {path}", soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import sys
@@ -14,7 +15,9 @@ from typing import Any, Literal
 
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.models import hub
-from image_index.models.registry import RECOMMENDED, KnownModel, find_model, load_registry
+from image_index.models.registry import RECOMMENDED, KnownModel, find_model, licence_of, load_registry
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
 STARTER = Path(__file__).with_name("starter")
@@ -109,6 +112,18 @@ def fetch_model(spec: ModelSpec, *, quiet: bool) -> Path:
     raise _unavailable(spec, "the hub holds only parts of it")
 
 
+def warn_of_licence(spec: ModelSpec) -> None:
+    """Warn, in one line of the log, of a model whose licence does not allow every use."""
+    scheme, _, repo = spec.architecture.partition(":")
+    if scheme == "local-dir":
+        return
+    repo = repo or find_model(spec.name).repo
+    licence = licence_of(repo)
+    if licence and licence.limit:
+        card = f"https://huggingface.co/{repo}"
+        logger.warning("The licence of %s, %s, allows %s: see %s", spec.name, licence.name, licence.limit, card)
+
+
 def digest_weights(path: Path) -> str:
     """Return the hex SHA-256 of a file. Large files of the hub's cache are not read: they are called by their SHA-256.
 
@@ -143,11 +158,11 @@ def _listing(known: KnownModel) -> ModelListing:
     kind: Literal["cached", "known"] = "cached" if weights else "known"
     size = _megabytes(weights) if weights else known.parameters and round(known.parameters * 4 / 1e6)
     words = next((model for model in RECOMMENDED if model.name == known.name), None)
-    licence = words.licence if words else "see model card"
+    licence = licence_of(known.repo)
     notes = [words.note] if words else []
     if known.tokenizer or known.text_model:
         notes.append("needs the extra `transformers`")
-    return ModelListing(known.name, kind, known.dim, size, licence, "; ".join(notes))
+    return ModelListing(known.name, kind, known.dim, size, str(licence or "see model card"), "; ".join(notes))
 
 
 def _megabytes(path: Path) -> int:

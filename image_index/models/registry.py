@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from importlib.resources import files
 
 from image_index.errors import UsageError
@@ -35,34 +36,58 @@ class KnownModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Recommendation:
-    """A model worth trying, under the licence its publisher states."""
+class Licence:
+    """What the publisher of some weights allows; `limit` says which use alone that is, where not every use is."""
 
     name: str
-    licence: str
+    limit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.limit}" if self.limit else self.name
+
+
+MIT, APACHE = Licence("MIT"), Licence("Apache-2.0")
+AMLR = Licence("AMLR", "research only")
+CC_BY_NC = Licence("CC-BY-NC-4.0", "non-commercial use only")
+
+LICENCES = (
+    ("apple/MobileCLIP*", AMLR),
+    ("timm/MobileCLIP*", AMLR),
+    ("apple/DFN*", AMLR),
+    ("timm/*.metaclip*", CC_BY_NC),
+    ("facebook/metaclip*", CC_BY_NC),
+    ("visheratin/nllb*", CC_BY_NC),
+    ("laion/*", MIT),
+    ("timm/*.openai", MIT),
+    ("timm/PE-Core*", APACHE),
+    ("timm/ViT-*SigLIP*", APACHE),
+)
+"""The licence of the repositories that a pattern fits, as their model cards state it; the first pattern counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A model worth trying, whose licence allows any use."""
+
+    name: str
     note: str
 
 
-APPLE = "Apple (see model card)"
-
 RECOMMENDED = (
-    Recommendation("ViT-B-32/laion2b_s34b_b79k", "MIT", "the default"),
-    Recommendation("ViT-B-32/openai", "MIT", "the original CLIP"),
-    Recommendation("ViT-B-32/datacomp_xl_s13b_b90k", "MIT", "as fast as the default, better on ImageNet"),
-    Recommendation("ViT-B-32-256/datacomp_s34b_b86k", "MIT", "a larger picture: 256 instead of 224 pixels"),
-    Recommendation("ViT-B-16/laion2b_s34b_b88k", "MIT", "finer detail, about four times the work of ViT-B-32"),
-    Recommendation("ViT-B-16/datacomp_xl_s13b_b90k", "MIT", "finer detail, about four times the work of ViT-B-32"),
-    Recommendation("ViT-L-14/openai", "MIT", "the large original CLIP"),
-    Recommendation("ViT-L-14/datacomp_xl_s13b_b90k", "MIT", "for a GPU"),
-    Recommendation("ViT-H-14/laion2b_s32b_b79k", "MIT", "for a GPU"),
-    Recommendation("ViT-H-14-378/dfn5b", APPLE, "for a large GPU"),
-    Recommendation("MobileCLIP2-S0/dfndr2b", APPLE, "small and fast"),
-    Recommendation("MobileCLIP2-S2/dfndr2b", APPLE, "small and fast"),
-    Recommendation("PE-Core-B-16/meta", "Apache-2.0", "finer detail"),
-    Recommendation("PE-Core-L-14-336/meta", "Apache-2.0", "for a GPU"),
-    Recommendation("ViT-B-16-SigLIP2/webli", "Apache-2.0", "many languages"),
-    Recommendation("ViT-SO400M-14-SigLIP2-378/webli", "Apache-2.0", "many languages, for a GPU"),
-    Recommendation("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", "MIT", "many languages"),
+    Recommendation("ViT-B-32/laion2b_s34b_b79k", "the default"),
+    Recommendation("ViT-B-32/openai", "the original CLIP"),
+    Recommendation("ViT-B-32/datacomp_xl_s13b_b90k", "as fast as the default, better on ImageNet"),
+    Recommendation("ViT-B-32-256/datacomp_s34b_b86k", "a larger picture: 256 instead of 224 pixels"),
+    Recommendation("ViT-B-16/laion2b_s34b_b88k", "finer detail, about four times the work of ViT-B-32"),
+    Recommendation("ViT-B-16/datacomp_xl_s13b_b90k", "finer detail, about four times the work of ViT-B-32"),
+    Recommendation("ViT-L-14/openai", "the large original CLIP"),
+    Recommendation("ViT-L-14/datacomp_xl_s13b_b90k", "for a GPU"),
+    Recommendation("ViT-H-14/laion2b_s32b_b79k", "for a GPU"),
+    Recommendation("PE-Core-B-16/meta", "finer detail"),
+    Recommendation("PE-Core-L-14-336/meta", "for a GPU"),
+    Recommendation("ViT-B-16-SigLIP2/webli", "many languages"),
+    Recommendation("ViT-SO400M-14-SigLIP2-378/webli", "many languages, for a GPU"),
+    Recommendation("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", "many languages"),
 )
 
 # LAION-2B weights first, as in the default model, then OpenAI's, then the newest the publisher recommends.
@@ -79,7 +104,6 @@ BEST_KNOWN_TAGS = {
     "ViT-L-14": "laion2b_s32b_b82k",
     "ViT-L-14-quickgelu": "openai",
     "ViT-H-14": "laion2b_s32b_b79k",
-    "ViT-H-14-quickgelu": "dfn5b",
     "ViT-H-14-CLIPA-336": "datacomp1b",
     "ViT-g-14": "laion2b_s34b_b88k",
     "ViT-bigG-14": "laion2b_s39b_b160k",
@@ -102,20 +126,33 @@ def load_registry() -> dict[str, KnownModel]:
     return {model.name: model for model in known}
 
 
+def licence_of(repo: str) -> Licence | None:
+    """Return the licence of the weights in a repository of the hub, None where it is not known here."""
+    return next((licence for pattern, licence in LICENCES if fnmatchcase(repo, pattern)), None)
+
+
 def find_model(text: str) -> KnownModel:
     """Return the model that NAME/TAG or NAME alone means; raises UsageError with what comes close to it."""
     registry = load_registry()
     architecture, _, tag = text.rpartition("/") if "/" in text else (text, "", "")
     tag = tag.lower().replace("-", "_")  # as open_clip reads tags
     found = registry.get(f"{architecture}/{tag or _best_known_tag(architecture, registry)}")
+    tags = _tags(architecture, registry)
+    if found is None and not tag and tags:
+        which = " or ".join(f"{architecture}/{tag}" for tag in tags)
+        raise UsageError(f"{architecture} alone could be any of {len(tags)} models", f"write {which}")
     if found is None:
         raise UsageError(f"no model {text!r}{_suggestion(text, registry)}", "`imgidx models` lists what there is")
     return found
 
 
 def _best_known_tag(architecture: str, registry: dict[str, KnownModel]) -> str:
-    tags = [model.tag for model in registry.values() if model.architecture == architecture]
+    tags = _tags(architecture, registry)
     return tags[0] if len(tags) == 1 else BEST_KNOWN_TAGS.get(architecture, "")
+
+
+def _tags(architecture: str, registry: dict[str, KnownModel]) -> list[str]:
+    return [model.tag for model in registry.values() if model.architecture == architecture]
 
 
 def _suggestion(text: str, registry: dict[str, KnownModel]) -> str:

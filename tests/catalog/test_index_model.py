@@ -16,7 +16,7 @@ from image_index.errors import IndexMismatch, ModelUnavailable
 from image_index.models.names import DEFAULT_MODEL, ModelSpec, digest_weights, parse_model
 from image_index.records import ModelFacts
 from image_index.settings import IndexHome
-from tests.support.fake_hub import hub_settings
+from tests.support.fake_hub import hub_settings, put
 from tests.support.fake_models import FACTS
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -86,6 +86,37 @@ def test_an_index_that_holds_no_model_yet_can_still_choose(home: IndexHome, mode
     with Catalog(home.catalog, write=True):
         pass
     assert chosen(home, model("mine")).name.endswith("mine")
+
+
+def test_a_new_index_warns_of_a_licence_for_research(
+    home: IndexHome, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever makes it may have taken the name from a table of benchmarks; later runs say nothing."""
+    put(tmp_path, "apple/MobileCLIP-S1-OpenCLIP", WEIGHTS)
+    name = "MobileCLIP-S1/datacompdr"
+    with hub_settings(tmp_path / "hub", offline=True):
+        chosen(home, name)  # no index yet: it is about to be asked again
+        home.create()
+        with Catalog(home.catalog, write=True):
+            pass
+        chosen(home, name)
+        begin(home, replace(FACTS, name=name))
+        chosen(home, None)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The licence of {name}, AMLR, allows research only: see https://huggingface.co/apple/MobileCLIP-S1-OpenCLIP"
+    ]
+
+
+def test_a_model_for_any_use_is_taken_without_a_word(
+    home: IndexHome, model: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A directory says nothing of its licence, and the bundled model may be used for anything."""
+    home.create()
+    with Catalog(home.catalog, write=True):
+        pass
+    chosen(home, model("mine"))
+    chosen(home, "starter")
+    assert not caplog.records
 
 
 def test_index_remembers_its_model(home: IndexHome, model: Callable[..., str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.shell import Done, Shell
 
 
@@ -20,6 +22,25 @@ def test_fetching_what_is_there_says_where(shell: Shell) -> None:
     assert (done.code, done.out) == (0, b"")
     assert done.err.startswith("starter: ")
     assert shell.run("models", "fetch", "starter", "--quiet") == Done(0, b"", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("MobileCLIP2-S0", "AMLR, allows research only"),
+        ("hf-hub:apple/DFN5B-CLIP-ViT-H-14-378", "AMLR, allows research only"),
+        ("ViT-B-16/metaclip_400m", "CC-BY-NC-4.0, allows non-commercial use only"),
+        ("ViT-B-32", None),
+        ("hf-hub:somebody/a-model", None),
+    ],
+)
+def test_a_fetch_warns_of_a_licence_with_a_limit(shell: Shell, name: str, said: str | None) -> None:
+    """One line, before the download; none with --quiet, and none of a model that may be used for anything."""
+    lines = shell.run("models", "fetch", name).err.splitlines()
+    assert [line for line in lines if "licence" in line] == lines[:-1]
+    assert len(lines) == (2 if said else 1)
+    assert (said or "") in lines[0]
+    assert len(shell.run("models", "fetch", name, "--quiet").err.splitlines()) == 1
 
 
 def test_a_fetch_that_cannot_be_made_is_exit_6(shell: Shell) -> None:

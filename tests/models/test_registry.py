@@ -8,7 +8,14 @@ import torch
 
 from image_index.errors import UsageError
 from image_index.models.names import DEFAULT_MODEL
-from image_index.models.registry import BEST_KNOWN_TAGS, RECOMMENDED, find_model, load_registry
+from image_index.models.registry import (
+    BEST_KNOWN_TAGS,
+    RECOMMENDED,
+    KnownModel,
+    find_model,
+    licence_of,
+    load_registry,
+)
 
 REGISTRY = load_registry()
 
@@ -55,9 +62,36 @@ def test_name_finds_its_model() -> None:
 
 
 def test_architecture_alone_finds_a_model() -> None:
-    """NAME without a tag means one of its own pairs, for every NAME."""
-    names = {known.architecture for known in REGISTRY.values()}
+    """NAME without a tag means one of its own pairs, for every NAME but one."""
+    names = {known.architecture for known in REGISTRY.values()} - {"ViT-H-14-quickgelu"}
     assert {find_model(name).architecture for name in names} == names
+
+
+def test_architecture_alone_does_not_choose_between_licences_for_research() -> None:
+    """Both models of this one have limits, each its own: neither is what a name silently means."""
+    with pytest.raises(UsageError, match="write ViT-H-14-quickgelu/metaclip_fullcc or ViT-H-14-quickgelu/dfn5b"):
+        find_model("ViT-H-14-quickgelu")
+
+
+def test_recommended_models_may_be_used_for_anything() -> None:
+    """The licence of each is known, and sets no limit."""
+    for recommended in RECOMMENDED:
+        licence = licence_of(REGISTRY[recommended.name].repo)
+        assert licence is not None, recommended.name
+        assert not licence.limit, recommended.name
+
+
+@pytest.mark.parametrize("known", REGISTRY.values(), ids=lambda known: known.name)
+def test_a_licence_with_a_limit_is_known(known: KnownModel) -> None:
+    """Apple's models are for research, Meta's MetaCLIP and what is made of its NLLB is not for commerce."""
+    licence = licence_of(known.repo)
+    limit = licence.limit if licence else ""
+    if known.architecture.startswith("MobileCLIP") or known.tag.startswith("dfn"):
+        assert limit == "research only"
+    elif known.tag.startswith("metaclip") or known.architecture.startswith("nllb"):
+        assert limit == "non-commercial use only"
+    else:
+        assert not limit
 
 
 def test_best_known_tag_of_the_default_architecture_is_the_default_model() -> None:
