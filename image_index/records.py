@@ -68,6 +68,29 @@ class ScanProblem:
     reason: str
 
 
+class ExcludeReason(StrEnum):
+    """Why a directory is left out by default: what other programs keep in it."""
+
+    THUMBNAILS = "thumbnails"
+    TRASH = "trash"
+    SNAPSHOTS = "snapshots"
+    SYSTEM = "system"
+    LIBRARY = "library"
+    """In a library of Apple's Photos, whatever is not its originals."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExcludedDirectory:
+    """A directory that a scan left out by default."""
+
+    path: bytes
+    reason: ExcludeReason
+
+
+Scanned = ImageFile | ScanProblem | ExcludedDirectory
+"""What a scan yields."""
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """A file on disk and the catalog row that it belongs to."""
@@ -366,6 +389,8 @@ class Summary:
     failed_before: int = 0
     kept: int = 0
     vanished: int = 0
+    excluded: dict[str, int] = field(default_factory=dict)
+    """How many directories were left out by default, for each `ExcludeReason`."""
     seconds: float = 0.0
     stages: StageSeconds = field(default_factory=StageSeconds)
     problems: tuple[ScanProblem, ...] = ()

@@ -158,14 +158,15 @@ def all_errors() -> list[type[errors.ImgidxError]]:
 
 def printed_records() -> dict[str, dict[str, Any]]:
     """Return a record of each kind of JSON that the program prints."""
-    run = KnownRun(1, 1, Outcome.DONE, summary=Summary())
+    summary = Summary(excluded={"thumbnails": 3})
+    run = KnownRun(1, 1, Outcome.DONE, summary=summary)
     return {
         "hit": hit_record(hit(1, 0.5, b"/a.png"), "a cat"),
         "group": group_record((Duplicate(image_facts(), 1.0, exact=True),)),
         "tagged": tagged_record(TaggedImage(image_facts(), (Label("cat", 0.5),))),
         "known": known_record(KNOWN),
         "export": exported_record(Exported(Path("/a"), "jsonl", 1, 1, 4)),
-        "summary": summary_record(Summary()),
+        "summary": summary_record(summary),
         "preview": plan_record(Plan()),
         "status": status_record(IndexStatus(Counts(0, 0, 0), (Root(b"/a", 1, None),), None, 0, run)),
         "failure": failure_record(FAILURE),

@@ -57,6 +57,13 @@ ExcludeOption = Annotated[
     list[str] | None,
     typer.Option("--exclude", "-E", metavar="GLOB", help="Skip files that match, by gitignore rules. May be repeated."),
 ]
+NoDefaultExcludesOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-default-excludes",
+        help="Also take thumbnails, trash and the like that other programs keep beside pictures.",
+    ),
+]
 HiddenOption = Annotated[bool, typer.Option("--hidden", help="Include hidden files and directories.")]
 FollowOption = Annotated[
     bool, typer.Option("--follow-symlinks", "-L", help="Follow symbolic links; loops are detected.")
@@ -110,6 +117,7 @@ def train(
     roots: RootsArgument = None,
     model: ModelOption = None,
     exclude: ExcludeOption = None,
+    no_default_excludes: NoDefaultExcludesOption = False,
     hidden: HiddenOption = False,
     follow_symlinks: FollowOption = False,
     retry_failed: RetryOption = False,
@@ -144,7 +152,12 @@ def train(
     from image_index.workers.engine import Engine
 
     setup = common(index, quiet=quiet, verbose=verbose, log_file=log_file)
-    scan = ScanOptions(hidden=hidden, follow_symlinks=follow_symlinks, excludes=tuple(exclude or ()))
+    scan = ScanOptions(
+        hidden=hidden,
+        follow_symlinks=follow_symlinks,
+        excludes=tuple(exclude or ()),
+        default_excludes=not no_default_excludes,
+    )
     engine = Engine(
         device,
         workers,

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from image_index.errors import UsageError
+from image_index.files.default_excludes import default_exclude
 from image_index.files.globs import Pattern, compile_pattern
 from image_index.formats import readable_extensions
 from image_index.paths import below, composed
-from image_index.records import ImageFile, ScanProblem
+from image_index.records import ExcludedDirectory, ImageFile, Scanned, ScanProblem
 
 IGNORE_FILE = b".imgidxignore"
 
@@ -25,11 +26,15 @@ _DirectoryId = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What a scan takes; `excludes` are gitignore patterns relative to each root."""
+    """What a scan takes; `excludes` are gitignore patterns relative to each root.
+
+    With `default_excludes` it leaves out what other programs keep beside pictures; see `files.default_excludes`.
+    """
 
     hidden: bool = False
     follow_symlinks: bool = False
     excludes: tuple[str, ...] = ()
+    default_excludes: bool = True
     extensions: frozenset[bytes] = field(default_factory=readable_extensions)
 
 
@@ -66,24 +71,21 @@ class _Walk:
     others: frozenset[bytes]
     excludes: tuple[_Rules, ...]
 
-    def leaves_out(self, path: bytes, rules: Iterable[_Rules], *, is_directory: bool) -> bool:
-        """Tell whether the first of `rules` that mentions `path` ignores it, or another root begins there."""
+    def verdict(self, path: bytes, rules: Iterable[_Rules], *, is_directory: bool) -> bool | None:
+        """Return what the first of `rules` that mentions `path` says of it; True too where another root begins."""
         if path in self.others:
             return True
-        for rule in rules:
-            verdict = rule.verdict(path, is_directory=is_directory)
-            if verdict is not None:
-                return verdict
-        return False
+        verdicts = (rule.verdict(path, is_directory=is_directory) for rule in rules)
+        return next((verdict for verdict in verdicts if verdict is not None), None)
 
 
-def scan(
-    root: bytes, options: ScanOptions, others: frozenset[bytes] = frozenset()
-) -> Iterator[ImageFile | ScanProblem]:
+def scan(root: bytes, options: ScanOptions, others: frozenset[bytes] = frozenset()) -> Iterator[Scanned]:
     """Yield the image files of `root` (an absolute directory or file) in the byte order of their paths.
 
-    A `ScanProblem` stands in place of a directory that cannot be read. `others` are roots of their own: the walk
-    leaves them out. Memory is bounded by the largest directory. A root that is a file is taken whatever its extension.
+    A `ScanProblem` stands in place of a directory that cannot be read, an `ExcludedDirectory` in place of one that is
+    left out by default, and nothing in place of what the user's own patterns leave out. `others` are roots of
+    their own: the walk leaves them out. Memory is bounded by the largest directory. A root that is a file is taken
+    whatever its extension.
     """
     try:
         status = os.stat(root)
@@ -97,7 +99,7 @@ def scan(
         yield ScanProblem(root, error.strerror or str(error))
 
 
-def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterator[ImageFile | ScanProblem]:
+def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterator[Scanned]:
     """Walk depth first with a stack of our own: paths may be deeper than Python's recursion limit."""
     excludes = (_exclude_rules(root, options.excludes),) if options.excludes else ()
     walk = _Walk(options, others, excludes)
@@ -112,9 +114,9 @@ def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterat
             stack.pop()
 
 
-def _visit(directory: _Directory, walk: _Walk) -> Iterator[ImageFile | ScanProblem | _Directory]:
+def _visit(directory: _Directory, walk: _Walk) -> Iterator[Scanned | _Directory]:
     """Yield what one directory holds, subdirectories in their place, in the byte order of full paths."""
-    follow = walk.options.follow_symlinks
+    follow, by_default = walk.options.follow_symlinks, walk.options.default_excludes
     try:
         ancestors = _ancestors(directory) if follow else directory.ancestors
         if ancestors is None:
@@ -131,10 +133,13 @@ def _visit(directory: _Directory, walk: _Walk) -> Iterator[ImageFile | ScanProbl
     for name in names:
         is_directory = name.endswith(b"/")
         path = inside + name.rstrip(b"/")
-        if ruled and walk.leaves_out(path, all_rules, is_directory=is_directory):
+        verdict = walk.verdict(path, all_rules, is_directory=is_directory) if ruled else None
+        if verdict:
             continue
         if is_directory:
-            yield _Directory(path, rules, ancestors)
+            # A pattern with ! in front, which takes something back, takes this back too.
+            reason = default_exclude(name[:-1], directory.path) if by_default and verdict is None else None
+            yield ExcludedDirectory(path, reason) if reason else _Directory(path, rules, ancestors)
             continue
         try:
             status = os.stat(path, follow_symlinks=follow)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from image_index.dates import time_field
+from image_index.files.default_excludes import excluded_text
 from image_index.paths import path_field, printable
 from image_index.present.summary import summary_record
 from image_index.records import KnownFailure, KnownRun, Outcome, Summary
@@ -47,6 +48,8 @@ def status_text(status: IndexStatus) -> str:
         f"size       {status.size_bytes / 1e6:.1f} MB",
         f"last run   {_run_text(status.last_run)}",
     ]
+    if status.last_run and status.last_run.summary and status.last_run.summary.excluded:
+        lines.append(f"           {excluded_text(status.last_run.summary.excluded)}")
     for root in status.roots:
         problem = f"  ! {printable(root.problem)}" if root.problem else ""
         lines.append(f"root       {printable(root.path)}{problem}")

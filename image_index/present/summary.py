@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict
 from typing import Any
 
+from image_index.files.default_excludes import excluded_text
 from image_index.paths import path_field, printable
 from image_index.records import Summary
 from image_index.training.pipeline import Tally
@@ -24,7 +25,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
     return {"dry_run": True, "to_embed": plan.embed_count, **_counts_record(Tally(plan).summary())}
 
 
-def _counts_record(summary: Summary) -> dict[str, int | float]:
+def _counts_record(summary: Summary) -> dict[str, Any]:
     """Return the counts that updates and plans have in common."""
     return {
         "embedded": summary.embedded,
@@ -32,6 +33,7 @@ def _counts_record(summary: Summary) -> dict[str, int | float]:
         "moved": summary.moved,
         "missing": summary.missing,
         "failed": summary.failed,
+        "excluded": summary.excluded,
         "seconds": round(summary.seconds, 3),
         "pictures_per_second": round(summary.pictures_per_second, 3),
     }
@@ -64,7 +66,7 @@ def _stage_line(summary: Summary) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """Return what an update would do, in a line."""
+    """Return what an update would do, and which directories it would leave out by default, in a line each."""
     counts = _counts(
         ("changed", len(plan.changed)),
         ("moved", len(plan.moved) + len(plan.copied)),
@@ -73,7 +75,8 @@ def plan_text(plan: Plan) -> str:
         ("failed before", plan.failed_before),
         ("unreachable but kept", plan.kept),
     )
-    return f"would embed {plan.embed_count}: {len(plan.new)} new{counts}\n"
+    excluded = f"{excluded_text(plan.excluded)}\n" if plan.excluded else ""
+    return f"would embed {plan.embed_count}: {len(plan.new)} new{counts}\n{excluded}"
 
 
 def _counts(*pairs: tuple[str, int]) -> str:

@@ -14,6 +14,7 @@ from image_index.catalog.index_model import check_model, choose_model
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.reader import CatalogReader
 from image_index.catalog.schema import is_there
+from image_index.files.default_excludes import excluded_text
 from image_index.paths import printable, problem_text
 from image_index.records import EmbeddedBatch, Outcome, Progress, Report, StageSeconds, Summary
 from image_index.settings import IndexHome
@@ -134,6 +135,7 @@ class Tally:
             failed_before=plan.failed_before,
             kept=plan.kept,
             vanished=self.vanished,
+            excluded={str(reason): count for reason, count in sorted(plan.excluded.items())},
             seconds=time.monotonic() - self.started,
             stages=self.stages,
             problems=tuple(plan.problems),
@@ -159,6 +161,8 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
         catalog.copy(plan.copied)
     if plan.failures_gone:
         catalog.drop_failures(plan.failures_gone)
+    if plan.excluded:
+        logger.info("%s; --no-default-excludes takes them", excluded_text(plan.excluded))
     for problem in plan.problems:
         logger.error("%s", problem_text(problem.path, problem.reason))
 

@@ -5,11 +5,11 @@ Pure: it reads no disk and writes nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from image_index.records import ImageFile, KnownImage, Match, ScanProblem
+from image_index.records import ExcludedDirectory, ImageFile, KnownImage, Match, Scanned, ScanProblem
 
 RACY_WINDOW_NS = 2_000_000_000
 """A file modified this close to when it was read may have changed since within one tick of its clock (FAT: 2 s)."""
@@ -39,6 +39,8 @@ class Plan:
     failures_gone: list[bytes] = field(default_factory=list)
     """Paths of failures whose file is gone."""
     problems: list[ScanProblem] = field(default_factory=list)
+    excluded: Counter[str] = field(default_factory=Counter)
+    """How many directories the scan left out by default, for each `ExcludeReason`."""
 
     def add(self, other: Plan) -> None:
         """Take in the plan of another root."""
@@ -58,7 +60,7 @@ class Plan:
 
 
 def plan_update(
-    scanned: Iterable[ImageFile | ScanProblem],
+    scanned: Iterable[Scanned],
     known: Iterable[KnownImage],
     failed: Mapping[bytes, tuple[int, int]] | None = None,
     *,
@@ -87,6 +89,9 @@ def plan_update(
         if isinstance(item, ScanProblem):
             plan.problems.append(item)
             continue
+        if isinstance(item, ExcludedDirectory):
+            plan.excluded[item.reason] += 1
+            continue
         here = row if row is not None and row.path == path else None
         row = next(rows, None) if here else row
         if unseen_failures and unseen_failures.pop(path, None) == (item.size, item.mtime_ns) and not retry_failed:
@@ -114,7 +119,7 @@ def keep_emptied_root(plan: Plan, root: bytes) -> Plan:
         return plan
     count = len(plan.missing)
     reason = f"none of its {count} pictures is left (not mounted?)"
-    return Plan(kept=count, problems=[*plan.problems, ScanProblem(root, reason)])
+    return Plan(kept=count, problems=[*plan.problems, ScanProblem(root, reason)], excluded=plan.excluded)
 
 
 def _leave(plan: Plan, image: KnownImage, unread: set[bytes]) -> None:

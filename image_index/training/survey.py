@@ -11,7 +11,7 @@ from image_index.errors import Interrupted
 from image_index.files.read import hash_file
 from image_index.files.scan import ScanOptions, scan
 from image_index.paths import below
-from image_index.records import ImageFile, KnownImage, Progress, Report, ScanProblem
+from image_index.records import ImageFile, KnownImage, Progress, Report, Scanned
 from image_index.stop import StopRequest
 from image_index.training.plan import Plan, keep_emptied_root, plan_update, settle_by_content, settle_moves
 
@@ -89,9 +89,7 @@ def all_roots(catalog: CatalogReader | None, options: SurveyOptions) -> list[byt
     return sorted({*options.roots, *inside})
 
 
-def _watched(
-    scanned: Iterable[ImageFile | ScanProblem], plan: Plan, report: Report, stop: StopRequest
-) -> Iterator[ImageFile | ScanProblem]:
+def _watched(scanned: Iterable[Scanned], plan: Plan, report: Report, stop: StopRequest) -> Iterator[Scanned]:
     """Yield what a scan yields and report progress; raise `Interrupted` after a signal: nothing is lost yet."""
     seen = plan.embed_count + plan.unchanged + plan.failed_before
     for count, item in enumerate(scanned, seen):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from image_index.errors import UsageError
 from image_index.files.scan import ScanOptions, scan
-from image_index.records import ImageFile, ScanProblem
+from image_index.records import ExcludedDirectory, ExcludeReason, ImageFile, ScanProblem
 
 JPEGS = ScanOptions(extensions=frozenset({b".jpg"}))
 EVERY_JPEG = ScanOptions(hidden=True, extensions=frozenset({b".jpg"}))
@@ -392,6 +392,52 @@ def test_exclude_that_is_no_pattern_is_wrong_use(tmp_path: Path, pattern: str) -
     make_files(tmp_path, "a.jpg")
     with pytest.raises(UsageError, match="--exclude"):
         list(scan(os.fsencode(tmp_path), ScanOptions(excludes=(pattern,))))
+
+
+# What other programs keep
+
+
+def test_directories_of_other_programs_are_left_out_and_said(tmp_path: Path) -> None:
+    """Each stands where its pictures would; what is hidden anyway is not counted."""
+    make_files(
+        tmp_path, "@eaDir/a.jpg", "b.photoslibrary/originals/1/c.jpg", "b.photoslibrary/resources/d.jpg", "z.jpg"
+    )
+    make_files(tmp_path, "#recycle/e.jpg", ".Trash/f.jpg")
+    root = os.fsencode(tmp_path)
+    assert [(os.fsdecode(item.path[len(root) + 1 :]), getattr(item, "reason", "")) for item in scan(root, JPEGS)] == [
+        ("#recycle", "trash"),
+        ("@eaDir", "thumbnails"),
+        ("b.photoslibrary/originals/1/c.jpg", ""),
+        ("b.photoslibrary/resources", "library"),
+        ("z.jpg", ""),
+    ]
+    assert ExcludedDirectory(root + b"/.Trash", ExcludeReason.TRASH) in list(scan(root, EVERY_JPEG))
+    everything = ScanOptions(hidden=True, default_excludes=False, extensions=JPEGS.extensions)
+    assert len(found(tmp_path, everything)) == 6
+
+
+@pytest.mark.parametrize("inside", ["@eaDir", "a.photoslibrary/resources/derivatives", "#snapshot/2024/photos"])
+def test_a_root_is_taken_whatever_its_name(tmp_path: Path, inside: str) -> None:
+    """Who names a directory means it; a root around it leaves it to its own scan."""
+    make_files(tmp_path, f"{inside}/a.jpg")
+    assert found(tmp_path / inside) == ["a.jpg"]
+    others = frozenset([os.fsencode(tmp_path / inside)])
+    assert [item for item in scan(os.fsencode(tmp_path), JPEGS, others) if isinstance(item, ImageFile)] == []
+    if "/" not in inside:
+        assert list(scan(os.fsencode(tmp_path), JPEGS, others)) == []
+
+
+def test_a_pattern_takes_back_what_is_left_out_by_default(tmp_path: Path) -> None:
+    """On the command line or in an ignore file; what a pattern leaves out is not said."""
+    make_files(tmp_path, "@eaDir/a.jpg", "b/@eaDir/c.jpg")
+    take_back = ScanOptions(excludes=("!@eaDir/",), extensions=JPEGS.extensions)
+    assert found(tmp_path, take_back) == ["@eaDir/a.jpg", "b/@eaDir/c.jpg"]
+    leave_out = ScanOptions(excludes=("@eaDir/",), extensions=JPEGS.extensions)
+    assert list(scan(os.fsencode(tmp_path), leave_out)) == []
+    (tmp_path / "b/.imgidxignore").write_text("!@eaDir\n")
+    assert [item.path for item in scan(os.fsencode(tmp_path), JPEGS)] == [
+        os.fsencode(tmp_path / name) for name in ("@eaDir", "b/@eaDir/c.jpg")
+    ]
 
 
 def test_unreadable_ignore_file_is_a_problem_of_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,16 @@ from image_index.training.plan import Plan
 def test_summary_has_pinned_keys() -> None:
     """The last line of `train --json`."""
     stages = StageSeconds(scan=0.5, load=1, read=0.25, decode=2, forward=3, idle=0.125, store=0.75, index=4)
-    summary = Summary(embedded=10, unchanged=1, moved=2, missing=3, failed=4, seconds=4.0, stages=stages)
+    summary = Summary(
+        embedded=10, unchanged=1, moved=2, missing=3, failed=4, excluded={"trash": 2}, seconds=4.0, stages=stages
+    )
     assert summary_record(summary) == {
         "embedded": 10,
         "unchanged": 1,
         "moved": 2,
         "missing": 3,
         "failed": 4,
+        "excluded": {"trash": 2},
         "seconds": 4.0,
         "pictures_per_second": 2.5,
         "stage_seconds": asdict(stages),
@@ -50,3 +53,5 @@ def test_plan_says_what_would_be_done() -> None:
     changed = Match(file, KnownImage(1, b"/b", 1, 1, bytes(32), 1, missing=False))
     plan = Plan(new=[ImageFile(b"/a", 1, 1)], changed=[changed], unchanged=3)
     assert plan_text(plan) == "would embed 2: 1 new, 1 changed, 3 unchanged\n"
+    plan.excluded["trash"] = 2
+    assert plan_text(plan).splitlines()[1:] == ["2 directories left out by default (2 trash)"]

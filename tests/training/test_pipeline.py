@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from image_index.stop import StopRequest
 from image_index.training import freshness
 from image_index.training.pipeline import preview_update, update_index
 from image_index.upkeep.known import PictureState, known_picture
+from image_index.upkeep.status import read_status
 from image_index.vectors.open_index import open_index
 from image_index.workers.pool import ChildPool
 from tests.support import fake_models
@@ -150,6 +152,20 @@ def test_a_root_that_is_suddenly_empty_or_gone_costs_no_row(library: Library, lo
     assert counts(summary) == {"kept": 5}
     assert [problem.path for problem in summary.problems] == [resolve(library.photos)]
     assert library.rows() == before
+
+
+def test_what_is_left_out_by_default_is_said_and_remembered(library: Library, caplog: pytest.LogCaptureFixture) -> None:
+    """With --verbose in the log, and in the summary that `status` reads."""
+    library.add("@eaDir/f.png", "sub/@eaDir/g.png", "#recycle/h.png")
+    with caplog.at_level(logging.INFO, "image_index.training"):
+        summary = library.train()
+    assert (summary.embedded, summary.excluded) == (5, {"thumbnails": 2, "trash": 1})
+    said = "3 directories left out by default (2 thumbnails, 1 trash); --no-default-excludes takes them"
+    assert said in caplog.messages
+    run = read_status(library.home).last_run
+    assert run is not None
+    assert run.summary is not None
+    assert run.summary.excluded == summary.excluded
 
 
 def test_a_root_inside_a_root_is_indexed_once(library: Library) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.errors import Interrupted
+from image_index.files.scan import ScanOptions
 from image_index.records import EmbeddedBatch, Failure, ImageFile, Progress, ScanProblem, Stage
 from image_index.stop import StopRequest
 from image_index.training.plan import Plan
@@ -194,6 +195,23 @@ def test_unreadable_directory_keeps_its_rows_and_failures(library: Scanned, monk
         plan = library.plan()
     assert (plan.kept, library.names(plan.missing), plan.failures_gone) == (2, ["b/3.jpg"], [])
     assert plan.problems == [ScanProblem(os.fsencode(library.root / "a"), os.strerror(13))]
+
+
+def test_rows_of_what_is_left_out_by_default_are_as_of_any_exclude(library: Scanned) -> None:
+    """They are missing, and back when a run takes them again; an emptied root keeps its rows, and the count."""
+    photos = list(library.root.rglob("*.jpg"))
+    library.write("@eaDir/b.jpg", "thumbnail")
+    library.take_in()
+    plan = library.plan()
+    assert (library.names(plan.missing), plan.unchanged) == (["@eaDir/b.jpg"], len(photos))
+    assert plan.excluded == {"thumbnails": 1}
+    library.catalog.mark_missing(plan.missing)
+    back = library.plan(scan=ScanOptions(default_excludes=False))
+    assert (library.names(match.file for match in back.touched), back.excluded) == (["@eaDir/b.jpg"], {})
+    for photo in photos:
+        photo.unlink()
+    emptied = library.plan()
+    assert (emptied.kept, emptied.excluded) == (len(photos), {"thumbnails": 1})
 
 
 def test_failure_is_tried_again_when_its_file_changes_or_on_request(library: Scanned) -> None:
