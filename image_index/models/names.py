@@ -96,6 +96,14 @@ def locate_weights(spec: ModelSpec) -> Path | None:
     return found[0] if found and all(found) else None
 
 
+def find_config(spec: ModelSpec) -> Path | None:
+    """Return the file of a directory or of the hub that describes the model; None where open_clip has it built in."""
+    if directory := _directory(spec):
+        return directory / CONFIG
+    scheme, _, repo = spec.architecture.partition(":")
+    return hub.find_cached(repo, (CONFIG,)) if scheme == "hf-hub" else None
+
+
 def ensure_model(spec: ModelSpec, *, quiet: bool) -> Path:
     """Return the weights of a model, fetched if they are not there; raises ModelUnavailable."""
     return locate_weights(spec) or fetch_model(spec, quiet=quiet)
@@ -220,7 +228,7 @@ def _needs(spec: ModelSpec) -> tuple[_Need, ...]:
     if scheme != "hf-hub":
         known = find_model(spec.name)
         return (_Need(known.repo, _weight_names(known.file)), *_text_needs(known.tokenizer, known.text_model))
-    config = hub.find_cached(repo, (CONFIG,))
+    config = find_config(spec)
     if config is None:
         return ()
     text = _read_config(config, spec)["model_cfg"].get("text_cfg", {})

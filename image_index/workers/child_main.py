@@ -21,6 +21,7 @@ from image_index.errors import ModelUnavailable, UsageError
 from image_index.records import Batch, StageSeconds
 from image_index.workers.channel import Channel, ChannelClosed
 from image_index.workers.embed import BegunBatch, Embedder, check_memory, describe
+from image_index.workers.light_import import load_lightly
 from image_index.workers.messages import (
     ChildSetup,
     DeviceFailed,
@@ -31,7 +32,6 @@ from image_index.workers.messages import (
     ExportText,
     Job,
     JobFailed,
-    Loader,
     LogLine,
     NotReady,
     Ready,
@@ -141,7 +141,7 @@ class _Child:
         setup, start = self._setup, time.perf_counter()
         try:
             decode.prepare()
-            load = setup.loader or _real_loader()
+            load = setup.loader or load_lightly
             encoder = load(setup.spec, setup.weights_sha256, setup.device, setup.precision)
         except Exception as error:
             if not final and not isinstance(error, UsageError):  # a device that is not there does not appear
@@ -180,10 +180,3 @@ class _Child:
 
     def _report(self, position: int) -> None:
         self._channel.send(Working(position))
-
-
-def _real_loader() -> Loader:
-    """Import torch, in this process, now."""
-    from image_index.workers.encoder import load_encoder
-
-    return load_encoder

@@ -1,6 +1,7 @@
 """An OpenCLIP model in a child: weights on a device, pictures and texts to unit vectors.
 
-Two modules import torch and open_clip: this one, and `models.tower_export`, which it calls.
+Two modules use torch and open_clip: this one, which `workers.light_import` imports, and `models.tower_export`, which
+it calls.
 """
 
 from __future__ import annotations
