@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import REPOSITORY, imgidx, python
+from measure import child_environment, imgidx, python
 from photos import links, pictures_in
 from PIL import Image
 
@@ -73,10 +73,9 @@ class Bench:
 
     def begin(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         """Begin to train, in a process group of its own."""
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         with (self.scratch / f"{name}.out").open("wb") as out, (self.scratch / f"{name}.log").open("wb") as log:
             command = self.command(name, options)
-            return subprocess.Popen(command, env=environment, stdout=out, stderr=log, start_new_session=True)
+            return subprocess.Popen(command, env=child_environment(), stdout=out, stderr=log, start_new_session=True)
 
     def end(self, run: subprocess.Popen[bytes], name: str) -> Record:
         """Wait for a run; return its exit code, what is in the index, and what the log says of devices and losses."""
@@ -87,6 +86,8 @@ class Bench:
         words = (
             r"(?i)loading openclip.*|.*not using.*|.*lost a child.*|.*at once from.*|.*computes no more.*|.*imgidx: .*"
         )
+        if code not in {0, 8, 130, -signal.SIGKILL}:
+            sys.exit(f"a run ended with exit code {code}: {log}")
         said = [line[:200] for line in re.findall(words, log)]
         kept = {key: summary.get(key) for key in ("embedded", "failed", "seconds", "pictures_per_second")}
         return {"exit": code, **kept, "stored": self.stored(name), "log": list(dict.fromkeys(said))[:8]}
@@ -197,8 +198,7 @@ def searches(bench: Bench) -> Iterator[Record]:
     asked = imgidx("search", "--image", str(picture), "--json", "-n", "1", "--device", bench.device)
     asked += ["--index", str(bench.scratch / "device-auto")]
     start = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(asked, env=child_environment(), capture_output=True, text=True, check=False)
     hit = json.loads(done.stdout.splitlines()[0]) if done.stdout else {}
     seconds = round(time.monotonic() - start, 2)
     is_right = done.returncode == 0 and hit.get("score", 0) > LEAST_COPY

@@ -24,7 +24,7 @@ from photos import GENERATED, generate, links
 from image_index import __version__
 from image_index.machine import core_count
 
-DISTINCT = 256
+DISTINCT = 64
 LEAST_WORK_S, MOST_WORK_S = 3.0, 8.0
 """How long a cell is to embed; its start comes on top."""
 

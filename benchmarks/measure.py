@@ -43,7 +43,7 @@ class Run:
 
 def run(command: Sequence[str], expected: Iterable[int] = (0,)) -> Run:
     """Run a command with this checkout's package on its path; raise `RuntimeError` for an exit code not `expected`."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)}
+    environment = child_environment()
     reader, writer = os.pipe()
     with os.fdopen(reader) as report:
         launcher = [sys.executable, "-S", "-c", _LAUNCHER, f"/dev/fd/{writer}", *command]
@@ -54,6 +54,12 @@ def run(command: Sequence[str], expected: Iterable[int] = (0,)) -> Run:
         raise RuntimeError(f"{command} ended with exit code {code}")
     unit = 1 if sys.platform == "darwin" else 1024
     return Run(seconds, cpu_seconds, peak * unit, done.stdout.decode(errors="surrogateescape"))
+
+
+def child_environment() -> dict[str, str]:
+    """Return an environment in which Python finds this checkout's package before any other, and no hub."""
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
 
 
 def python(*arguments: str) -> list[str]:

@@ -17,6 +17,7 @@ from image_index.workers.devices import (
     Slot,
     default_batch_size,
     default_max_pixels,
+    free_gpu_bytes,
     plan_slots,
     visible_gpus,
 )
@@ -32,8 +33,16 @@ class Machine:
         self._patch = patch
         self.has()
 
-    def has(self, cores: int = 8, gpus: int = 0, memory: int = 64 * GIB, system: str = "linux x86_64") -> None:
+    def has(
+        self,
+        cores: int = 8,
+        gpus: int = 0,
+        memory: int = 64 * GIB,
+        system: str = "linux x86_64",
+        gpu_memory: int = 80 * GIB,
+    ) -> None:
         """Change it."""
+        self._patch.setattr(devices, "free_gpu_bytes", lambda: gpu_memory if gpus else 0)
         name, architecture = system.split()
         self._patch.setattr(devices, "core_count", lambda: cores)
         self._patch.setattr(devices, "visible_gpus", lambda: gpus)
@@ -86,18 +95,60 @@ def test_default_children_fit_into_memory(machine: Machine, cores: int, memory: 
 @SHARED
 @given(st.integers(2, 8), st.none() | st.integers(1, 20), st.sampled_from(["auto", "cuda"]))
 def test_children_are_spread_over_the_gpus(machine: Machine, gpus: int, workers: int | None, device: str) -> None:
-    """One each unless told otherwise; no GPU has two more than another."""
-    machine.has(gpus=gpus)
+    """As many as its share of the cores feeds, unless told otherwise; no GPU has two more than another."""
+    machine.has(gpus=gpus, cores=32)
     slots = plan_slots(device, workers)
-    assert len(slots) == (workers or gpus)
+    assert len(slots) == (workers or gpus * min(8, 16 // gpus))
     load = Counter(slot.device for slot in slots)
     assert load.keys() <= {f"cuda:{number}" for number in range(gpus)}
     assert max(load.values()) - min(load.get(f"cuda:{number}", 0) for number in range(gpus)) <= 1
 
 
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+@pytest.mark.parametrize(
+    ("has", "children"),
+    [
+        ({"cores": 64}, 8),
+        ({"cores": 12}, 6),
+        ({"cores": 1}, 1),
+        ({"gpu_memory": 0}, 1),  # nvidia-smi said nothing
+        ({"gpu_memory": 8 * GIB}, 3),
+        ({"memory": 6 * GIB}, 3),
+    ],
+)
+def test_children_of_a_gpu_have_cores_and_memory(
+    machine: Machine, has: dict[str, int], children: int, device: str
+) -> None:
+    """What its children decode bounds a GPU: two cores each; both memories hold them with their weights."""
+    machine.has(**{"cores": 16, "gpus": 1, **has})  # type: ignore[arg-type]
+    assert len(plan_slots(device, weights_bytes=600 << 20)) == children
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo 81000; echo 40000", 40000 << 20),
+        ("echo '[N/A]'", 0),
+        ("echo 500; exit 9", 0),
+        ('[ "$3" = --id=1,2 ] && echo 7', 7 << 20),
+        (None, 0),
+    ],
+)
+def test_free_memory_is_that_of_the_fullest_visible_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, told: int
+) -> None:
+    """nvidia-smi is asked; where it is not there, or knows nothing, nobody has to guess."""
+    if script is not None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    assert free_gpu_bytes() == told
+
+
 def test_lone_gpu_may_turn_out_to_be_unusable(machine: Machine) -> None:
     """With `auto` the child decides; a named device is taken at its word."""
-    machine.has(gpus=1)
+    machine.has(gpus=1, cores=2)
     assert [slot.device for slot in plan_slots("auto")] == ["auto"]
     assert [slot.device for slot in plan_slots("cuda")] == ["cuda:0"]
     assert [slot.device for slot in plan_slots("cuda:3", 2)] == ["cuda:3"] * 2
@@ -129,8 +180,8 @@ def test_metal_gets_one_child(machine: Machine) -> None:
 def test_pictures_are_decoded_beside_the_model_wherever_threads_are_spare(machine: Machine) -> None:
     """A GPU never waits for its own child to decode; a CPU child with one thread has none to spare."""
     machine.has(cores=16, gpus=1)
-    assert plan_slots("auto") == (Slot("auto", 16, 16),)
-    assert {slot.decode_threads for slot in plan_slots("cuda", 8)} == {2}
+    assert plan_slots("auto", 1) == (Slot("auto", 16, 16),)
+    assert plan_slots("auto") == (Slot("auto", 2, 2),) * 8
     machine.has(cores=1, gpus=1)
     assert plan_slots("cuda") == (Slot("cuda:0", 1, 1),)
     machine.has(cores=8)
