@@ -188,12 +188,13 @@ class PictureFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedImage:
-    """One embedded file as it was when its content was read, at `read_at_ns`."""
+    """One embedded file as it was when its content was read, at `read_at_ns`; `grid` is that of `image_index.grid`."""
 
     file: ImageFile
     sha256: bytes
     read_at_ns: int
     picture: PictureFacts
+    grid: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ from image_index.records import (
 _NEW_COLUMNS = (*ImageFile._fields, "sha256", "read_at_ns", *PictureFacts._fields)
 _INSERT_IMAGE = f"INSERT INTO images ({', '.join(_NEW_COLUMNS)}) VALUES ({', '.join('?' * len(_NEW_COLUMNS))})"
 _SELECT_CONTENT = (
-    f"SELECT vector, {', '.join(PictureFacts._fields)} FROM images JOIN vectors ON image_id = id WHERE id = ?"
+    f"SELECT vector, grid, {', '.join(PictureFacts._fields)} FROM images"
+    " JOIN vectors ON vectors.image_id = id LEFT JOIN grids ON grids.image_id = id WHERE id = ?"
 )
 
 
@@ -88,8 +89,9 @@ class Catalog(CatalogReader):
         with self.transaction() as connection:
             for file, image in ((match.file, match.image) for match in matches):
                 _forget_file(connection, file.path)
-                vector, *picture = connection.execute(_SELECT_CONTENT, (image.id,)).fetchone()
-                _insert_image(connection, EmbeddedImage(file, image.sha256, now, PictureFacts(*picture)), vector)
+                vector, grid, *picture = connection.execute(_SELECT_CONTENT, (image.id,)).fetchone()
+                added = EmbeddedImage(file, image.sha256, now, PictureFacts(*picture), grid)
+                _insert_image(connection, added, vector)
 
     def record(self, batch: EmbeddedBatch) -> None:
         """Store an embedded batch in one transaction; each image replaces what was known of its path."""
@@ -183,10 +185,12 @@ def _forget_file(connection: sqlite3.Connection, path: bytes, keep_id: int = -1)
 
 
 def _insert_image(connection: sqlite3.Connection, image: EmbeddedImage, vector: bytes) -> None:
-    """Insert an image and its vector, float16, under a new id."""
+    """Insert an image, its vector, float16, and its grid under a new id."""
     row = (*image.file, image.sha256, image.read_at_ns, *image.picture)
     cursor = connection.execute(_INSERT_IMAGE, row)
     connection.execute("INSERT INTO vectors VALUES (?, ?)", (cursor.lastrowid, vector))
+    if image.grid is not None:
+        connection.execute("INSERT INTO grids VALUES (?, ?)", (cursor.lastrowid, image.grid))
     _next_generation(connection, 1)
 
 

@@ -26,12 +26,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
             weights_sha256 TEXT NOT NULL, config TEXT NOT NULL, preprocess TEXT NOT NULL, dim INTEGER NOT NULL)""",
         "CREATE TABLE roots (path BLOB PRIMARY KEY, added_at_s INTEGER NOT NULL, scanned_at_s INTEGER, problem TEXT)",
-        # moment_ms, latitude, longitude and grid are not used yet: docs/reference.md says what they are for
+        # moment_ms, latitude and longitude are not used yet: docs/reference.md says what they are for
         """CREATE TABLE images (
             id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, moment_ms INTEGER, size INTEGER NOT NULL,
             mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL, read_at_ns INTEGER NOT NULL, width INTEGER NOT NULL,
             height INTEGER NOT NULL, format TEXT NOT NULL, taken_at_s INTEGER, date_source TEXT NOT NULL DEFAULT 'file',
-            camera TEXT, latitude REAL, longitude REAL, phash BLOB, grid BLOB, missing_since_s INTEGER)""",
+            camera TEXT, latitude REAL, longitude REAL, phash BLOB, missing_since_s INTEGER)""",
         # coalesce, for SQL takes two NULLs for different: UNIQUE (path, moment_ms) would let a picture in twice
         "CREATE UNIQUE INDEX images_by_path ON images (path, coalesce(moment_ms, -1))",
         "CREATE INDEX images_by_size ON images (size)",
@@ -39,6 +39,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # little-endian float16, apart from the rows so that a walk over paths does not read a gigabyte of vectors
         """CREATE TABLE vectors (
             image_id INTEGER PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE, vector BLOB NOT NULL)""",
+        # apart for the same reason; `image_index.grid` says what is in it
+        """CREATE TABLE grids (
+            image_id INTEGER PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE, grid BLOB NOT NULL)""",
         """CREATE TABLE failures (
             path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, stage TEXT NOT NULL,
             reason TEXT NOT NULL, attempts INTEGER NOT NULL, first_failed_at_s INTEGER NOT NULL,

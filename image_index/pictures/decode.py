@@ -26,6 +26,7 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, PngImagePlugin, Unid
 from image_index.errors import DecodeError
 from image_index.files.read import FileContent
 from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
+from image_index.grid import COLOUR_SIDE, SIDE
 from image_index.pictures import jpeg, phash, png
 from image_index.pictures.containers import adopt_metadata
 from image_index.pictures.layouts import list_more_layouts, name_layout, plain_tiff_pixels
@@ -54,10 +55,11 @@ _FLIP_TO_ORIENTATION = {3: 3, 5: 8, 6: 6}  # LibRaw's `flip` in EXIF's numbers
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture: `pixels` (H, W, 3) uint8 RGB of the model's size, and the facts of the original."""
+    """A decoded picture: `pixels` (H, W, 3) uint8 RGB of the model's size, the facts of the original, and its grid."""
 
     pixels: NDArray[np.uint8]
     facts: PictureFacts
+    grid: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +217,14 @@ def _picture(loaded: _Loaded, options: _DecodeOptions, raw: bytes = b"") -> Pict
     if loaded.orientation in _QUARTER_TURNS:
         width, height = height, width
     pixels = np.array(_to_srgb(_fitted(image, (width, height), options), profile))
-    small = image.resize((phash.SIDE, phash.SIDE), Image.Resampling.BOX, reducing_gap=REDUCING_GAP).convert("L")
+    # BILINEAR, for a copy of a different size would get another grid by BOX, which takes whole pixels.
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP)
+    bright, *colours = _to_srgb(small, profile).convert("YCbCr").split()
+    planes = (bright, *(colour.reduce(SIDE // COLOUR_SIDE) for colour in colours))
     taken = read_taken(loaded.image, raw)
     facts = PictureFacts(width, height, name, taken.at_s, taken.source, taken.camera)
-    return Picture(pixels, facts._replace(phash=phash.perceptual_hash(np.asarray(small))))
+    facts = facts._replace(phash=phash.perceptual_hash(np.asarray(bright)))
+    return Picture(pixels, facts, b"".join(plane.tobytes() for plane in planes))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -22,4 +22,5 @@ def perceptual_hash(grey: NDArray[np.uint8]) -> bytes:
     """Return the hash, 8 bytes, of a grey picture (32, 32): bits from the lowest frequency on, row by row."""
     # Rounded, for in a flat picture all frequencies but the first are zero, and rounding errors would set the bits.
     low = (_COSINES @ grey.astype(np.float64) @ _COSINES.T).round(3)
-    return np.packbits(low > np.median(low)).tobytes()
+    middle = np.sort(low, axis=None)[[_LOW * _LOW // 2 - 1, _LOW * _LOW // 2]]  # np.median takes five times as long
+    return np.packbits(low > middle.mean()).tobytes()

@@ -135,7 +135,7 @@ class Embedder:
             reason = str(error) if isinstance(error, DecodeError) else describe(error)
             failure = Failure(file, Stage.DECODE, reason)
         else:
-            image = EmbeddedImage(content.file, content.sha256, content.read_at_ns, picture.facts)
+            image = EmbeddedImage(content.file, content.sha256, content.read_at_ns, picture.facts, picture.grid)
             pixels = picture.pixels
         end = time.perf_counter()
         read_until = has_read if content else end

@@ -186,6 +186,18 @@ def test_copied_picture_has_the_vector_under_an_id_of_its_own(catalog: Catalog) 
     assert vectors_of(catalog) == {b"/a": [1, 0, 0, 0], b"/b": [1, 0, 0, 0]}
 
 
+def test_a_grid_comes_and_goes_with_its_picture(catalog: Catalog) -> None:
+    """A copy has it too; a picture that was recorded without one has none."""
+    recorded = batch({b"/a": [1, 0, 0, 0], b"/z": [0, 1, 0, 0]})
+    a, z = recorded.images
+    catalog.record(replace(recorded, images=(replace(a, grid=b"grid"), z)))
+    catalog.copy([Match(image_file(b"/b"), row_at(catalog, b"/a"))])
+    stored = "SELECT path, grid FROM images JOIN grids ON image_id = id ORDER BY path"
+    assert list(catalog.rows(stored)) == [(b"/a", b"grid"), (b"/b", b"grid")]
+    catalog.forget(b"/a")
+    assert list(catalog.rows("SELECT count(*) FROM grids")) == [(1,)]
+
+
 # Failures
 
 

@@ -1,0 +1,29 @@
+"""The grid of a picture: how bright and how coloured each part of it is, small enough to keep for every picture.
+
+Brightness is 32 x 32 bytes, row by row; then follow two planes of colour, 8 x 8 bytes each: Y, Cb and Cr as JPEG has
+them. Decoding makes it from the pixels of which it makes the perceptual hash, and `imgidx dupes` compares it
+(docs/decisions/0013).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE = 32
+"""Width and height of the brightness in cells."""
+
+COLOUR_SIDE = 8
+"""Width and height of each plane of colour."""
+
+BYTES = SIDE * SIDE + 2 * COLOUR_SIDE * COLOUR_SIDE
+"""The length of a stored grid: 1152 bytes."""
+
+
+def unpack_grids(grids: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the brightness (n, 32, 32) and the colour (n, 2, 8, 8) of stored grids."""
+    rows = np.frombuffer(b"".join(grids), np.uint8).reshape(len(grids), BYTES)
+    bright = rows[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
+    return bright, rows[:, SIDE * SIDE :].reshape(-1, 2, COLOUR_SIDE, COLOUR_SIDE)
