@@ -305,7 +305,7 @@ class DerivedState(StrEnum):
     """Not what was written, or of another catalog or model: it is never used."""
     ABSENT = "absent"
     REFUSED = "refused"
-    """The model has no text tower that can be exported, and it is known why."""
+    """One of the towers of the model cannot be exported, and it is known why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +397,7 @@ class Summary:
     problems: tuple[ScanProblem, ...] = ()
     stopped_by: int = 0
     exported: bool = False
-    """Whether a child was started for the text tower alone."""
+    """Whether a child was started to export the towers alone."""
 
     @property
     def remaining(self) -> int:

@@ -43,9 +43,9 @@ class IndexHome:
         return self.path / "moments.f32"
 
     @property
-    def text(self) -> Path:
-        """The directory of the exported text tower: derived from the model."""
-        return self.path / "text"
+    def towers(self) -> Path:
+        """The directory of the exported towers: derived from the model."""
+        return self.path / "towers"
 
     @property
     def lock(self) -> Path:

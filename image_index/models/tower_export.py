@@ -1,36 +1,46 @@
-"""The text tower of a loaded OpenCLIP model, written to files that encode texts without torch.
+"""The towers of a loaded OpenCLIP model, written to files that encode texts and pictures without torch.
 
-What is exported has been compared with the model's own answers; a model for which they differ, or whose tower or
-tokenizer is of a kind that is not known here, is refused with the reason.
+What is exported has been compared with the model's own answers; a tower for which they differ, or that is of a kind
+that is not known here, is refused with the reason.
 """
 
 from __future__ import annotations
 
-import copy
 import warnings
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from open_clip.tokenizer import SimpleTokenizer, _clean_lower
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch.nn import functional
 
+from image_index.models import image_tower, text_tower
+from image_index.models.graph import Graph, optimise
+from image_index.models.graph_weights import StoredTensors, place_weights
+from image_index.models.image_tower import ImageTower
+from image_index.models.text_tower import TextTower, run_graph
 from image_index.models.tokens import ClipTokenizer, pack_merges
-from image_index.models.tower import INPUT, OUTPUT, TextTower, optimise_graph, read_tokenizer, run_graph
 from image_index.models.tower_files import (
-    GRAPH,
+    IMAGE_GRAPH,
     MERGES,
+    TEXT_GRAPH,
     USUAL_LOGIT_SCALE,
-    WEIGHTS,
+    ImagePart,
     Manifest,
+    TextPart,
     Vocabulary,
     describe_files,
+    describe_model_file,
+    own_weights,
     write_manifest,
 )
-from image_index.records import ModelFacts, Vectors
+from image_index.records import ModelFacts, Pixels, Vectors
 
 AGREEMENT = 0.9999
 """The least cosine between an exported tower's vector and the model's own."""
@@ -49,7 +59,50 @@ PROBES = (
 
 
 class ExportRefused(Exception):
-    """Why a text tower cannot be exported."""
+    """Why a tower cannot be exported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A loaded model, on the CPU in float32, whose towers are exported.
+
+    `weights` is the file that it was loaded from. On `pictures` (N, H, W, 3) uint8, as unlike as possible, the exported
+    tower is compared with it.
+    """
+
+    model: Any
+    tokenizer: Any
+    facts: ModelFacts
+    weights: Path
+    pictures: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What is traced: a module, and the name, an example and the free axes of its input."""
+
+    form: torch.nn.Module
+    input: str
+    example: torch.Tensor
+    axes: dict[int, str]
+
+
+class _Pictures(torch.nn.Module):
+    """The image tower with all that comes before it: (N, H, W, 3) uint8 to (N, D) unit vectors."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, model: torch.nn.Module, facts: ModelFacts) -> None:
+        super().__init__()
+        self.model = model
+        for name, values in (("mean", facts.preprocess.mean), ("std", facts.preprocess.std)):
+            self.register_buffer(name, torch.tensor(values).view(1, 1, 1, 3))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        pictures = ((pixels.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
+        features: torch.Tensor = self.model.encode_image(pictures)  # type: ignore[operator]
+        return functional.normalize(features, dim=-1)
 
 
 class _WholeText(torch.nn.Module):
@@ -70,12 +123,12 @@ class _OwnLength(torch.nn.Module):
     Attention is written out: `MultiheadAttention` is traced to a graph that knows one length only.
     """
 
-    def __init__(self, tower: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
-        self.tower = tower
+        self.model = model
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        tower: Any = self.tower
+        tower: Any = _text_tower(self.model)
         length = tokens.shape[1]
         mask = tower.attn_mask[:length, :length]
         x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
@@ -99,6 +152,11 @@ def _attend(layer: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return attended
 
 
+def _text_tower(model: torch.nn.Module) -> Any:
+    """Return the module of the text tower: in `CLIP` that is the model itself."""
+    return getattr(model, "text", model)
+
+
 def _pooling(tower: Any) -> tuple[str, int | None]:
     """Return which token's vector a tower takes; `CLIP` and `TextTransformer` have different names for it."""
     kind = getattr(tower, "text_pool_type", None) or tower.pool_type
@@ -119,29 +177,84 @@ def _may_be_short(tower: Any) -> bool:
         return False
 
 
-def export_text_tower(model: torch.nn.Module, tokenizer: Any, facts: ModelFacts, directory: Path) -> None:
-    """Write the text tower of `model` with its tokenizer and manifest to the new `directory`.
-
-    Raises `ExportRefused` for a model whose texts only torch can encode.
-    """
-    tokens, vocabulary = portable_tokenizer(tokenizer)
-    if any(tokens.encode(probe) != _ids(tokenizer, tokens, probe) for probe in PROBES):
-        raise ExportRefused("its tokenizer gives other tokens")
+def export_towers(original: Original, directory: Path) -> None:
+    """Write both towers of a model with a manifest to the new `directory`; it says why one of them is not there."""
     directory.mkdir(mode=0o700)
-    (directory / MERGES).write_bytes(tokens.merges.astype("<i8").tobytes())
-    manifest = Manifest(
-        facts.fingerprint,
-        dim=facts.dim,
-        context_length=tokens.context_length,
-        vocabulary=vocabulary,
-        logit_scale=_logit_scale(model),
-    )
-    with torch.inference_mode(mode=False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns of every shape it meets
-        manifest = _export(_on_cpu(model), tokenizer, directory, manifest)
+    stored = StoredTensors.of(original.weights)
+    manifest = Manifest(original.facts.fingerprint, dim=original.facts.dim)
+    with torch.inference_mode(mode=False), torch.no_grad(), _traceable():
+        try:
+            manifest = replace(manifest, text=_export_text(original, directory, stored))
+        except ExportRefused as refusal:
+            manifest = replace(manifest, text_refusal=str(refusal))
+        try:
+            manifest = replace(manifest, image=_export_image(original, directory, stored))
+        except ExportRefused as refusal:
+            manifest = replace(manifest, image_refusal=str(refusal))
+    if any(not path.with_name(own_weights(path.name)).exists() for path in directory.glob("*.onnx")):
+        manifest = replace(manifest, weights=describe_model_file(stored.path))
     write_manifest(directory, replace(manifest, files=describe_files(directory)))
     for path in directory.iterdir():
         path.chmod(0o600)
+
+
+@contextmanager
+def _traceable() -> Iterator[None]:
+    """Keep torch from the fused operator of attention, which no graph has, and from warning of every shape it meets."""
+    was_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_fast)
+
+
+def _export_text(original: Original, directory: Path, stored: StoredTensors) -> TextPart:
+    """Export the text tower in the first form that agrees with the model; raises `ExportRefused`.
+
+    The first form encodes a short text at its own length, not at that of the full context. It is a rewrite for towers
+    of a known kind. Whether its vectors are the model's own is not assumed but measured; where they are not, the tower
+    is exported as open_clip runs it.
+    """
+    model, tokenizer = original.model, original.tokenizer
+    tokens, vocabulary = portable_tokenizer(tokenizer)
+    if any(tokens.encode(probe) != _ids(tokenizer, tokens, probe) for probe in PROBES):
+        raise ExportRefused("its tokenizer gives other tokens")
+    expected = np.concatenate([_WholeText(model)(tokenizer([probe])).numpy() for probe in PROBES])
+    refusal = ExportRefused()
+    for own_length in (True, False) if _may_be_short(_text_tower(model)) else (False,):
+        part = TextPart(tokens.context_length, own_length, _logit_scale(model), vocabulary)
+        form: torch.nn.Module = _OwnLength(model) if own_length else _WholeText(model)
+        trace = Trace(form, text_tower.INPUT, tokenizer([PROBES[0]]), {1: "length"} if own_length else {})
+
+        def encode(graph: Graph, part: TextPart = part) -> Vectors:
+            tower = TextTower(graph, original.facts.dim, part, tokens)
+            return run_graph(graph, *(tower.padded(tokens.encode(probe)) for probe in PROBES))
+
+        try:
+            _write_checked(trace, directory / TEXT_GRAPH, stored, encode, expected)
+        except ExportRefused as error:
+            refusal = error
+        else:
+            (directory / MERGES).write_bytes(tokens.merges.astype("<i8").tobytes())
+            return part
+    raise refusal
+
+
+def _export_image(original: Original, directory: Path, stored: StoredTensors) -> ImagePart:
+    """Export the image tower; raises `ExportRefused`."""
+    form, pictures = _Pictures(original.model, original.facts), original.pictures
+    trace = Trace(form, image_tower.INPUT, torch.from_numpy(pictures), {0: "pictures"})
+    expected: Vectors = form(trace.example).numpy()
+
+    def encode(graph: Graph) -> Vectors:
+        tower = ImageTower(graph.load())
+        return np.concatenate([tower.encode(pictures[:1]), tower.encode(pictures[1:])])
+
+    _write_checked(trace, directory / IMAGE_GRAPH, stored, encode, expected)
+    return ImagePart(tuple(tuple(round(float(value), 6) for value in vector) for vector in expected))
 
 
 def _logit_scale(model: Any) -> float:
@@ -150,78 +263,46 @@ def _logit_scale(model: Any) -> float:
     return USUAL_LOGIT_SCALE if kept is None else float(kept.detach().float().exp())
 
 
-def _export(model: torch.nn.Module, tokenizer: Any, directory: Path, manifest: Manifest) -> Manifest:
-    """Export the tower in the first form that agrees with the model; return the manifest that says which.
-
-    The first form encodes a short text at its own length, not at that of the full context. It is a rewrite for towers
-    of a known kind. Whether its vectors are the model's own is not assumed but measured; where they are not, the tower
-    is exported as open_clip runs it.
-    """
-    tower: Any = getattr(model, "text", model)
-    forms = [(_OwnLength(tower), True)] if _may_be_short(tower) else []
-    reason = ""
-    for form, own_length in (*forms, (_WholeText(model), False)):
-        tried = replace(manifest, own_length=own_length)
-        try:
-            _write_graph(form, tokenizer([PROBES[0]]), directory, own_length=own_length)
-            worst = min(_cosines(model, tokenizer, directory, tried))
-        except Exception as error:  # whatever the exporter meets in a tower that it does not know
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            continue
-        if worst >= AGREEMENT:
-            return tried
-        reason = f"its vectors agree to a cosine of {worst:.4f} only"
-    raise ExportRefused(reason)
+def _write_checked(
+    trace: Trace, path: Path, stored: StoredTensors, encode: Callable[[Graph], Vectors], expected: Vectors
+) -> None:
+    """Write a graph; raise `ExportRefused`, leaving nothing, unless it gives the `expected` vectors (N, D)."""
+    own = path.with_name(own_weights(path.name))
+    try:
+        _write_graph(trace, path, stored)
+        vectors = encode(Graph(path, own.parent if own.exists() else stored.path.parent))
+        worst = float((vectors * expected).sum(axis=1).min())
+        reason = "" if worst >= AGREEMENT else f"its vectors agree to a cosine of {worst:.4f} only"
+    except Exception as error:  # whatever the exporter meets in a tower that it does not know
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    if reason:
+        for written in (path, own):
+            written.unlink(missing_ok=True)
+        raise ExportRefused(reason)
 
 
-def _write_graph(form: torch.nn.Module, example: torch.Tensor, directory: Path, *, own_length: bool) -> None:
-    """Trace a tower to an ONNX graph, optimise it, and keep it with its weights beside it."""
-    for name in (GRAPH, WEIGHTS):
-        (directory / name).unlink(missing_ok=True)
-    draft = directory / "raw"
-    was_fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # no graph has the fused operator of attention without a mask
-    draft.mkdir()  # a tower beyond 2 GB becomes many files
+def _write_graph(trace: Trace, path: Path, stored: StoredTensors) -> None:
+    """Trace a tower to an ONNX graph, optimise it, and let it point to its weights."""
+    draft = path.with_suffix(".draft")
     try:
         torch.onnx.export(
-            form.eval(),
-            (example,),
-            str(draft / GRAPH),
+            trace.form.eval(),
+            (trace.example,),
+            str(draft),
             dynamo=False,  # the other exporter needs onnxscript, and takes four times as long
             opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {1: "length"}} if own_length else None,
+            input_names=[trace.input],
+            output_names=["vectors"],
+            dynamic_axes={trace.input: trace.axes},
+            # The weights become inputs: nothing is copied, and no optimiser can change them.
+            export_params=False,
+            do_constant_folding=False,
         )
-        optimise_graph(draft / GRAPH, directory)
+        optimise(draft.read_bytes(), draft)
+        tensors = {name: tensor.numpy() for name, tensor in trace.form.state_dict().items()}
+        place_weights(draft, path, tensors, stored)
     finally:
-        torch.backends.mha.set_fastpath_enabled(was_fast)
-        for path in draft.iterdir():
-            path.unlink()
-        draft.rmdir()
-
-
-def _cosines(model: torch.nn.Module, tokenizer: Any, directory: Path, manifest: Manifest) -> list[float]:
-    """Return how well each probe's exported vector agrees with the model's own."""
-    tower = TextTower(directory, manifest, read_tokenizer(directory, manifest))
-    found = []
-    for probe in PROBES:
-        expected: Vectors = _WholeText(model)(tokenizer([probe])).numpy()[0]
-        vector = run_graph(directory / GRAPH, tower.padded(tower.tokenizer.encode(probe)))[0]
-        found.append(float(vector @ expected))
-    return found
-
-
-def _on_cpu(model: torch.nn.Module) -> torch.nn.Module:
-    """Return the model where its text tower is on the CPU, else a copy of all but the visual tower that is."""
-    weight = next(parameter for name, parameter in model.named_parameters() if not name.startswith("visual."))
-    if weight.device.type == "cpu" and weight.dtype == torch.float32:
-        return model
-    visual = model._modules.pop("visual")
-    try:
-        return copy.deepcopy(model).cpu().float()
-    finally:
-        model._modules["visual"] = visual
+        draft.unlink(missing_ok=True)
 
 
 def portable_tokenizer(tokenizer: Any) -> tuple[ClipTokenizer, Vocabulary]:

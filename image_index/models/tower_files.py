@@ -1,8 +1,10 @@
-"""The directory `text/` of an index home: an exported text tower, or the reason why there is none.
+"""The directory `towers/` of an index home: the exported towers of its model, or the reasons why there are none.
 
-`manifest.json` says which model the files belong to, and of each file its size, modification time and CRC-32. Before a
-query the sizes and times have to be those: to read 150 MB of weights would take longer than to encode the text.
-`imgidx train`, `verify` and `doctor` read every byte (docs/decisions/0016).
+`manifest.json` says which model the files belong to, and of each file its size, modification time and CRC-32. Weights
+that stand in the model's own safetensors file as a tower takes them are not copied: the graph points there. Before a
+query sizes and times have to be those of the export: to read 150 MB of weights would take longer than to encode the
+text. `imgidx train`, `verify` and `doctor` read every byte of the files here, `verify` those of the model's file too
+(docs/decisions/0016, 0017).
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from image_index.files.atomic import replacing_directory
+from image_index.errors import StorageError
+from image_index.files.atomic import replacing_directory, replacing_file
 from image_index.records import DerivedState
 
 FORMAT = 1
@@ -23,7 +26,8 @@ FORMAT = 1
 USUAL_LOGIT_SCALE = 100.0
 """What most models multiply a cosine with, CLIP's own among them; for one that does not say."""
 
-MANIFEST, GRAPH, WEIGHTS, MERGES = "manifest.json", "graph.onnx", "weights.bin", "merges.bin"
+MANIFEST, MERGES = "manifest.json", "merges.bin"
+TEXT_GRAPH, IMAGE_GRAPH = "text.onnx", "image.onnx"
 
 QUICK_BYTES = 4 << 20
 """A file of at most this size is read whole before every query too: it takes 1 ms."""
@@ -43,8 +47,29 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class TextPart:
+    """What the text tower needs beside its graph.
+
+    `own_length` tells whether a text may be shorter than `context_length`. `logit_scale` is what the model multiplies a
+    cosine with to compare texts.
+    """
+
+    context_length: int
+    own_length: bool
+    logit_scale: float
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """The model's own vectors of the self-test's pictures, which the exported tower has to give wherever it runs."""
+
+    self_test: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """A file of the tower as it was written."""
+    """A file of the towers as it was written."""
 
     name: str
     size: int
@@ -53,41 +78,63 @@ class ExportedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """What `text/` holds, for the model of that fingerprint; with a `refusal` it holds nothing.
+class ModelFile:
+    """The model's own file of weights, into which graphs point, as it was at the export.
 
-    `own_length` tells whether a text may be shorter than `context_length`. `logit_scale` is what the model multiplies a
-    cosine with to compare texts.
+    The inode tells a file from another of its size and time that has taken its place.
     """
 
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `towers/` holds, for the model of that fingerprint; a tower that is not there has a reason."""
+
     fingerprint: str
-    refusal: str | None = None
     dim: int = 0
-    context_length: int = 0
-    own_length: bool = False
-    logit_scale: float = USUAL_LOGIT_SCALE
-    vocabulary: Vocabulary | None = None
+    text: TextPart | None = None
+    image: ImagePart | None = None
+    text_refusal: str = ""
+    image_refusal: str = ""
+    weights: ModelFile | None = None
     files: tuple[ExportedFile, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether both towers are there."""
+        return self.text is not None and self.image is not None
+
+
+def own_weights(graph: str) -> str:
+    """Return the name of the file for weights that the model's own file does not hold as a graph takes them."""
+    return str(Path(graph).with_suffix(".bin"))
 
 
 def state(directory: Path, fingerprint: str, *, thorough: bool = True) -> tuple[DerivedState, Manifest | None]:
     """Return how `directory` stands to the model of that fingerprint, and what it holds unless it is damaged.
 
-    `thorough` reads every byte. Without it the weights are read only where their modification time is not that of the
-    export, as in a copied index home.
+    `thorough` reads every byte of its files. Without it, and of the model's own file always, large ones are read only
+    where their modification time is not that of the export, as in a copied index home.
     """
     if not os.path.lexists(directory):
         return DerivedState.ABSENT, None
     manifest = read_manifest(directory)
     if manifest is None or manifest.fingerprint != fingerprint:
         return DerivedState.DAMAGED, None
-    if manifest.refusal is not None:
-        return DerivedState.REFUSED, manifest
     try:
-        is_whole = all(_is_as_exported(directory, file, thorough=thorough) for file in manifest.files)
+        is_whole = _is_model_file(manifest.weights) and all(
+            _is_as_exported(directory, file, thorough=thorough) for file in manifest.files
+        )
     except OSError:
         is_whole = False
-    return (DerivedState.CURRENT, manifest) if is_whole else (DerivedState.DAMAGED, None)
+    if not is_whole:
+        return DerivedState.DAMAGED, None
+    return DerivedState.CURRENT if manifest.is_complete else DerivedState.REFUSED, manifest
 
 
 def _is_as_exported(directory: Path, file: ExportedFile, *, thorough: bool) -> bool:
@@ -97,19 +144,64 @@ def _is_as_exported(directory: Path, file: ExportedFile, *, thorough: bool) -> b
         return False
     # A damaged graph may crash ONNX Runtime, and damaged merges give other tokens: both are small enough to be read.
     believed = not thorough and status.st_mtime_ns == file.mtime_ns and file.size > QUICK_BYTES
-    return believed or _crc32_of(directory / file.name) == file.crc32
+    return believed or crc32_of(directory / file.name) == file.crc32
+
+
+def _is_model_file(file: ModelFile | None) -> bool:
+    """Tell whether the model's own file is still the one that the graphs were made for."""
+    if file is None:
+        return True
+    status = os.stat(file.path)
+    if status.st_size != file.size:
+        return False
+    return (status.st_mtime_ns, status.st_ino) == (file.mtime_ns, file.inode) or _is_whole(file)
+
+
+def _is_whole(file: ModelFile) -> bool:
+    return crc32_of(Path(file.path)) == file.crc32
+
+
+def find_rotten_weights(directory: Path) -> str | None:
+    """Read the whole file of the model into which the towers point; return its path if its bytes have changed."""
+    manifest = read_manifest(directory)
+    weights = manifest.weights if manifest else None
+    try:
+        return weights.path if weights and not _is_whole(weights) else None
+    except OSError:  # it is gone: `state` says so
+        return None
 
 
 def describe_files(directory: Path) -> tuple[ExportedFile, ...]:
-    """Return what `Manifest` says of the files of an exported tower."""
-    statuses = {name: (directory / name).stat() for name in (GRAPH, MERGES, WEIGHTS)}
+    """Return what `Manifest` says of the files of exported towers."""
+    statuses = {path: path.stat() for path in sorted(directory.iterdir()) if path.name != MANIFEST}
     return tuple(
-        ExportedFile(name, status.st_size, status.st_mtime_ns, _crc32_of(directory / name))
-        for name, status in statuses.items()
+        ExportedFile(path.name, status.st_size, status.st_mtime_ns, crc32_of(path)) for path, status in statuses.items()
     )
 
 
-def _crc32_of(path: Path) -> int:
+def describe_model_file(path: Path) -> ModelFile:
+    """Return what `Manifest` says of the model's own file; links are followed, for ONNX Runtime refuses them."""
+    status = path.stat()
+    return ModelFile(os.path.realpath(path), status.st_size, status.st_mtime_ns, status.st_ino, crc32_of(path))
+
+
+def note_times(directory: Path, manifest: Manifest) -> None:
+    """Note the times of files that are whole but were copied or moved, so that no query has to read them again."""
+    try:
+        files = tuple(replace(file, mtime_ns=(directory / file.name).stat().st_mtime_ns) for file in manifest.files)
+        weights = manifest.weights
+        if weights:
+            status = os.stat(weights.path)
+            weights = replace(weights, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+        noted = replace(manifest, files=files, weights=weights)
+        if noted != manifest:
+            with replacing_file(directory / MANIFEST) as draft:
+                draft.write_text(_as_json(noted), encoding="ascii")
+    except (OSError, StorageError):  # queries read the files, as before
+        pass
+
+
+def crc32_of(path: Path) -> int:
     """Return the CRC-32 of a file: zlib does 3 GB/s, and SHA-256 a third of that."""
     checksum = 0
     with path.open("rb") as file:
@@ -125,27 +217,34 @@ def read_manifest(directory: Path) -> Manifest | None:
         content = values["manifest"]
         if values["format"] != FORMAT or values["crc32"] != _crc32(content):
             return None
-        vocabulary, files = content.pop("vocabulary"), content.pop("files")
-        return Manifest(
-            vocabulary=vocabulary and Vocabulary(**{key: _frozen(value) for key, value in vocabulary.items()}),
-            files=tuple(ExportedFile(**file) for file in files),
-            **content,
-        )
+        text, image, weights = content["text"], content["image"], content["weights"]
+        if text:
+            text["vocabulary"] = Vocabulary(**{key: _frozen(value) for key, value in text["vocabulary"].items()})
+        parts = {
+            "text": text and TextPart(**text),
+            "image": image and ImagePart(tuple(map(tuple, image["self_test"]))),
+            "weights": weights and ModelFile(**weights),
+            "files": tuple(ExportedFile(**file) for file in content["files"]),
+        }
+        return Manifest(**(content | parts))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write the manifest; it is the last file that an export writes."""
+    (directory / MANIFEST).write_text(_as_json(manifest), encoding="ascii")
+
+
+def _as_json(manifest: Manifest) -> str:
     content = json.loads(json.dumps(asdict(manifest)))
-    text = json.dumps({"format": FORMAT, "crc32": _crc32(content), "manifest": content})
-    (directory / MANIFEST).write_text(text, encoding="ascii")
+    return json.dumps({"format": FORMAT, "crc32": _crc32(content), "manifest": content})
 
 
 def write_refusal(directory: Path, fingerprint: str, reason: str) -> None:
-    """Record why the model has no tower here, so that not every run tries again; raises `StorageError`."""
+    """Record why the model has no towers here, so that not every run tries again; raises `StorageError`."""
     with replacing_directory(directory) as draft:
-        write_manifest(draft, Manifest(fingerprint, reason))
+        write_manifest(draft, Manifest(fingerprint, text_refusal=reason, image_refusal=reason))
         (draft / MANIFEST).chmod(0o600)
 
 

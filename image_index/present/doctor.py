@@ -122,7 +122,7 @@ def _index_lines(index: IndexHealth) -> Iterator[tuple[str, str]]:
     pictures = f"{counts.images} pictures, {counts.missing} missing, {counts.failures} failures"
     yield "catalog", f"schema {catalog.schema}, {pictures}"
     yield "model", f"{model.name}, {model.dim} dimensions" if model else "none yet"
-    yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, text {catalog.text}"
+    yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, towers {catalog.towers}"
     run = catalog.last_run
     yield "last run", f"{time_field(run.started_at_s)}, {run.outcome}" if run else "never"
 
@@ -172,7 +172,7 @@ def _catalog_record(catalog: CatalogHealth) -> dict[str, Any]:
         "model_is_here": catalog.model_is_here,
         "faiss": str(catalog.faiss),
         "moments": str(catalog.moments),
-        "text": str(catalog.text),
+        "towers": str(catalog.towers),
         "last_run_at": time_field(run.started_at_s) if run else None,
         "last_outcome": str(run.outcome) if run else None,
     }

@@ -27,7 +27,7 @@ from image_index.search.query import Kind, Query, Term
 from image_index.settings import IndexHome
 
 if TYPE_CHECKING:
-    from image_index.models.tower import TextTower
+    from image_index.models.text_tower import TextTower
     from image_index.workers.engine import Engine
     from image_index.workers.pool import ChildPool
 
@@ -113,7 +113,7 @@ class QueryEncoder:
         """What the model multiplies a cosine with to compare texts; what is usual where it has no exported tower."""
         from image_index.models.tower_files import USUAL_LOGIT_SCALE
 
-        return self._tower.manifest.logit_scale if self._tower else USUAL_LOGIT_SCALE
+        return self._tower.part.logit_scale if self._tower else USUAL_LOGIT_SCALE
 
     def _term(self, term: Term) -> QueryVector:
         """Return the unit vector of a term without its weight; the same one is encoded once."""
@@ -186,16 +186,16 @@ class QueryEncoder:
             return  # where a child encodes it, the child says so
         cut = self._tower.tokenizer.cut(text)
         if cut:
-            length = self._tower.manifest.context_length
+            length = self._tower.part.context_length
             logger.warning("The model reads %d tokens of a query; of this one it does not read: %s", length, cut)
 
     @cached_property
     def _tower(self) -> TextTower | None:
         """The exported text tower, None where there is none that is whole."""
-        from image_index.models.tower import open_tower
+        from image_index.models.text_tower import open_text_tower
 
         model = self._catalog.read_model()
-        return open_tower(self._home.text, model.fingerprint) if model else None
+        return open_text_tower(self._home.towers, model.fingerprint) if model else None
 
     @contextmanager
     def _child(self) -> Iterator[ChildPool]:

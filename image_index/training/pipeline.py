@@ -170,7 +170,7 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
 def embed(catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest) -> Generator[EmbeddedBatch]:
     """Yield what the children make of the plan's files, once their model is known to be the index's own.
 
-    Their first job is to export the text tower, if it is missing. Where there is nothing to embed, no child is started.
+    Their first job is to export the towers, if they are missing. Where there is nothing to embed, no child is started.
     """
     if not plan.embed_count:
         return

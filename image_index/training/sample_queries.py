@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from image_index.catalog.reader import CatalogReader
-from image_index.models.tower import open_tower
+from image_index.models.text_tower import open_text_tower
 from image_index.records import Vectors
 from image_index.settings import IndexHome
 
@@ -27,7 +27,7 @@ SETTINGS = ("{}", "{} on the beach", "{} in the snow", "a black and white photo 
 def sample_queries(catalog: CatalogReader, home: IndexHome) -> Vectors | None:
     """Return the vectors (Q, D) of common texts, or None where the model has no text tower that can be used."""
     model = catalog.read_model()
-    tower = open_tower(home.text, model.fingerprint) if model else None
+    tower = open_text_tower(home.towers, model.fingerprint) if model else None
     if tower is None:
         return None
     encoded = (tower.encode(setting.format(subject)) for subject, setting in product(SUBJECTS, SETTINGS))

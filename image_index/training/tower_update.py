@@ -1,7 +1,7 @@
-"""When a training run exports the text tower of the index's model, and what becomes of it.
+"""When a training run exports the towers of the index's model, and what becomes of it.
 
-The first child that is ready does it before its first batch, so that searches during a long run need no child of their
-own. Nothing that goes wrong with it costs the run.
+The first child that is ready does it before its first batch, so that searches during a long run need no torch.
+Nothing that goes wrong with it costs the run.
 """
 
 from __future__ import annotations
@@ -14,60 +14,69 @@ from image_index.catalog.query_memory import QueryMemory
 from image_index.errors import ImgidxError, StorageError
 from image_index.files.atomic import draft_of, put_directory, remove
 from image_index.models.names import ModelSpec, locate_weights
-from image_index.models.tower_files import state, write_refusal
+from image_index.models.tower_files import note_times, read_manifest, state, write_refusal
 from image_index.records import DerivedState, ModelFacts
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.workers.engine import Engine
-from image_index.workers.messages import Exported, ExportText, JobFailed
+from image_index.workers.messages import Exported, ExportTowers, JobFailed
 
 logger = logging.getLogger(__name__)
 
 
 class TowerExport:
-    """One run's export of the text tower; `jobs` is what a child has to do for it: one job, or none."""
+    """One run's export of the towers; `jobs` is what a child has to do for it: one job, or none."""
 
     def __init__(self, home: IndexHome, catalog: Catalog) -> None:
-        """Look whether the tower of the index's model is there and whole.
+        """Look whether the towers of the index's model are there and whole.
 
-        Bit rot may have made a damaged one give wrong vectors: the texts that are remembered are then forgotten.
+        Bit rot may have made damaged ones give wrong vectors: the texts that are remembered are then forgotten.
         """
-        self._directory = home.text
+        self._directory = home.towers
         self.draft = draft_of(self._directory)
         model = catalog.read_model()
-        found = state(self._directory, model.fingerprint)[0] if model else DerivedState.ABSENT
+        found, manifest = state(self._directory, model.fingerprint) if model else (DerivedState.ABSENT, None)
         if found is DerivedState.DAMAGED:
             QueryMemory(catalog).clear()
-        is_settled = found in {DerivedState.CURRENT, DerivedState.REFUSED}
-        self.jobs = () if is_settled else (ExportText(str(self.draft)),)
+        if manifest:
+            note_times(self._directory, manifest)
+        self.jobs = () if manifest else (ExportTowers(str(self.draft)),)
 
     def settle(self, outcome: Exported | JobFailed, facts: ModelFacts, *, remember_loss: bool = False) -> None:
-        """Put the tower that a child has exported in its place, or remember why the model of `facts` has none.
+        """Put what a child has exported in its place, or remember why the model of `facts` has no towers.
 
         That a child died of the export is remembered only with `remember_loss`: else the next run tries again.
         """
         try:
             if isinstance(outcome, Exported):
+                exported = read_manifest(self.draft)
                 put_directory(self.draft, self._directory)
+                _warn(exported.text_refusal if exported else "", exported.image_refusal if exported else "")
                 return
             reason = outcome.reason
-            logger.warning(
-                "Searches by text will load the whole model, because its text tower cannot be exported: %s", reason
-            )
+            _warn(reason, reason)
             # A child may be lost by chance, and a run that embeds has children anyway: the next one tries again. A run
             # that started a child for this alone would do so every time, so it remembers.
             if remember_loss or not outcome.lost:
                 write_refusal(self._directory, facts.fingerprint, reason)
         except StorageError as error:
-            logger.warning("The text tower is not stored: %s", error)
+            logger.warning("The towers are not stored: %s", error)
 
     def close(self) -> None:
         """Remove what an export that did not end has written."""
         remove(self.draft)
 
 
+def _warn(text_refusal: str, image_refusal: str) -> None:
+    """Say what it costs that a tower cannot be exported."""
+    if text_refusal:
+        logger.warning("Searches by text will load torch, because the text tower cannot be exported: %s", text_refusal)
+    if image_refusal:
+        logger.warning("Every picture will need torch, because the image tower cannot be exported: %s", image_refusal)
+
+
 def export_alone(home: IndexHome, catalog: Catalog, spec: ModelSpec, engine: Engine, stop: StopRequest) -> bool:
-    """Export the text tower where it is missing or damaged, in a run that has nothing to embed: by one child.
+    """Export the towers where they are missing or damaged, in a run that has nothing to embed: by one child.
 
     Return whether a child was started. A model that is not on this machine is not fetched for it.
     """
@@ -75,10 +84,10 @@ def export_alone(home: IndexHome, catalog: Catalog, spec: ModelSpec, engine: Eng
         with closing(TowerExport(home, catalog)) as export, engine.alone().pool(spec, stop, quiet=True) as pool:
             if not export.jobs or locate_weights(spec) is None:
                 return False
-            outcome = pool.export_text(str(export.draft))
+            outcome = pool.export_towers(str(export.draft))
             model = catalog.read_model()
             if outcome and model and pool.facts and pool.facts.fingerprint == model.fingerprint:
                 export.settle(outcome, pool.facts, remember_loss=True)
     except ImgidxError as error:
-        logger.warning("The text tower is not exported: %s", error)
+        logger.warning("The towers are not exported: %s", error)
     return True

@@ -50,7 +50,7 @@ class CatalogHealth:
     last_run: KnownRun | None
     faiss: DerivedState
     moments: DerivedState
-    text: DerivedState
+    towers: DerivedState
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _examine_catalog(reader: CatalogReader, home: IndexHome) -> CatalogHealth:
         last_run=reader.last_run(),
         faiss=derived_file.state(home.faiss, stamp.catalog_id, now=stamp, thorough=False)[0],
         moments=derived_file.state(home.moments, stamp.catalog_id, now=stamp, thorough=False)[0],
-        text=tower_files.state(home.text, model.fingerprint)[0] if model else DerivedState.ABSENT,
+        towers=tower_files.state(home.towers, model.fingerprint)[0] if model else DerivedState.ABSENT,
     )
 
 
@@ -174,7 +174,7 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
     if run and run.outcome in {Outcome.RUNNING, Outcome.FAILED}:
         how = f"it failed: {run.error}" if run.error else "it was killed"
         yield Problem("last run", how, "imgidx train goes on where it ended")
-    states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "text": catalog.text}
+    states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "towers": catalog.towers}
     for name, state in states.items():
         if state is DerivedState.DAMAGED:
             yield Problem(name, f"{home / name} is damaged", "imgidx verify --repair, then imgidx train")

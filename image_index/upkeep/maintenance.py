@@ -57,11 +57,11 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
         try:
             _copy_file(home.faiss, copy.faiss)  # first: a FAISS file may be older than its catalog, never newer
             _copy_file(home.moments, copy.moments)
-            _copy_directory(home.text, copy.text)
+            _copy_directory(home.towers, copy.towers)
             with replacing_file(copy.catalog) as draft:  # last: without a catalog it is no index
                 catalog.copy_to(draft)
         except (OSError, StorageError) as error:
-            for path in (copy.faiss, copy.moments, copy.text):
+            for path in (copy.faiss, copy.moments, copy.towers):
                 remove(path)
             cause, step = (error.strerror, "") if isinstance(error, OSError) else (error.problem, error.next_step)
             raise StorageError(f"cannot write the backup {destination}: {cause}", step) from error

@@ -32,10 +32,11 @@ MISSES_OF_LISTS = 0.05
 
 FROM_BACKUP = "restore the index from a backup"
 REBUILD = "imgidx verify --repair rebuilds it"
+EXPORT = "the next imgidx train exports them again"
 
 
 def verify(home: IndexHome) -> Iterator[Problem]:
-    """Yield what is wrong with the index: SQLite's own integrity, vectors, the model, the FAISS files, the text tower.
+    """Yield what is wrong with the index: SQLite's own integrity, vectors, the model, the FAISS files, the towers.
 
     Raises `StorageError` where the catalog is too damaged to be read, `IndexNotFound` where there is none.
     """
@@ -46,19 +47,19 @@ def verify(home: IndexHome) -> Iterator[Problem]:
             return
         bad_vectors = list(_check_vectors(catalog))
         yield from bad_vectors
-        yield from _check_model(catalog)
+        yield from _check_model(catalog, home)
         yield from _check_faiss(catalog, home, compare=not bad_vectors)
-        yield from _check_text(catalog, home)
+        yield from _check_towers(catalog, home)
 
 
 def repair(home: IndexHome) -> None:
-    """Rebuild the FAISS files from the catalog; remove a damaged text tower, which the next train exports again.
+    """Rebuild the FAISS files from the catalog; remove damaged towers, which the next train exports again.
 
     The vectors of texts that the catalog remembers are forgotten with it: bit rot may have made it give wrong ones.
     """
     with Catalog(home.catalog), exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
-        if list(_check_text(catalog, home)):  # first: the texts that inverted lists are tuned with come from it
-            remove(home.text)
+        if list(_check_towers(catalog, home)):  # first: the texts that inverted lists are tuned with come from it
+            remove(home.towers)
             QueryMemory(catalog).clear()
         rebuild(catalog, home)
 
@@ -76,7 +77,7 @@ def _check_vectors(catalog: Catalog) -> Iterator[Problem]:
         yield Problem("vectors", f"{wrong} are not of length one", FROM_BACKUP)
 
 
-def _check_model(catalog: Catalog) -> Iterator[Problem]:
+def _check_model(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
     """Check that the model's weights, where they are at hand, are still those of the index."""
     model = catalog.read_model()
     if model is None:
@@ -86,8 +87,11 @@ def _check_model(catalog: Catalog) -> Iterator[Problem]:
     except (ModelUnavailable, UsageError) as error:  # its directory is gone, or open_clip no longer has it
         yield Problem.of("model", error)
         return
+    rotten = tower_files.find_rotten_weights(home.towers)  # those of the hub's cache are believed by their name
     if weights is not None and digest_weights(weights) != model.weights_sha256:
-        problem = f"the weights of {model.name} at {weights} are no longer those of this index"
+        rotten = str(weights)
+    if rotten:
+        problem = f"the weights of {model.name} at {rotten} are no longer those of this index"
         yield Problem("model", problem, "restore them, or train another index with --index DIR")
 
 
@@ -111,11 +115,11 @@ def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterato
         yield Problem("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", REBUILD, derived=True)
 
 
-def _check_text(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
-    """Check the exported text tower byte by byte; that there is none is no fault, for a child can do its work."""
+def _check_towers(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
+    """Check the exported towers byte by byte; that there are none is no fault, for a child can do their work."""
     model = catalog.read_model()
-    if model and tower_files.state(home.text, model.fingerprint)[0] is DerivedState.DAMAGED:
-        yield Problem("text", "is damaged, or of another model", "the next imgidx train exports it again", derived=True)
+    if model and tower_files.state(home.towers, model.fingerprint)[0] is DerivedState.DAMAGED:
+        yield Problem("towers", "are damaged, or of another model", EXPORT, derived=True)
 
 
 def _missed(catalog: Catalog, index: FaissIndex, now: Stamp) -> int:

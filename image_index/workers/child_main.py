@@ -29,7 +29,7 @@ from image_index.workers.messages import (
     Encoded,
     EncodeTexts,
     Exported,
-    ExportText,
+    ExportTowers,
     Job,
     JobFailed,
     LogLine,
@@ -161,8 +161,8 @@ class _Child:
         try:
             if isinstance(job, EncodeTexts):
                 self._channel.send(Encoded(embedder.encoder.encode_texts(job.texts)))
-            elif isinstance(job, ExportText):
-                embedder.encoder.export_text(job.directory)
+            elif isinstance(job, ExportTowers):
+                embedder.encoder.export_towers(job.directory)
                 self._channel.send(Exported())
             else:
                 result = embedder.embed(embedder.begin(job) if isinstance(job, Batch) else job)

@@ -24,7 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from image_index.errors import ModelUnavailable, UsageError
-from image_index.models.names import ModelSpec
+from image_index.models.names import ModelSpec, locate_weights
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
 from image_index.workers.messages import DeviceFailed
@@ -114,12 +114,18 @@ class Encoder:
         tokens = self._tokenizer(list(texts)).to(self.device)
         return self._to_numpy(self._model.encode_text(tokens))  # type: ignore[operator]
 
-    def export_text(self, directory: str) -> None:
-        """Write the text tower to the new `directory`; raises what keeps it from being exported."""
-        from image_index.models.tower_export import export_text_tower
+    def export_towers(self, directory: str) -> None:
+        """Write both towers to the new `directory`; raises what keeps them from being exported."""
+        from image_index.models.tower_export import Original, export_towers
 
+        weights = locate_weights(self._spec)
+        if weights is None:
+            raise ModelUnavailable(f"the weights of {self._spec.name} are gone")
+        # loaded again, mapped, for here the image tower may be folded, in another number format, on another device
+        model = _load(self._spec, self.facts.weights_sha256)._model
         tokenizer = open_clip.get_tokenizer(self._spec.architecture)
-        export_text_tower(self._model, tokenizer, self.facts, Path(directory))
+        pictures = self_test_pictures(*self.facts.preprocess.size)
+        export_towers(Original(model, tokenizer, self.facts, weights, pictures), Path(directory))
 
     def memory_bytes(self) -> int:
         """Return the memory that grows with use: the Metal driver's on MPS, else this process's largest."""

@@ -32,8 +32,8 @@ class LoadedEncoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors (N, D) of texts."""
 
-    def export_text(self, directory: str) -> None:
-        """Write the text tower to the new `directory`; raises what keeps it from being exported."""
+    def export_towers(self, directory: str) -> None:
+        """Write both towers to the new `directory`; raises what keeps them from being exported."""
 
     def memory_bytes(self) -> int:
         """Return the memory that grows with use."""
@@ -75,14 +75,14 @@ class EncodeTexts:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportText:
-    """Write the model's text tower to `directory`, which is not there yet; answered by `Exported`."""
+class ExportTowers:
+    """Write the model's towers to `directory`, which is not there yet; answered by `Exported`."""
 
     directory: str
     alone: ClassVar[bool] = True
 
 
-Job = Batch | EncodeTexts | ExportText
+Job = Batch | EncodeTexts | ExportTowers
 """What a child is given to do; it does one after the other, and answers each with one message."""
 
 
@@ -137,7 +137,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The text tower is written."""
+    """The towers are written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from image_index.workers.messages import (
     Encoded,
     EncodeTexts,
     Exported,
-    ExportText,
+    ExportTowers,
     Job,
     JobFailed,
     LogLine,
@@ -130,11 +130,11 @@ class ChildPool:
     @overload
     def embed(self, jobs: Iterable[Batch]) -> Iterator[EmbeddedBatch]: ...
     @overload
-    def embed(self, jobs: Iterable[Batch | ExportText]) -> Iterator[EmbeddedBatch | Exported | JobFailed]: ...
-    def embed(self, jobs: Iterable[Batch | ExportText]) -> Iterator[Any]:
+    def embed(self, jobs: Iterable[Batch | ExportTowers]) -> Iterator[EmbeddedBatch | Exported | JobFailed]: ...
+    def embed(self, jobs: Iterable[Batch | ExportTowers]) -> Iterator[Any]:
         """Yield what becomes of `jobs`, in the order in which they are done; each file comes back exactly once.
 
-        An `ExportText` among them comes back as `Exported` or `JobFailed`. Children are started only once there is a
+        An `ExportTowers` among them comes back as `Exported` or `JobFailed`. Children are started only once there is a
         job. After a stop no job is begun; those in flight are waited for, but not for long. Raises `ModelUnavailable`
         where a child cannot load the model, and `WorkersFailed` where none stays alive.
         """
@@ -154,9 +154,9 @@ class ChildPool:
                     raise ModelUnavailable(f"the model cannot encode the query: {reason}")
         raise WorkersFailed(f"{QUERY_DEATHS} child processes died of the query", "try --device cpu, or another query")
 
-    def export_text(self, directory: str) -> Exported | JobFailed | None:
-        """Return what came of writing the text tower to the new `directory`; None after a stop."""
-        outcomes: list[Exported | JobFailed] = list(self._results([ExportText(directory)]))
+    def export_towers(self, directory: str) -> Exported | JobFailed | None:
+        """Return what came of writing the towers to the new `directory`; None after a stop."""
+        outcomes: list[Exported | JobFailed] = list(self._results([ExportTowers(directory)]))
         return outcomes[0] if outcomes else None
 
     def _results(self, jobs: Iterable[Job]) -> Iterator[Any]:

@@ -67,7 +67,7 @@ def _at_named_moments(made: Target, expected: Mapping[bytes, Row], rng: random.R
                 _begin_afresh(made)
                 before = {}
             if "text tower" in moment:  # an earlier run may have settled it before it was killed
-                shutil.rmtree(made.home.text, ignore_errors=True)
+                shutil.rmtree(made.home.towers, ignore_errors=True)
             often = moment in {"inside a commit", "between image and generation", "after a commit"}
             outcome = made.run(strike=moment, nth=rng.randint(1, 3) if often else 1)
             yield verdict((outcome.code == KILLED, f"a run was not killed at '{moment}': {outcome}"))

@@ -1,4 +1,4 @@
-"""A text tower is not believed where it is wrong: by a run in any byte, by a search in size, time and small files."""
+"""Towers are not believed where they are wrong: by a run in any byte, by a search in size, time and small files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from image_index.files.atomic import replacing_directory
-from image_index.models.tower import open_tower
+from image_index.models.text_tower import open_text_tower
 from image_index.models.tower_files import (
-    GRAPH,
+    IMAGE_GRAPH,
     MANIFEST,
     MERGES,
-    WEIGHTS,
+    TEXT_GRAPH,
+    find_rotten_weights,
+    note_times,
+    own_weights,
     read_manifest,
     state,
     write_refusal,
 )
 from image_index.records import DerivedState, ModelFacts
 from tests.support.text_models import export, is_settled, make_model
+
+GRAPH, WEIGHTS, PICTURES = TEXT_GRAPH, own_weights(TEXT_GRAPH), own_weights(IMAGE_GRAPH)
 
 QUERY = "a dog on the beach"
 
@@ -54,7 +59,7 @@ class Specimen:
 
     def encode(self, text: str = QUERY) -> list[float] | None:
         """Return what the directory makes of `text`."""
-        tower = open_tower(self.directory, self.facts.fingerprint)
+        tower = open_text_tower(self.directory, self.facts.fingerprint)
         vector = tower.encode(text) if tower else None
         return None if vector is None else vector.tolist()
 
@@ -91,7 +96,7 @@ def flipped(content: bytes, position: int, bits: int) -> bytes:
 
 @pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from([MANIFEST, GRAPH, MERGES, WEIGHTS]), **FLIPS)
+@given(name=st.sampled_from([MANIFEST, GRAPH, MERGES, WEIGHTS, IMAGE_GRAPH, PICTURES]), **FLIPS)
 def test_any_byte_that_is_overwritten_is_noticed(specimen: Specimen, name: str, position: int, bits: int) -> None:
     """A search gets the true vector or none, for the file has another time; so does the next training run."""
     specimen.write(name, flipped((specimen.original / name).read_bytes(), position, bits))
@@ -129,7 +134,7 @@ def test_weights_that_are_gone_altogether_never_end_a_search(
 
 def test_a_copy_with_other_times_is_read_whole_and_used(specimen: Specimen) -> None:
     """As `cp -r` leaves it; a flipped bit in such a copy is noticed by a search too."""
-    for name in (GRAPH, MERGES, WEIGHTS):
+    for name in (GRAPH, MERGES, WEIGHTS, IMAGE_GRAPH, PICTURES):
         os.utime(specimen.directory / name, ns=(1, 1))
     assert specimen.encode() == specimen.vector
     assert is_settled(specimen.directory, specimen.facts.fingerprint)
@@ -148,7 +153,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", [MANIFEST, GRAPH, MERGES, WEIGHTS])
+@pytest.mark.parametrize("name", [MANIFEST, GRAPH, MERGES, WEIGHTS, IMAGE_GRAPH, PICTURES])
 @pytest.mark.parametrize("kind", [*DAMAGE, "gone", "a directory"])
 def test_a_damaged_file_leaves_the_text_to_a_child(specimen: Specimen, name: str, kind: str) -> None:
     """Cut, emptied, overwritten or gone: no vector comes of it."""
@@ -166,7 +171,7 @@ def test_a_damaged_file_leaves_the_text_to_a_child(specimen: Specimen, name: str
 def test_the_tower_of_another_model_is_not_used(specimen: Specimen, tmp_path: Path) -> None:
     """Neither the whole directory of another model, nor one file of it among ours."""
     export(make_model("layer scale"), tmp_path / "other")
-    assert open_tower(tmp_path / "other", "1" * 64) is None
+    assert open_text_tower(tmp_path / "other", "1" * 64) is None
     assert not is_settled(tmp_path / "other", "1" * 64)
     for name in (GRAPH, WEIGHTS):
         shutil.copy(tmp_path / "other" / name, specimen.directory / name)
@@ -201,10 +206,10 @@ def test_a_refusal_is_settled_for_its_model_alone(tmp_path: Path) -> None:
     write_refusal(tmp_path / "text", "0" * 64, "it is odd")
     manifest = read_manifest(tmp_path / "text")
     assert manifest is not None
-    assert manifest.refusal == "it is odd"
+    assert (manifest.text_refusal, manifest.image_refusal) == ("it is odd", "it is odd")
     assert is_settled(tmp_path / "text", "0" * 64)
     assert not is_settled(tmp_path / "text", "1" * 64)
-    assert open_tower(tmp_path / "text", "0" * 64) is None
+    assert open_text_tower(tmp_path / "text", "0" * 64) is None
 
 
 @pytest.mark.parametrize("thorough", [True, False])
@@ -214,3 +219,71 @@ def test_a_whole_tower_is_current(specimen: Specimen, thorough: bool) -> None:
     assert (found, manifest) == (DerivedState.CURRENT, read_manifest(specimen.directory))
     assert state(specimen.directory, "1" * 64, thorough=thorough) == (DerivedState.DAMAGED, None)
     assert state(specimen.directory / "nothing", "1" * 64, thorough=thorough) == (DerivedState.ABSENT, None)
+
+
+class Pointing(Specimen):
+    """Towers whose weights stand in the model's own file."""
+
+    @property
+    def model_file(self) -> Path:
+        """The model's own file."""
+        return self.original.parent / "model.safetensors"
+
+
+@pytest.fixture
+def pointing(tmp_path: Path) -> Pointing:
+    """Give towers that point into the file of a model."""
+    original = tmp_path / "original"
+    return Pointing(
+        original, tmp_path / "towers", export(make_model("CLIP"), original, weights=tmp_path / "model.safetensors")
+    )
+
+
+def exchange(file: Path) -> None:
+    """Put another model's file of the same size and time in the place of `file`, as `rsync --times` does."""
+    status, other = file.stat(), file.with_name("other")
+    other.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(file)
+
+
+WEIGHTS_DAMAGE: dict[str, Callable[[Path], object]] = {
+    "gone": Path.unlink,
+    "cut": lambda file: os.truncate(file, file.stat().st_size - 4),
+    "longer": lambda file: os.truncate(file, file.stat().st_size + 4),
+    "written to": lambda file: file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0"),
+    "exchanged": exchange,
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS_DAMAGE)
+def test_a_model_file_that_has_changed_is_noticed_before_a_wrong_vector(pointing: Pointing, kind: str) -> None:
+    """Whoever is left then loads the model, and finds out that it is another or gone."""
+    WEIGHTS_DAMAGE[kind](pointing.model_file)
+    assert pointing.encode() is None
+    assert not is_settled(pointing.directory, pointing.facts.fingerprint)
+
+
+def test_a_model_file_that_has_only_moved_in_time_is_used(pointing: Pointing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch or a copy brings the same bytes: a search reads them all, once a run has noted the times no more."""
+    content = pointing.model_file.read_bytes()
+    pointing.model_file.unlink()
+    pointing.model_file.write_bytes(content)
+    assert pointing.encode() == pointing.vector
+    found, manifest = state(pointing.directory, pointing.facts.fingerprint)
+    assert manifest is not None
+    note_times(pointing.directory, manifest)
+    monkeypatch.setattr("image_index.models.tower_files._is_whole", lambda _: False)
+    assert pointing.encode() == pointing.vector
+    assert found is DerivedState.CURRENT
+
+
+def test_bits_that_rot_in_the_model_file_are_found_by_reading_it(pointing: Pointing) -> None:
+    """Size, time and inode are as they were: nothing but a reading of the whole file can tell."""
+    assert find_rotten_weights(pointing.directory) is None
+    status = pointing.model_file.stat()
+    with pointing.model_file.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\0\0\0")
+    os.utime(pointing.model_file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert find_rotten_weights(pointing.directory) == str(pointing.model_file)

@@ -62,7 +62,7 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
         "index.faiss",
         "moments.f32",
         "lock",
-        "text",
+        "towers",
     }
     return Specimen(library)
 
@@ -83,7 +83,7 @@ def sound(specimen: Specimen) -> Iterator[Specimen]:
 def restore(specimen: Specimen) -> None:
     """Put the sound files back."""
     for path in specimen.home.path.iterdir():
-        if path != specimen.home.text:  # where it says that the fake model has no text tower
+        if path != specimen.home.towers:  # where it says that the fake model has no text tower
             remove(path)
     specimen.home.catalog.write_bytes(specimen.catalog)
     specimen.home.faiss.write_bytes(specimen.faiss)

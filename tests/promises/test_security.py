@@ -144,7 +144,7 @@ def test_nothing_is_written_outside_the_index_home(tmp_path: Path) -> None:
         "index.faiss",
         "moments.f32",
         "lock",
-        "text",
+        "towers",
     }
 
 
@@ -167,7 +167,7 @@ def test_no_control_character_of_a_name_reaches_a_terminal(tmp_path: Path, words
     with Catalog(home.catalog, write=True) as catalog:
         model = catalog.read_model()
         assert model is not None
-        write_refusal(home.text, model.fingerprint, "no tower")  # or train would load the model to export one
+        write_refusal(home.towers, model.fingerprint, "no tower")  # or train would load the model to export one
         failure = Failure(ImageFile(root + b"/f.jpg", 1, 1), Stage.DECODE, "bad tag \x1b[2J\x07")
         catalog.record(EmbeddedBatch((), random_batch(0, dim=3).vectors, (failure,)))
         file = ImageFile(os.fsencode(os.path.realpath(query)), query.stat().st_size, query.stat().st_mtime_ns)

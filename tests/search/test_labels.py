@@ -92,10 +92,11 @@ def test_probabilities_are_those_of_open_clip(index: Index, prompts: tuple[str, 
 
 def test_the_export_keeps_the_scale_of_the_model(library: Library) -> None:
     """The one that open_clip's model has."""
-    manifest = read_manifest(library.home.text)
+    manifest = read_manifest(library.home.towers)
     assert manifest is not None
+    assert manifest.text is not None
     scale = open_clip.create_model("local-dir:image_index/models/starter").logit_scale.exp().item()
-    assert manifest.logit_scale == pytest.approx(scale)
+    assert manifest.text.logit_scale == pytest.approx(scale)
     assert abs(scale - 100) > 1  # else the usual one would do
 
 

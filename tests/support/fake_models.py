@@ -85,7 +85,7 @@ class FakeEncoder:
             return np.array([[int(os.environ["OMP_NUM_THREADS"]), "HF_HUB_OFFLINE" in os.environ, 0]], np.float32)
         return np.array([[len(text), 0, 0] for text in texts], np.float32)
 
-    def export_text(self, directory: str) -> None:  # noqa: ARG002  # the real one's signature
+    def export_towers(self, directory: str) -> None:  # noqa: ARG002  # the real one's signature
         """Refuse."""
         raise RuntimeError("a fake model has no text tower")
 

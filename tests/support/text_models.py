@@ -1,17 +1,20 @@
-"""Small CLIP models with random weights, whose text towers are of every kind that open_clip has."""
+"""Small CLIP models with random weights, whose text towers are of every kind that open_clip has, and their export."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from open_clip.model import CLIP, CustomTextCLIP
+from safetensors.torch import save_file
 
-from image_index.models.tower_export import export_text_tower
+from image_index.models.tower_export import Original, export_towers
 from image_index.models.tower_files import state
-from image_index.records import DerivedState, ModelFacts
+from image_index.records import DerivedState, ModelFacts, Preprocess
+from image_index.workers.self_test import self_test_pictures
 from tests.support.records import facts
 
 LENGTH = 24
@@ -51,10 +54,20 @@ def tokenizer() -> Any:
     return open_clip.SimpleTokenizer(context_length=LENGTH)
 
 
-def export(model: torch.nn.Module, directory: Path, tokens: Any = None) -> ModelFacts:
-    """Export the text tower of `model`; return the facts that it is exported with."""
-    model_facts = facts(16)
-    export_text_tower(model, tokens or tokenizer(), model_facts, directory)
+PREPROCESS = Preprocess((32, 32), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+"""That of these models."""
+
+
+def export(model: torch.nn.Module, directory: Path, tokens: Any = None, *, weights: Path | None = None) -> ModelFacts:
+    """Export the towers of `model`; return the facts that they are exported with.
+
+    `weights` is a safetensors file to write and to point into; without it the towers have files of their own.
+    """
+    model_facts = replace(facts(16), preprocess=PREPROCESS)
+    if weights:
+        save_file(model.state_dict(), weights.resolve())
+    file = weights or directory.with_name("pytorch_model.bin")
+    export_towers(Original(model, tokens or tokenizer(), model_facts, file, self_test_pictures(32, 32)), directory)
     return model_facts
 
 

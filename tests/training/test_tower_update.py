@@ -15,8 +15,8 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.models.names import ModelSpec
-from image_index.models.tower import open_tower
-from image_index.models.tower_files import WEIGHTS, Manifest, read_manifest, write_refusal
+from image_index.models.text_tower import open_text_tower
+from image_index.models.tower_files import TEXT_GRAPH, Manifest, own_weights, read_manifest, write_refusal
 from image_index.records import Vectors
 from image_index.search.encode import QueryEncoder
 from image_index.settings import IndexHome
@@ -29,6 +29,8 @@ from tests.support import fake_models
 from tests.support.library import Library
 from tests.support.text_models import is_settled
 
+WEIGHTS = own_weights(TEXT_GRAPH)
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 STARTER = Engine("cpu", workers=1, precision=Precision.FP32)
@@ -37,7 +39,7 @@ STARTER = Engine("cpu", workers=1, precision=Precision.FP32)
 class Deadly(fake_models.FakeEncoder):
     """An encoder whose export takes the process with it."""
 
-    def export_text(self, directory: str) -> None:
+    def export_towers(self, directory: str) -> None:
         """Leave half a draft, and die."""
         Path(directory).mkdir()
         (Path(directory) / WEIGHTS).write_bytes(b"half")
@@ -47,7 +49,7 @@ class Deadly(fake_models.FakeEncoder):
 class Unwilling(fake_models.FakeEncoder):
     """An encoder whose export raises."""
 
-    def export_text(self, directory: str) -> None:
+    def export_towers(self, directory: str) -> None:
         """Refuse."""
         raise RuntimeError(f"no {Path(directory).name}")
 
@@ -71,8 +73,8 @@ def library(tmp_path: Path) -> Library:
 
 
 def manifest_of(library: Library) -> Manifest | None:
-    """Return what the index says of its text tower."""
-    return read_manifest(library.home.text)
+    """Return what the index says of its towers."""
+    return read_manifest(library.home.towers)
 
 
 def vector_of(library: Library, text: str) -> Vectors:
@@ -85,14 +87,14 @@ def test_a_first_run_exports_and_searches_start_no_child(library: Library, refus
     """Damaged or missing, it is exported again by a run that has nothing else to do; meanwhile a child answers."""
     library.train(engine=STARTER)
     expected = vector_of(library, "a dog")
-    (library.home.text / WEIGHTS).write_bytes(b"")
+    (library.home.towers / WEIGHTS).write_bytes(b"")
     by_child = vector_of(library, "a cat")  # and the one before is remembered
     again = library.train(engine=STARTER)
     assert (again.unchanged, again.exported) == (3, True)
     with Catalog(library.home.catalog) as catalog:
         model = catalog.read_model()
         assert model is not None
-        assert is_settled(library.home.text, model.fingerprint)
+        assert is_settled(library.home.towers, model.fingerprint)
     refuse_children()
     again = library.train(engine=STARTER)
     assert (again.unchanged, again.exported) == (3, False)
@@ -102,13 +104,13 @@ def test_a_first_run_exports_and_searches_start_no_child(library: Library, refus
     assert vector_of(library, "a cat") @ by_child >= 0.9999
     assert vector_of(library, "A  cat") @ by_child >= 0.9999  # not the remembered one: other words for the same tokens
     assert vector_of(library, "a bird") @ expected < 0.99
-    assert not list(library.home.path.glob("*text.*"))
+    assert not list(library.home.path.glob("*towers.*"))
 
 
 def test_what_a_rotten_tower_encoded_is_forgotten(library: Library) -> None:
     """Bits that rot in place are not seen before a search; the run that sees them forgets what came of them."""
     library.train(engine=STARTER)
-    weights = library.home.text / WEIGHTS
+    weights = library.home.towers / WEIGHTS
     content, status = np.fromfile(weights, "<u4"), weights.stat()
     content[: len(content) // 2] ^= np.uint32(1 << 31)  # other signs
     content.tofile(weights)
@@ -121,7 +123,7 @@ def test_what_a_rotten_tower_encoded_is_forgotten(library: Library) -> None:
     with Catalog(library.home.catalog) as catalog:
         model = catalog.read_model()
     assert model is not None
-    tower = open_tower(library.home.text, model.fingerprint)
+    tower = open_text_tower(library.home.towers, model.fingerprint)
     assert tower is not None
     np.testing.assert_array_equal(tower.encode("a dog"), right)
 
@@ -135,7 +137,7 @@ def test_a_model_without_a_tower_is_refused_once(
     assert "a fake model has no text tower" in caplog.text
     manifest = manifest_of(library)
     assert manifest is not None
-    assert manifest.refusal == "RuntimeError: a fake model has no text tower"
+    assert manifest.text_refusal == "RuntimeError: a fake model has no text tower"
     refuse_children()
     assert library.train().unchanged == 3
 
@@ -146,7 +148,7 @@ def test_an_export_that_raises_costs_nothing(library: Library) -> None:
     assert library.train(engine=engine).embedded == 3
     manifest = manifest_of(library)
     assert manifest is not None
-    assert "RuntimeError: no .text." in (manifest.refusal or "")
+    assert "RuntimeError: no .towers." in (manifest.text_refusal or "")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -164,23 +166,23 @@ def test_an_export_that_kills_its_child_costs_no_picture(library: Library, worke
     assert library.train(engine=engine).unchanged == 3
     manifest = manifest_of(library)
     assert manifest is not None
-    assert "was lost" in (manifest.refusal or "")
+    assert "was lost" in (manifest.text_refusal or "")
 
 
 def test_the_tower_of_another_model_is_replaced(library: Library) -> None:
-    """As in a home into which the text/ of another index was copied by mistake."""
+    """As in a home into which the towers/ of another index was copied by mistake."""
     library.train()
-    write_refusal(library.home.text, "1" * 64, "of another model")
+    write_refusal(library.home.towers, "1" * 64, "of another model")
     assert library.train().unchanged == 3
     manifest = manifest_of(library)
     assert manifest is not None
-    assert manifest.refusal == "RuntimeError: a fake model has no text tower"
+    assert manifest.text_refusal == "RuntimeError: a fake model has no text tower"
 
 
 def test_a_model_that_is_not_here_is_not_fetched_for_its_tower(library: Library) -> None:
     """Nothing is to embed, so nothing is needed."""
     library.train()
-    shutil.rmtree(library.home.text)
+    shutil.rmtree(library.home.towers)
     with Catalog(library.home.catalog, write=True) as catalog:
         model = catalog.read_model()
         assert model is not None
@@ -195,15 +197,15 @@ def test_a_backup_searches_by_itself_and_damage_is_verified(
     """The copy has the tower too; one flipped bit is found, and a repair removes what is damaged."""
     library.train(engine=STARTER)
     copy = replace(library, home=backup(library.home, tmp_path / "copy"))
-    assert {path.stat().st_mode & 0o777 for path in copy.home.text.iterdir()} == {0o600}
-    assert library.home.size_bytes() > (library.home.text / WEIGHTS).stat().st_size
+    assert {path.stat().st_mode & 0o777 for path in copy.home.towers.iterdir()} == {0o600}
+    assert library.home.size_bytes() > (library.home.towers / WEIGHTS).stat().st_size
     refuse_children()
     np.testing.assert_array_equal(vector_of(copy, "a dog"), vector_of(library, "a dog"))
     assert list(verify(library.home)) == []
-    weights = bytearray((library.home.text / WEIGHTS).read_bytes())
+    weights = bytearray((library.home.towers / WEIGHTS).read_bytes())
     weights[len(weights) // 2] ^= 1
-    (library.home.text / WEIGHTS).write_bytes(weights)
-    assert [(finding.subject, finding.derived) for finding in verify(library.home)] == [("text", True)]
+    (library.home.towers / WEIGHTS).write_bytes(weights)
+    assert [(finding.subject, finding.derived) for finding in verify(library.home)] == [("towers", True)]
     repair(library.home)
     assert list(verify(library.home)) == []
-    assert not library.home.text.exists()
+    assert not library.home.towers.exists()

@@ -40,13 +40,13 @@ def home(home: IndexHome) -> IndexHome:
 
 
 def test_a_good_index_has_no_problem(tmp_path: Path, home: IndexHome) -> None:
-    """But for the text tower, which this one was made without."""
+    """But for the towers, which this one was made without."""
     before = snapshot(tmp_path)
     found = examine_index(home)
     assert found.catalog is not None
     assert (found.catalog.counts.images, found.catalog.model_is_here) == (20, True)
     assert (found.catalog.faiss, found.catalog.moments) == (DerivedState.CURRENT, DerivedState.CURRENT)
-    assert [problem.subject for problem in found.problems()] == ["text"]
+    assert [problem.subject for problem in found.problems()] == ["towers"]
     assert snapshot(tmp_path) == before
 
 
@@ -59,8 +59,8 @@ def test_derived_files_are_told_apart(home: IndexHome) -> None:
     home.moments.write_bytes(damaged)
     found = examine_index(home)
     assert found.catalog is not None
-    assert (found.catalog.faiss, found.catalog.moments, found.catalog.text) == ("behind", "damaged", "absent")
-    assert [problem.subject for problem in found.problems()] == ["moments.f32", "text"]
+    assert (found.catalog.faiss, found.catalog.moments, found.catalog.towers) == ("behind", "damaged", "absent")
+    assert [problem.subject for problem in found.problems()] == ["moments.f32", "towers"]
 
 
 @pytest.mark.parametrize(
@@ -178,4 +178,4 @@ def test_while_a_run_writes_what_it_will_mend_is_no_problem(home: IndexHome) -> 
         catalog.start_run()
     with holder_of(home.lock):
         assert list(examine_index(home).problems()) == []
-    assert {problem.subject for problem in examine_index(home).problems()} == {"last run", "index.faiss", "text"}
+    assert {problem.subject for problem in examine_index(home).problems()} == {"last run", "index.faiss", "towers"}

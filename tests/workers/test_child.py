@@ -15,7 +15,7 @@ from image_index.workers.channel import open_pair
 from image_index.workers.child import MOST_HELD, Child, Deadlines, State, cause_of_death
 from image_index.workers.child_main import DEVICE_FAILED, OUT_OF_MEMORY
 from image_index.workers.devices import Slot
-from image_index.workers.messages import ChildSetup, EncodeTexts, ExportText, Job
+from image_index.workers.messages import ChildSetup, EncodeTexts, ExportTowers, Job
 from tests.support import fake_models
 from tests.support.records import image_file
 
@@ -78,7 +78,7 @@ def test_threads_that_decode_have_a_batch_of_their_own(threaded: Child) -> None:
 
 
 @pytest.mark.parametrize(
-    "job", [Batch(BATCH.files[:1], alone=True), EncodeTexts(("a dog",)), ExportText("/nowhere")], ids=repr
+    "job", [Batch(BATCH.files[:1], alone=True), EncodeTexts(("a dog",)), ExportTowers("/nowhere")], ids=repr
 )
 def test_a_job_that_is_alone_leaves_no_room(threaded: Child, job: Job) -> None:
     """So that a death over it is the fault of nothing else."""

@@ -23,7 +23,7 @@ from image_index.records import Batch, EmbeddedBatch, Failure, ImageFile, Stage
 from image_index.workers.child import Deadlines
 from image_index.workers.devices import Slot
 from image_index.workers.engine import make_batches
-from image_index.workers.messages import ChildSetup, ExportText, JobFailed, Loader
+from image_index.workers.messages import ChildSetup, ExportTowers, JobFailed, Loader
 from image_index.workers.pool import FAILED_STARTS, ChildPool, PoolLimits, PoolPlan
 from image_index.workers.work_queue import DEATHS_ALONE
 from tests.support import fake_models
@@ -375,8 +375,8 @@ def test_an_export_is_a_job_whose_answer_comes_among_the_results(pictures: Pictu
     refused = JobFailed("RuntimeError: a fake model has no text tower")
     files = pictures.good(10)
     with fake_pool() as pool:
-        results = list(pool.embed([ExportText(str(tmp_path / "text")), *make_batches(files, 4)]))
-        assert pool.export_text(str(tmp_path / "text")) == refused
+        results = list(pool.embed([ExportTowers(str(tmp_path / "text")), *make_batches(files, 4)]))
+        assert pool.export_towers(str(tmp_path / "text")) == refused
     assert [result for result in results if not isinstance(result, EmbeddedBatch)] == [refused]
     assert embedded([result for result in results if isinstance(result, EmbeddedBatch)]) == paths(files)
 

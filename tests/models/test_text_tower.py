@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_index.models import tower as tower_module
-from image_index.models.tower import TextTower, open_tower
+from image_index.models import text_tower as tower_module
+from image_index.models.text_tower import TextTower, open_text_tower
 from image_index.records import Vectors
 from tests.support.text_models import export, make_model
 
@@ -20,7 +20,7 @@ TEXTS = ("a dog", "", "two children in red coats feed the pigeons on a snowy squ
 def tower(tmp_path_factory: pytest.TempPathFactory) -> TextTower:
     """Export a small tower, and open it."""
     directory = tmp_path_factory.mktemp("tower") / "text"
-    opened = open_tower(directory, export(make_model("CLIP"), directory).fingerprint)
+    opened = open_text_tower(directory, export(make_model("CLIP"), directory).fingerprint)
     assert opened is not None
     return opened
 
@@ -60,8 +60,8 @@ def test_a_tower_that_does_not_work_is_left_with_a_warning(
 def test_damage_is_a_warning_and_absence_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever has never exported a tower need not be told so by every search."""
     caplog.set_level(logging.WARNING)
-    assert open_tower(tmp_path / "text", "0" * 64) is None
+    assert open_text_tower(tmp_path / "text", "0" * 64) is None
     assert not caplog.records
     (tmp_path / "text").mkdir()
-    assert open_tower(tmp_path / "text", "0" * 64) is None
+    assert open_text_tower(tmp_path / "text", "0" * 64) is None
     assert "the next train rebuilds it" in caplog.text
