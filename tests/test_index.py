@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from image_index.errors import IndexNotFound, UsageError
 from image_index.records import Vectors
 from image_index.settings import IndexHome
 from tests.support import fake_models
+from tests.support.children import started_children
 from tests.support.library import Library, nearest
 
 NAMES = tuple(f"{place}/{number}.png" for place in ("a", "b") for number in range(5))
@@ -213,12 +213,12 @@ def test_an_update_from_python(tmp_path: Path) -> None:
 
 def test_a_closed_index_leaves_no_child(index: Index) -> None:
     """Its model goes with it."""
-    before = set(multiprocessing.active_children())
-    assert index.encode("a dog").shape == (3,)
-    (child,) = set(multiprocessing.active_children()) - before
+    with started_children() as started:
+        assert index.encode("a dog").shape == (3,)
+    (child,) = started
+    assert child.is_alive
     index.close()
-    child.join(10)
-    assert not child.is_alive()
+    assert not child.is_alive
 
 
 def test_the_package_itself_imports_nothing_heavy() -> None:

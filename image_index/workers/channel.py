@@ -26,7 +26,7 @@ def open_pair() -> tuple[Channel, Channel]:
 
 
 class Channel:
-    """One end of a channel; picklable into a spawned child."""
+    """One end of a channel; the other end may be in another process."""
 
     def __init__(self, end: socket.socket) -> None:
         """Take over a connected socket."""
@@ -35,9 +35,6 @@ class Channel:
         self._socket = end
         self._received = bytearray()
         self._sending = threading.Lock()
-
-    def __reduce__(self) -> tuple[type[Channel], tuple[socket.socket]]:
-        return Channel, (self._socket,)
 
     def fileno(self) -> int:
         """Return the file descriptor, for `multiprocessing.connection.wait`."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
-import types
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from multiprocessing import get_context
-from multiprocessing.context import SpawnProcess
 from time import monotonic
 
 from image_index.records import Batch
 from image_index.workers.channel import Channel, ChannelClosed, open_pair
-from image_index.workers.child_main import DEVICE_FAILED, OUT_OF_MEMORY, run_child
+from image_index.workers.child_main import DEVICE_FAILED, OUT_OF_MEMORY
 from image_index.workers.devices import Slot
 from image_index.workers.messages import ChildSetup, Job
 
@@ -26,6 +23,15 @@ MOST_HELD = 3
 
 SEND_TIMEOUT_S = 10.0
 """A live child takes a message at once; the socket's buffer takes it even from a busy one."""
+
+
+BEGIN = """
+import sys
+sys.path[:] = sys.argv[2:]
+from image_index.workers.child_main import main
+main(int(sys.argv[1]))
+"""
+"""What a child's Python runs, given the descriptor of its channel and where its parent looks for modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Child:
 
     setup: ChildSetup
     slot: Slot
-    process: SpawnProcess
+    process: subprocess.Popen[bytes]
     channel: Channel
     deadlines: Deadlines
     held: deque[Job] = field(default_factory=deque)
@@ -84,12 +90,8 @@ class Child:
         """Spawn a child in `slot`; it begins to load its model at once."""
         ours, theirs = open_pair()
         its_own = replace(setup, device=slot.device, decode_threads=slot.decode_threads)
-        process = get_context("spawn").Process(
-            target=run_child, args=(theirs, its_own), name="imgidx-child", daemon=True
-        )
-        with _environment(slot.environment()), _without_main_module():
-            process.start()
-        theirs.close()
+        ours.send(its_own, SEND_TIMEOUT_S)  # it waits in the channel
+        process = start_process(theirs, slot)
         return cls(setup, slot, process, ours, deadlines, due=monotonic() + deadlines.load_s)
 
     def successor(self) -> Child:
@@ -153,41 +155,37 @@ class Child:
         with suppress(ChannelClosed):
             self.channel.send(None, SEND_TIMEOUT_S)
 
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether its process is there."""
+        return self.process.poll() is None
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end of its process, but not for long."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
     def kill(self) -> None:
         """End it now. A process that even SIGKILL does not end (stuck in the kernel) is left behind."""
         self.process.kill()
-        self.process.join(5)
+        self.wait(5)
+        if self.process.stdin:
+            self.process.stdin.close()
         self.channel.close()
 
 
-@contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes started in the block."""
-    saved = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Hide the main module from `multiprocessing`, which would import it again in the child.
-
-    Our children need nothing of it: the command line would cost them its imports, and a caller's script without an
-    `if __name__ == "__main__"` would run again.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+def start_process(channel: Channel, slot: Slot) -> subprocess.Popen[bytes]:
+    """Start a Python of its own for a child in `slot`, and hand it its end of a channel."""
+    # Not by `multiprocessing`, which starts a process more, its resource tracker: that outlives the run for a moment,
+    # and a service manager takes it for one left behind. It would also import a caller's main module in the child.
+    process = subprocess.Popen(
+        [sys.executable, "-c", BEGIN, str(channel.fileno()), *sys.path],
+        stdin=subprocess.PIPE,  # nothing is written to it: its end tells the child that the parent is gone
+        pass_fds=[channel.fileno()],
+        env={**os.environ, **slot.environment()},
+    )
+    channel.close()
+    return process
 
 
 def cause_of_death(exit_code: int | None) -> str:

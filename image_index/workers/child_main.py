@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 import warnings
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import parent_process
 
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.records import Batch, StageSeconds
@@ -60,13 +60,22 @@ class _ChannelHandler(logging.Handler):
             self._channel.send(LogLine(record.name, record.levelno, record.getMessage()))
 
 
-def run_child(channel: Channel, setup: ChildSetup) -> None:
-    """Serve the parent on `channel` until it says stop or is gone; the entry point of every child."""
+def main(descriptor: int) -> None:
+    """Serve the parent on the socket `descriptor` until it says stop or is gone: here every child begins.
+
+    The first message is its `ChildSetup`.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent decides: a batch in flight is finished and stored
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _log_to(channel, setup.log_level)
     try:
+        os.getcwd()
+    except FileNotFoundError:  # torch does not load in a directory that has been deleted
+        os.chdir("/")
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        setup = channel.receive()
+        _log_to(channel, setup.log_level)
         _Child(channel, setup).serve()
     except ChannelClosed:
         pass
@@ -83,10 +92,8 @@ def _die_with_parent() -> None:
     """End this process as soon as its parent is gone, whatever it is doing."""
     # The end of the channel is seen only by a child that reads from it. One that decodes or computes would go on for
     # up to minutes as an orphan, and take cores and memory from the run that is started next.
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    os.read(0, 1)  # the parent holds the other end of standard input, and writes nothing to it
+    os._exit(1)
 
 
 def _log_to(channel: Channel, level: int) -> None:

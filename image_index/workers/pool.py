@@ -107,14 +107,14 @@ class ChildPool:
                 child.stop()
         leave_by = monotonic() + LEAVE_S
         for child in self._children:
-            child.process.join(max(0.0, leave_by - monotonic()))
+            child.wait(max(0.0, leave_by - monotonic()))
             child.kill()
         self._children.clear()
 
     @property
     def pids(self) -> list[int]:
         """The process ids of the children that are alive now, as far as the parent knows."""
-        return [child.process.pid for child in self._children if child.process.pid]
+        return [child.process.pid for child in self._children]
 
     def start(self) -> None:
         """Start the children, which load their models from now on; once they are started, this does nothing.
@@ -207,18 +207,19 @@ class ChildPool:
     def _events(self) -> list[tuple[Child, Any]]:
         """Wait for messages, deaths and deadlines, at most `TICK_S`; the message None means that the child is lost."""
         children = {child.channel.fileno(): child for child in self._children}
-        children |= {child.process.sentinel: child for child in self._children}
         events: list[tuple[Child, Any]] = []
         touched = [children[handle] for handle in wait(children, TICK_S) if isinstance(handle, int)]
-        for child in dict.fromkeys(touched):
-            lost = not child.process.is_alive()
+        dead = [child for child in self._children if not child.is_alive]
+        noticed = dict.fromkeys([*touched, *dead])
+        for child in noticed:
+            lost = child in dead
             try:
                 events.extend((child, message) for message in child.channel.receive_ready())
             except ChannelClosed:
                 lost = True
             if lost:
                 events.append((child, None))
-        overdue = [child for child in self._children if child.is_overdue and child not in touched]
+        overdue = [child for child in self._children if child.is_overdue and child not in noticed]
         return events + [(child, None) for child in overdue]
 
     def _take(self, child: Child, message: Any, queue: WorkQueue) -> Iterator[Any]:
@@ -274,11 +275,11 @@ class ChildPool:
 
     def _replace_lost(self, child: Child, queue: WorkQueue) -> Iterator[Any]:
         """Start another child in place of one that died or hangs; queue its jobs again, or yield a failure."""
-        hung = child.process.is_alive() and child.is_overdue
-        child.process.join(0 if hung else 1)  # a channel closes a moment before its process is gone
+        hung = child.is_alive and child.is_overdue
+        child.wait(0 if hung else 1)  # a channel closes a moment before its process is gone
         self._drop(child)
         stage = Stage.TIMEOUT if hung else Stage.CRASH
-        reason = "the child gave no sign of life" if hung else cause_of_death(child.process.exitcode)
+        reason = "the child gave no sign of life" if hung else cause_of_death(child.process.returncode)
         logger.warning("Lost a child process: %s", reason)
         self._fruitless_deaths += 1
         if child.state is not State.READY:
@@ -294,7 +295,7 @@ class ChildPool:
         # machine. Where threads decode, any batch in work may have crashed it: each is tried again with nothing beside
         # it. Else it was at the file that it reported last: `isolate` splits that batch, and what waited behind it was
         # not even begun.
-        if child.state is not State.READY or child.process.exitcode == DEVICE_FAILED:
+        if child.state is not State.READY or child.process.returncode == DEVICE_FAILED:
             queue.put_back(child.held)
         elif child.overlaps and stage is Stage.CRASH:
             queue.suspect(child.held)

@@ -201,7 +201,7 @@ def _torment(orders: Orders) -> None:
         time.sleep(rng.uniform(0, 2 * orders.torment_every_s))
         children = [child for child in list(started) if _may_be_struck(child)]
         if children:
-            victim = rng.choice(children).process.pid or 0
+            victim = rng.choice(children).process.pid
             with suppress(ProcessLookupError):
                 _strike(victim, next(blows))
 
@@ -210,7 +210,7 @@ def _may_be_struck(child: Child) -> bool:
     """Tell whether a child is fair game."""
     alone = any(isinstance(job, Batch) and len(job.files) == 1 for job in list(child.held))
     is_up = child.state is State.READY or child.failed_starts == 0
-    return child.process.is_alive() and is_up and not alone
+    return child.is_alive and is_up and not alone
 
 
 def _strike(victim: int, blow: signal.Signals | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +23,7 @@ from image_index.workers.devices import Precision
 from image_index.workers.engine import Engine
 from image_index.workers.messages import LoadedEncoder, Loader
 from tests.support import fake_models
+from tests.support.children import started_children
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -177,13 +177,12 @@ def test_a_query_is_the_weighted_sum_of_its_terms(index: Index, tmp_path: Path) 
         colour(tmp_path, f"{name}.png", rgb)
         for name, rgb in (("r", (255, 1, 0)), ("g", (0, 255, 0)), ("b", (0, 0, 255)))
     )
-    before = set(multiprocessing.active_children())
-    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder:
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder, started_children() as started:
         parts = [encoder.picture(resolve(path)) for path in (red, green, blue)]
         found = encoder.vector(make_query(images=[f"2:{red}", green], minus=[f"0.5:{blue}"]))
         expected = 2 * parts[0] + parts[1] - 0.5 * parts[2]
         np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
-        assert len(set(multiprocessing.active_children()) - before) == 1
+    assert len(started) == 1
 
 
 def test_a_term_that_comes_again_is_encoded_once(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
-from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_index.workers.channel import BUFFER_BYTES, Channel, ChannelClosed, open_pair
+from tests.support.photos import REPOSITORY
 
 pytestmark = pytest.mark.timeout(60)
 Pair = tuple[Channel, Channel]
@@ -182,25 +184,24 @@ def test_threads_do_not_mix_their_messages(pair: Pair) -> None:
         thread.join()
 
 
-def echo(channel: Channel) -> None:
-    """Send back what comes, in a child, until the other side is gone."""
-    try:
-        while True:
-            channel.send(channel.receive())
-    except ChannelClosed:
-        pass
+ECHO = """
+import socket, sys
+from image_index.workers.channel import Channel
+channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+while True:
+    channel.send(channel.receive())
+"""
 
 
-def test_channel_goes_along_into_a_spawned_process() -> None:
-    """Its end works there, and the end of the process is seen here."""
+def test_the_other_end_may_be_in_another_process() -> None:
+    """It works there, and the end of the process is seen here."""
     ours, theirs = open_pair()
-    process = get_context("spawn").Process(target=echo, args=(theirs,))
-    process.start()
-    theirs.close()
-    ours.send({"a": 1})
-    assert ours.receive() == {"a": 1}
-    process.kill()
-    process.join()
+    command = (sys.executable, "-c", ECHO, str(theirs.fileno()))
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=REPOSITORY) as process:
+        theirs.close()
+        ours.send({"a": 1})
+        assert ours.receive() == {"a": 1}
+        process.kill()
     assert wait([ours.fileno()], 10)
     with pytest.raises(ChannelClosed):
         list(ours.receive_ready())

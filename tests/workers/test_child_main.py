@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -14,7 +13,7 @@ from image_index.errors import ModelUnavailable, UsageError
 from image_index.models.names import ModelSpec, parse_model
 from image_index.records import Batch
 from image_index.workers.channel import open_pair
-from image_index.workers.child_main import run_child
+from image_index.workers.child import start_process
 from image_index.workers.devices import Precision, Slot
 from image_index.workers.messages import (
     ChildSetup,
@@ -64,16 +63,15 @@ class Talk:
 
     def __init__(self, setup: ChildSetup) -> None:
         self.channel, theirs = open_pair()
-        self.process = get_context("spawn").Process(target=run_child, args=(theirs, setup))
-        self.process.start()
-        theirs.close()
+        self.channel.send(setup)
+        self.process = start_process(theirs, Slot("cpu", 1))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.join()
+        with self.process:  # closes its stdin, and waits
+            self.process.kill()
         self.channel.close()
 
     def hear(self, kind: type[Message]) -> Message:
@@ -82,10 +80,9 @@ class Talk:
             assert isinstance(message, LogLine | Working), message
         return message
 
-    def exit_code(self) -> int | None:
+    def exit_code(self) -> int:
         """Return what the child leaves with."""
-        self.process.join(30)
-        return self.process.exitcode
+        return self.process.wait(30)
 
 
 def test_a_child_leaves_when_its_channel_closes() -> None:
@@ -122,7 +119,7 @@ def test_a_model_that_does_not_load_is_a_typed_answer_and_the_second_one_is_fina
         assert child.hear(NotReady) == NotReady(reason, final=False, usage=usage)
         child.channel.send(EncodeTexts(("a",)))
         assert child.hear(NotReady) == NotReady(reason, final=True, usage=usage)
-        assert child.process.is_alive()
+        assert child.process.poll() is None
         child.channel.close()
         assert child.exit_code() == 0
 

@@ -445,13 +445,21 @@ with fake_pool(children=1) as pool:
 """
 
 
-def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
-    """A child does not import the script that started it, as one of `multiprocessing` would."""
+def test_a_script_without_a_main_guard_runs_once_and_leaves_nothing(tmp_path: Path) -> None:
+    """A child does not import the script that started it, and no process of the script's session outlives it.
+
+    `multiprocessing` would do both: its resource tracker ends a moment after the process that started it.
+    """
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "at work\n(1, 3)\n", "")
+    with subprocess.Popen(
+        [sys.executable, script], env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True
+    ) as parent:
+        printed = parent.communicate()
+        with pytest.raises(ProcessLookupError):
+            os.killpg(parent.pid, 0)
+    assert (parent.returncode, *printed) == (0, "at work\n(1, 3)\n", "")
 
 
 def test_children_ignore_the_signals_that_are_the_parents_business(pictures: Pictures, restarts: MagicMock) -> None:
