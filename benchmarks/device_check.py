@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Bench:
     photos: Path
     scratch: Path
     count: int
+    runs: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def command(self, name: str, options: tuple[str, ...]) -> list[str]:
         """Return the command that trains the pictures into the index `name`."""
@@ -75,7 +77,9 @@ class Bench:
         """Begin to train, in a process group of its own."""
         with (self.scratch / f"{name}.out").open("wb") as out, (self.scratch / f"{name}.log").open("wb") as log:
             command = self.command(name, options)
-            return subprocess.Popen(command, env=child_environment(), stdout=out, stderr=log, start_new_session=True)
+            run = subprocess.Popen(command, env=child_environment(), stdout=out, stderr=log, start_new_session=True)
+        self.runs.append(run)
+        return run
 
     def end(self, run: subprocess.Popen[bytes], name: str) -> Record:
         """Wait for a run; return its exit code, what is in the index, and what the log says of devices and losses."""
@@ -217,10 +221,14 @@ def main() -> None:
         scratch = Path(directory)
         with links(pictures_in(arguments.photos), arguments.count) as photos:
             bench = Bench(arguments.device, photos, scratch, arguments.count)
-            for checks in (agreement, kills, short_of_memory, searches):
-                for record in checks(bench):
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+            try:
+                for record in chain(agreement(bench), searches(bench), kills(bench), short_of_memory(bench)):
                     print(json.dumps(record), flush=True)
                     has_failed |= not record["ok"]
+            finally:
+                for run in bench.runs:
+                    run.terminate()
     sys.exit(int(has_failed))
 
 

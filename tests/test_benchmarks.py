@@ -242,3 +242,14 @@ def test_the_benchmark_of_duplicates_has_precision_recall_and_time(sample_photos
         assert 0 <= row["precision"] <= 1
         assert row["recall"] == pytest.approx(sum(row["recall_by_kind"].values()) / 6, abs=0.01)
     assert f"recall {record['quality'][0]['recall']:.4f}" in table
+
+
+@pytest.mark.nightly
+def test_the_promises_on_a_device_are_checked(sample_photos: Path) -> None:
+    """On the CPU too, where each must hold."""
+    script = [sys.executable, str(REPOSITORY / "benchmarks/device_check.py"), "--photos", str(sample_photos)]
+    done = subprocess.run(
+        [*script, "--device", "cpu", "--count", "60"], capture_output=True, text=True, timeout=600, check=True
+    )
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["ok"] for record in records] == [True] * 7
