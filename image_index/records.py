@@ -87,7 +87,15 @@ class ExcludedDirectory:
     reason: ExcludeReason
 
 
-Scanned = ImageFile | ScanProblem | ExcludedDirectory
+@dataclass(frozen=True, slots=True)
+class NotOnDisk:
+    """A file, or if `file` is None a directory, whose content is in a cloud: what is known of it stays as it is."""
+
+    path: bytes
+    file: ImageFile | None = None
+
+
+Scanned = ImageFile | NotOnDisk | ScanProblem | ExcludedDirectory
 """What a scan yields."""
 
 
@@ -390,6 +398,8 @@ class Summary:
     failed_before: int = 0
     kept: int = 0
     vanished: int = 0
+    not_on_disk: int = 0
+    """Files and directories in a cloud, which are not read without being asked for."""
     excluded: dict[str, int] = field(default_factory=dict)
     """How many directories were left out by default, for each `ExcludeReason`."""
     seconds: float = 0.0

@@ -14,7 +14,19 @@ from tests.support.library import Library
 
 PACKAGE = Path(__file__).parents[1] / "image_index"
 
-GROUND = ("errors", "records", "settings", "formats", "paths", "dates", "stop", "machine", "deadline", "grid")
+GROUND = (
+    "errors",
+    "records",
+    "settings",
+    "formats",
+    "paths",
+    "dates",
+    "stop",
+    "machine",
+    "deadline",
+    "dataless",
+    "grid",
+)
 """The modules of the ground floor: what everybody needs."""
 
 ROOMS: dict[str, tuple[str, ...]] = {

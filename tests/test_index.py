@@ -205,6 +205,8 @@ def test_an_update_from_python(tmp_path: Path) -> None:
     assert (first.embedded, first.failed) == (2, 0)
     again = update_index(make_update(index=home, engine=engine))
     assert (again.embedded, again.unchanged) == (1, 2)
+    fetching = make_update(tmp_path / "photos", index=home, scan=ScanOptions(fetch_cloud=True), engine=engine)
+    assert (fetching.engine.fetch_cloud, make_update(index=home).engine.fetch_cloud) == (True, False)
     with pytest.raises(UsageError, match="no such directory"):
         make_update("/nonexistent", index=home)
     with pytest.raises(UsageError, match="name a directory"):

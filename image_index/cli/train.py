@@ -64,6 +64,10 @@ NoDefaultExcludesOption = Annotated[
         help="Also take thumbnails, trash and the like that other programs keep beside pictures.",
     ),
 ]
+FetchCloudOption = Annotated[
+    bool,
+    typer.Option("--fetch-cloud", help="Also take pictures that are in a cloud and not on this disk: download them."),
+]
 HiddenOption = Annotated[bool, typer.Option("--hidden", help="Include hidden files and directories.")]
 FollowOption = Annotated[
     bool, typer.Option("--follow-symlinks", "-L", help="Follow symbolic links; loops are detected.")
@@ -120,6 +124,7 @@ def train(
     no_default_excludes: NoDefaultExcludesOption = False,
     hidden: HiddenOption = False,
     follow_symlinks: FollowOption = False,
+    fetch_cloud: FetchCloudOption = False,
     retry_failed: RetryOption = False,
     wait: WaitOption = None,
     time_limit: TimeLimitOption = None,
@@ -157,6 +162,7 @@ def train(
         follow_symlinks=follow_symlinks,
         excludes=tuple(exclude or ()),
         default_excludes=not no_default_excludes,
+        fetch_cloud=fetch_cloud,
     )
     engine = Engine(
         device,

@@ -12,12 +12,13 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from image_index import dataless
 from image_index.errors import UsageError
 from image_index.files.default_excludes import default_exclude
 from image_index.files.globs import Pattern, compile_pattern
 from image_index.formats import readable_extensions
 from image_index.paths import below, composed
-from image_index.records import ExcludedDirectory, ImageFile, Scanned, ScanProblem
+from image_index.records import ExcludedDirectory, ImageFile, NotOnDisk, Scanned, ScanProblem
 
 IGNORE_FILE = b".imgidxignore"
 
@@ -28,13 +29,15 @@ _DirectoryId = tuple[int, int]
 class ScanOptions:
     """What a scan takes; `excludes` are gitignore patterns relative to each root.
 
-    With `default_excludes` it leaves out what other programs keep beside pictures; see `files.default_excludes`.
+    With `default_excludes` it leaves out what other programs keep beside pictures; see `files.default_excludes`. With
+    `fetch_cloud` it takes files and directories that are not on this disk like all others, and so downloads them.
     """
 
     hidden: bool = False
     follow_symlinks: bool = False
     excludes: tuple[str, ...] = ()
     default_excludes: bool = True
+    fetch_cloud: bool = False
     extensions: frozenset[bytes] = field(default_factory=readable_extensions)
 
 
@@ -70,6 +73,7 @@ class _Walk:
     options: ScanOptions
     others: frozenset[bytes]
     excludes: tuple[_Rules, ...]
+    looks_for_cloud: bool
 
     def verdict(self, path: bytes, rules: Iterable[_Rules], *, is_directory: bool) -> bool | None:
         """Return what the first of `rules` that mentions `path` says of it; True too where another root begins."""
@@ -82,15 +86,19 @@ class _Walk:
 def scan(root: bytes, options: ScanOptions, others: frozenset[bytes] = frozenset()) -> Iterator[Scanned]:
     """Yield the image files of `root` (an absolute directory or file) in the byte order of their paths.
 
-    A `ScanProblem` stands in place of a directory that cannot be read, an `ExcludedDirectory` in place of one that is
-    left out by default, and nothing in place of what the user's own patterns leave out. `others` are roots of
-    their own: the walk leaves them out. Memory is bounded by the largest directory. A root that is a file is taken
-    whatever its extension.
+    A `ScanProblem` stands in place of a directory that cannot be read, a `NotOnDisk` in place of a file or directory in
+    a cloud, an `ExcludedDirectory` in place of one that is left out by default, and nothing in place of what the user's
+    own patterns leave out. `others` are roots of their own: the walk leaves them out. Memory is bounded by the largest
+    directory. A root that is a file is taken whatever its extension.
     """
     try:
         status = os.stat(root)
+        is_away = dataless.is_dataless(status) and not options.fetch_cloud
         if stat.S_ISREG(status.st_mode):
-            yield ImageFile.of(root, status)
+            file = ImageFile.of(root, status)
+            yield NotOnDisk(root, file) if is_away else file
+        elif stat.S_ISDIR(status.st_mode) and is_away:
+            yield NotOnDisk(root)
         elif stat.S_ISDIR(status.st_mode):
             yield from _walk(root, options, others)
         else:
@@ -102,7 +110,7 @@ def scan(root: bytes, options: ScanOptions, others: frozenset[bytes] = frozenset
 def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterator[Scanned]:
     """Walk depth first with a stack of our own: paths may be deeper than Python's recursion limit."""
     excludes = (_exclude_rules(root, options.excludes),) if options.excludes else ()
-    walk = _Walk(options, others, excludes)
+    walk = _Walk(options, others, excludes, looks_for_cloud=dataless.HAS_FLAG and not options.fetch_cloud)
     stack = [_visit(_Directory(root), walk)]
     while stack:
         for item in stack[-1]:
@@ -116,7 +124,7 @@ def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterat
 
 def _visit(directory: _Directory, walk: _Walk) -> Iterator[Scanned | _Directory]:
     """Yield what one directory holds, subdirectories in their place, in the byte order of full paths."""
-    follow, by_default = walk.options.follow_symlinks, walk.options.default_excludes
+    follow = walk.options.follow_symlinks
     try:
         ancestors = _ancestors(directory) if follow else directory.ancestors
         if ancestors is None:
@@ -137,9 +145,7 @@ def _visit(directory: _Directory, walk: _Walk) -> Iterator[Scanned | _Directory]
         if verdict:
             continue
         if is_directory:
-            # A pattern with ! in front, which takes something back, takes this back too.
-            reason = default_exclude(name[:-1], directory.path) if by_default and verdict is None else None
-            yield ExcludedDirectory(path, reason) if reason else _Directory(path, rules, ancestors)
+            yield _in_its_place(path, walk, verdict) or _Directory(path, rules, ancestors)
             continue
         try:
             status = os.stat(path, follow_symlinks=follow)
@@ -148,7 +154,26 @@ def _visit(directory: _Directory, walk: _Walk) -> Iterator[Scanned | _Directory]
                 yield ScanProblem(path, error.strerror or str(error))
             continue
         if stat.S_ISREG(status.st_mode):
-            yield ImageFile.of(path, status)
+            file = ImageFile.of(path, status)
+            yield NotOnDisk(path, file) if walk.looks_for_cloud and dataless.is_dataless(status) else file
+
+
+def _in_its_place(path: bytes, walk: _Walk, verdict: bool | None) -> Scanned | None:
+    """Return what stands in place of a directory that is not walked, None for one that is; patterns gave `verdict`."""
+    around, _, name = path.rpartition(b"/")
+    # A pattern with ! in front, which takes something back, takes back what is left out by default too.
+    if walk.options.default_excludes and verdict is None and (reason := default_exclude(name, around)):
+        return ExcludedDirectory(path, reason)
+    # To list a directory that is in a cloud would download the list, and make it a directory of this disk for good.
+    return NotOnDisk(path) if walk.looks_for_cloud and _is_in_cloud(path) else None
+
+
+def _is_in_cloud(path: bytes) -> bool:
+    """Tell whether a directory is not on this disk; one that has vanished is noticed when it is listed."""
+    try:
+        return dataless.is_dataless(os.stat(path))
+    except OSError:
+        return False
 
 
 def _ancestors(directory: _Directory) -> frozenset[_DirectoryId] | None:
@@ -191,7 +216,10 @@ def _is_directory(entry: os.DirEntry[bytes], *, follow_symlinks: bool) -> bool |
 
 
 def _with_ignore_file(directory: _Directory, rules: tuple[_Rules, ...]) -> tuple[_Rules, ...]:
-    """Put the rules of the ignore file in `directory` before those of the directories around it."""
+    """Put the rules of the ignore file in `directory` before those of the directories around it.
+
+    It is read even if it is in a cloud: it has a few bytes, and without it the scan would take what it forbids.
+    """
     path = below(directory.path) + IGNORE_FILE
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

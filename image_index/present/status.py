@@ -48,8 +48,11 @@ def status_text(status: IndexStatus) -> str:
         f"size       {status.size_bytes / 1e6:.1f} MB",
         f"last run   {_run_text(status.last_run)}",
     ]
-    if status.last_run and status.last_run.summary and status.last_run.summary.excluded:
-        lines.append(f"           {excluded_text(status.last_run.summary.excluded)}")
+    summary = (status.last_run and status.last_run.summary) or Summary()
+    if summary.not_on_disk:
+        lines.append(f"           {summary.not_on_disk} not on this disk (imgidx train --fetch-cloud downloads them)")
+    if summary.excluded:
+        lines.append(f"           {excluded_text(summary.excluded)}")
     for root in status.roots:
         problem = f"  ! {printable(root.problem)}" if root.problem else ""
         lines.append(f"root       {printable(root.path)}{problem}")

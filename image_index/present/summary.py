@@ -33,6 +33,7 @@ def _counts_record(summary: Summary) -> dict[str, Any]:
         "moved": summary.moved,
         "missing": summary.missing,
         "failed": summary.failed,
+        "not_on_disk": summary.not_on_disk,
         "excluded": summary.excluded,
         "seconds": round(summary.seconds, 3),
         "pictures_per_second": round(summary.pictures_per_second, 3),
@@ -48,6 +49,7 @@ def summary_text(summary: Summary) -> str:
         ("failed", summary.failed),
         ("failed before", summary.failed_before),
         ("unreachable but kept", summary.kept),
+        ("not on this disk", summary.not_on_disk),
         ("vanished", summary.vanished),
         ("left to do", summary.remaining),
     )
@@ -74,6 +76,7 @@ def plan_text(plan: Plan) -> str:
         ("unchanged", plan.unchanged + len(plan.touched)),
         ("failed before", plan.failed_before),
         ("unreachable but kept", plan.kept),
+        ("not on this disk", plan.not_on_disk),
     )
     excluded = f"{excluded_text(plan.excluded)}\n" if plan.excluded else ""
     return f"would embed {plan.embed_count}: {len(plan.new)} new{counts}\n{excluded}"

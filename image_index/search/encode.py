@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from image_index.catalog.pairs import pair_of
 from image_index.catalog.query_memory import QueryMemory
 from image_index.catalog.reader import CatalogReader
+from image_index.dataless import is_dataless
 from image_index.errors import DecodeError, ImgidxError, IndexMismatch, QueryError
 from image_index.paths import printable, resolve
 from image_index.records import Batch, ImageFile, Vectors
@@ -162,6 +163,8 @@ class QueryEncoder:
             _, vectors = self._catalog.vectors_of([known.id])
             stored: QueryVector = vectors[0]
             return stored
+        if is_dataless(status):
+            raise QueryError(f"{name} is in a cloud, not on this disk", "open it once, so that it is downloaded")
         with self._child() as pool:
             results = list(pool.embed([Batch((file,))]))
             _check(self._catalog, pool)

@@ -135,6 +135,7 @@ class Tally:
             failed_before=plan.failed_before,
             kept=plan.kept,
             vanished=self.vanished,
+            not_on_disk=plan.not_on_disk,
             excluded={str(reason): count for reason, count in sorted(plan.excluded.items())},
             seconds=time.monotonic() - self.started,
             stages=self.stages,

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from image_index.records import ExcludedDirectory, ImageFile, KnownImage, Match, Scanned, ScanProblem
+from image_index.records import ExcludedDirectory, ImageFile, KnownImage, Match, NotOnDisk, Scanned, ScanProblem
 
 RACY_WINDOW_NS = 2_000_000_000
 """A file modified this close to when it was read may have changed since within one tick of its clock (FAT: 2 s)."""
@@ -39,6 +39,8 @@ class Plan:
     failures_gone: list[bytes] = field(default_factory=list)
     """Paths of failures whose file is gone."""
     problems: list[ScanProblem] = field(default_factory=list)
+    not_on_disk: int = 0
+    """Files and directories in a cloud; what is known of them and below them stays as it is."""
     excluded: Counter[str] = field(default_factory=Counter)
     """How many directories the scan left out by default, for each `ExcludeReason`."""
 
@@ -70,9 +72,10 @@ def plan_update(
     """Compare one root's scan with its rows; both must come in the byte order of their paths.
 
     `failed` maps the path of an earlier failure to its (size, mtime_ns): such a file is not tried again until it
-    changes, or with `retry_failed`. Rows below a `ScanProblem` are kept as they are. `changed` holds every known file
-    whose size or time differs, or that was read within `RACY_WINDOW_NS` of its modification; `settle_by_content` tells
-    which really did. `on_new` is told of each new file as soon as it is met.
+    changes, or with `retry_failed`. Rows below a `ScanProblem` are kept as they are, and so are those
+    at and below what is `NotOnDisk`. `changed` holds every known file whose size or time differs, or that was read
+    within `RACY_WINDOW_NS` of its modification; `settle_by_content` tells which really did.
+    `on_new` is told of each new file as soon as it is met.
     """
     # A merge join: both sides come in path order, so that one pass compares them and neither is held in memory. A scan
     # of a million unchanged files takes as much memory as one of ten (decision 0004).
@@ -81,6 +84,7 @@ def plan_update(
     rows = iter(known)
     row = next(rows, None)
     unseen: list[KnownImage] = []
+    unread: set[bytes] = set()
     for item in scanned:
         path = item.path
         while row is not None and row.path < path:
@@ -88,13 +92,19 @@ def plan_update(
             row = next(rows, None)
         if isinstance(item, ScanProblem):
             plan.problems.append(item)
+            unread.add(path)
             continue
         if isinstance(item, ExcludedDirectory):
             plan.excluded[item.reason] += 1
             continue
         here = row if row is not None and row.path == path else None
         row = next(rows, None) if here else row
-        if unseen_failures and unseen_failures.pop(path, None) == (item.size, item.mtime_ns) and not retry_failed:
+        if isinstance(item, NotOnDisk):
+            _leave_in_cloud(plan, item, here)
+            if item.file is None:
+                unread.add(path)
+            unseen_failures.pop(path, None)
+        elif unseen_failures and unseen_failures.pop(path, None) == (item.size, item.mtime_ns) and not retry_failed:
             plan.failed_before += 1
         elif here:
             _compare(plan, item, here)
@@ -102,7 +112,6 @@ def plan_update(
             plan.new.append(item)
             on_new(item)
     unseen += [row, *rows] if row is not None else []
-    unread = {problem.path for problem in plan.problems}
     for image in unseen:
         _leave(plan, image, unread)
     plan.failures_gone = [path for path in unseen_failures if not _is_inside(path, unread)]
@@ -114,7 +123,7 @@ def keep_emptied_root(plan: Plan, root: bytes) -> Plan:
 
     An empty mount point looks exactly like a directory whose files were all deleted; only a person can tell.
     """
-    seen = plan.new or plan.changed or plan.unchanged or plan.failed_before or plan.kept
+    seen = plan.new or plan.changed or plan.unchanged or plan.failed_before or plan.kept or plan.not_on_disk
     if seen or not plan.missing:
         return plan
     count = len(plan.missing)
@@ -128,6 +137,13 @@ def _leave(plan: Plan, image: KnownImage, unread: set[bytes]) -> None:
         plan.kept += 1
     elif not image.missing:
         plan.missing.append(image)
+
+
+def _leave_in_cloud(plan: Plan, item: NotOnDisk, image: KnownImage | None) -> None:
+    """Note what is not on this disk; a missing row that has its size and time is back, as its content is known."""
+    plan.not_on_disk += 1
+    if image and image.missing and item.file and (item.file.size, item.file.mtime_ns) == (image.size, image.mtime_ns):
+        plan.touched.append(Match(item.file, image))
 
 
 def _is_inside(path: bytes, unread: set[bytes]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from image_index.catalog.reader import CatalogReader
@@ -37,8 +38,10 @@ def make_update(  # noqa: PLR0913  # keywords, one for each kind of option
     Raises `UsageError` where no root is given or known, or none of them exists.
     """
     home = index_home(None if index is None else Path(index))
-    survey = SurveyOptions(_choose_roots(home, roots), scan or ScanOptions(), retry_failed)
-    return UpdateRequest(home, survey, model, engine or Engine(), quiet=quiet, wait_s=wait_s)
+    scan = scan or ScanOptions()
+    survey = SurveyOptions(_choose_roots(home, roots), scan, retry_failed)
+    engine = replace(engine or Engine(), fetch_cloud=scan.fetch_cloud)
+    return UpdateRequest(home, survey, model, engine, quiet=quiet, wait_s=wait_s)
 
 
 def _choose_roots(home: IndexHome, named: tuple[AnyPath, ...]) -> tuple[bytes, ...]:

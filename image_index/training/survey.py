@@ -47,11 +47,15 @@ def plan_roots(
         failed = _failed(catalog, root, inner) if catalog else {}
         update = plan_update(scanned, known, failed, retry_failed=options.retry_failed, on_new=on_new)
         plan.add(keep_emptied_root(update, root))
+
+    def digest(file: ImageFile) -> bytes | None:
+        return hash_file(file.path, fetch_cloud=options.scan.fetch_cloud)
+
     # Content comes last, for reading it is what costs: only files whose size or time differs from their row's are read,
     # and new ones only if a row whose file is gone has the same size.
-    settle_by_content(plan, _digest)
+    settle_by_content(plan, digest)
     if catalog and plan.embed_count:
-        settle_moves(plan, _gone(catalog, plan), _elsewhere(catalog, plan), _digest)
+        settle_moves(plan, _gone(catalog, plan), _elsewhere(catalog, plan), digest)
     return plan
 
 
@@ -98,10 +102,6 @@ def _watched(scanned: Iterable[Scanned], plan: Plan, report: Report, stop: StopR
             if stop.signal_number:
                 raise Interrupted(stop.signal_number)
         yield item
-
-
-def _digest(file: ImageFile) -> bytes | None:
-    return hash_file(file.path)
 
 
 def _gone(catalog: CatalogReader, plan: Plan) -> Iterator[KnownImage]:

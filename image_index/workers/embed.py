@@ -122,12 +122,12 @@ class Embedder:
         start = time.perf_counter()
         content = image = pixels = failure = None
         try:
-            content = read.read_file(file.path)
+            content = read.read_file(file.path, fetch_cloud=self._setup.fetch_cloud)
             has_read = time.perf_counter()
             picture = decode.decode(
                 content, self.encoder.facts.preprocess, self._setup.max_pixels, exact=self._setup.exact_decode
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, read.DatalessError):  # gone since the scan, from the disk or into a cloud
             pass
         except OSError as error:
             failure = Failure(file, Stage.READ, error.strerror or describe(error))

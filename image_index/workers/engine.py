@@ -27,6 +27,7 @@ class Engine:
     """How pictures are embedded: the device, how many children, how many pictures each takes at a time, and how.
 
     None means what suits the machine. `max_pixels` is the largest picture that is decoded, `math.inf` for no limit.
+    With `fetch_cloud` children read files that are not on this disk, which downloads them.
     """
 
     device: str = "auto"
@@ -35,6 +36,7 @@ class Engine:
     max_pixels: float | None = None
     precision: Precision = Precision.AUTO
     exact_decode: bool = False
+    fetch_cloud: bool = False
     decode_threads: int | None = None
     limits: PoolLimits = field(default_factory=PoolLimits)
     loader: Loader | None = None
@@ -58,6 +60,7 @@ class Engine:
             batch_size=self._batch_size(),
             max_pixels=self.max_pixels or default_max_pixels(slots),
             exact_decode=self.exact_decode,
+            fetch_cloud=self.fetch_cloud,
             precision=self.precision,
             log_level=logging.getLogger("image_index").getEffectiveLevel(),
             loader=self.loader,

@@ -58,6 +58,7 @@ class ChildSetup:
     batch_size: int = 16
     max_pixels: float = math.inf
     exact_decode: bool = False
+    fetch_cloud: bool = False
     precision: Precision = Precision.AUTO
     log_level: int = logging.WARNING
     loader: Loader | None = None

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from image_index.errors import DecodeError
-from image_index.files.read import MAX_FILE_BYTES, hash_file, read_file
+from image_index.files.read import MAX_FILE_BYTES, DatalessError, hash_file, read_file
 from image_index.records import ImageFile
+from tests.support.cloud import send_to_cloud
 
 
 def test_a_file_is_read_with_its_facts(tmp_path: Path) -> None:
@@ -49,6 +50,21 @@ def test_what_is_no_regular_file_is_refused_at_once(kind: str, tmp_path: Path) -
         read_file(os.fsencode(path))
     assert hash_file(os.fsencode(path)) is None
     assert len(os.listdir("/dev/fd")) == open_before
+
+
+def test_a_file_in_a_cloud_is_read_on_request_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not even opened: on a Mac that would be a download."""
+    path = os.fsencode(tmp_path / "a.jpg")
+    Path(os.fsdecode(path)).write_bytes(b"content")
+    with monkeypatch.context() as patch:
+        send_to_cloud(patch, tmp_path / "a.jpg")
+        with pytest.raises(DatalessError, match="in a cloud, not on this disk"):
+            read_file(path)
+        assert hash_file(path) is None
+        patch.undo()
+        send_to_cloud(patch)
+        assert read_file(path, fetch_cloud=True).data == b"content"
+        assert hash_file(path, fetch_cloud=True) == hashlib.sha256(b"content").digest()
 
 
 def test_a_vanished_file_is_the_callers_business(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from image_index.errors import UsageError
 from image_index.files.scan import ScanOptions, scan
-from image_index.records import ExcludedDirectory, ExcludeReason, ImageFile, ScanProblem
+from image_index.records import ExcludedDirectory, ExcludeReason, ImageFile, NotOnDisk, ScanProblem
+from tests.support.cloud import send_to_cloud
 
 JPEGS = ScanOptions(extensions=frozenset({b".jpg"}))
 EVERY_JPEG = ScanOptions(hidden=True, extensions=frozenset({b".jpg"}))
@@ -392,6 +393,38 @@ def test_exclude_that_is_no_pattern_is_wrong_use(tmp_path: Path, pattern: str) -
     make_files(tmp_path, "a.jpg")
     with pytest.raises(UsageError, match="--exclude"):
         list(scan(os.fsencode(tmp_path), ScanOptions(excludes=(pattern,))))
+
+
+# In a cloud
+
+
+def test_what_is_in_a_cloud_is_neither_opened_nor_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is told with its size and time, a directory as one thing; each in its place."""
+    make_files(tmp_path, "a.jpg", "b.jpg", "c/d.jpg", "e.jpg", "f.txt")
+    root = os.fsencode(tmp_path)
+    b, f = ImageFile.of(root + b"/b.jpg", os.stat(tmp_path / "b.jpg")), tmp_path / "f.txt"
+    with monkeypatch.context() as patch:
+        send_to_cloud(patch, tmp_path / "b.jpg", tmp_path / "c", f)
+        items = list(scan(root, JPEGS))
+    assert [item.path for item in items] == [root + name for name in (b"/a.jpg", b"/b.jpg", b"/c", b"/e.jpg")]
+    assert items[1:3] == [NotOnDisk(root + b"/b.jpg", b), NotOnDisk(root + b"/c")]
+
+
+def test_what_is_in_a_cloud_is_taken_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is a file like all others."""
+    make_files(tmp_path, "a.jpg", "b.jpg")
+    send_to_cloud(monkeypatch, tmp_path / "b.jpg")
+    assert found(tmp_path, ScanOptions(fetch_cloud=True)) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "in"])
+def test_a_root_that_is_in_a_cloud_is_left_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A nightly run has the same roots as the first one: naming it is not asking for a download."""
+    make_files(tmp_path, "a.jpg", "in/b.jpg")
+    send_to_cloud(monkeypatch, tmp_path / name)
+    (item,) = scan(os.fsencode(tmp_path / name), JPEGS)
+    assert isinstance(item, NotOnDisk)
+    assert (item.path, item.file is None) == (os.fsencode(tmp_path / name), name == "in")
 
 
 # What other programs keep

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 from image_index.pictures import thumbnails as thumbnails_module
 from image_index.pictures.thumbnails import LOOK_AHEAD, SIDE, thumbnail, thumbnails
 from image_index.records import ImageFacts
+from tests.support.cloud import send_to_cloud
 from tests.support.photos import real_photos
 from tests.support.records import image_facts
 
@@ -44,6 +45,15 @@ def test_a_thumbnail_looks_like_pillows_own(sample_photos: Path, monkeypatch: py
         assert np.abs(np.subtract(shown.size, expected.size)).max() <= 1
         difference = np.asarray(shown.convert("RGB"), float) - np.asarray(expected.resize(shown.size), float)
         assert np.abs(difference).mean() < 8
+
+
+def test_a_picture_in_a_cloud_is_not_downloaded_to_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note stands in its place."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (9, 9)).save(path)
+    send_to_cloud(monkeypatch, path)
+    made = thumbnail(facts_of(path, 9, 9))
+    assert (made.data, made.problem) == (None, "in a cloud, not on this disk")
 
 
 def test_a_small_picture_is_not_blown_up(tmp_path: Path) -> None:

@@ -114,6 +114,14 @@ def test_status_says_what_the_last_run_left_out_by_default() -> None:
     assert "left out" not in status_text(replace(STATUS, last_run=RUN))
 
 
+def test_status_says_what_the_last_run_left_in_a_cloud() -> None:
+    """And how to have it."""
+    run = replace(RUN, summary=replace(SUMMARY, not_on_disk=3))
+    text = status_text(replace(STATUS, last_run=run))
+    assert "   3 not on this disk (imgidx train --fetch-cloud downloads them)\n" in text
+    assert "not on this disk" not in status_text(replace(STATUS, last_run=RUN))
+
+
 def test_status_without_failures_says_nothing_of_how_to_list_them() -> None:
     """The way to the failures is shown where there are some."""
     assert "imgidx failures" not in status_text(STATUS)

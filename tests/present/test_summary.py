@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from image_index.present.summary import plan_text, summary_record, summary_text
 from image_index.records import ImageFile, KnownImage, Match, StageSeconds, Summary
@@ -13,7 +13,15 @@ def test_summary_has_pinned_keys() -> None:
     """The last line of `train --json`."""
     stages = StageSeconds(scan=0.5, load=1, read=0.25, decode=2, forward=3, idle=0.125, store=0.75, index=4)
     summary = Summary(
-        embedded=10, unchanged=1, moved=2, missing=3, failed=4, excluded={"trash": 2}, seconds=4.0, stages=stages
+        embedded=10,
+        unchanged=1,
+        moved=2,
+        missing=3,
+        failed=4,
+        not_on_disk=5,
+        excluded={"trash": 2},
+        seconds=4.0,
+        stages=stages,
     )
     assert summary_record(summary) == {
         "embedded": 10,
@@ -21,6 +29,7 @@ def test_summary_has_pinned_keys() -> None:
         "moved": 2,
         "missing": 3,
         "failed": 4,
+        "not_on_disk": 5,
         "excluded": {"trash": 2},
         "seconds": 4.0,
         "pictures_per_second": 2.5,
@@ -53,5 +62,7 @@ def test_plan_says_what_would_be_done() -> None:
     changed = Match(file, KnownImage(1, b"/b", 1, 1, bytes(32), 1, missing=False))
     plan = Plan(new=[ImageFile(b"/a", 1, 1)], changed=[changed], unchanged=3)
     assert plan_text(plan) == "would embed 2: 1 new, 1 changed, 3 unchanged\n"
+    assert ", 5 not on this disk\n" in plan_text(replace(plan, not_on_disk=5))
+    assert summary_text(Summary(not_on_disk=5)).endswith(", 5 not on this disk\n")
     plan.excluded["trash"] = 2
     assert plan_text(plan).splitlines()[1:] == ["2 directories left out by default (2 trash)"]

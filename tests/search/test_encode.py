@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from image_index.catalog.catalog import Catalog
-from image_index.errors import DecodeError, IndexMismatch, ModelUnavailable, UsageError
+from image_index.errors import DecodeError, IndexMismatch, ModelUnavailable, QueryError, UsageError
 from image_index.models.names import ModelSpec, digest_weights, locate_weights, parse_model
 from image_index.paths import resolve
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, PictureFacts
@@ -24,6 +24,7 @@ from image_index.workers.engine import Engine
 from image_index.workers.messages import LoadedEncoder, Loader
 from tests.support import fake_models
 from tests.support.children import started_children
+from tests.support.cloud import send_to_cloud
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -209,6 +210,19 @@ def test_a_picture_alone_with_a_weight_is_as_without(index: Index) -> None:
         plain, heavy = (encoder.vector(make_query(images=[f"{weight}{index.picture}"])) for weight in ("", "3:"))
         np.testing.assert_array_equal(plain, heavy)
         np.testing.assert_allclose(encoder.vector(make_query(minus=[str(index.picture)])), -plain, atol=1e-3)
+
+
+@pytest.mark.usefixtures("no_children")
+def test_a_query_picture_in_a_cloud_is_not_downloaded(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that the index knows needs no file; for any other the search says what to do."""
+    other = colour(tmp_path, "other.png", (1, 2, 3))
+    send_to_cloud(monkeypatch, index.picture, Path(other))
+    with QueryEncoder(index.catalog, index.home, ENGINE) as encoder:
+        np.testing.assert_allclose(encoder.vector(make_query(images=[str(index.picture)])), index.stored, atol=1e-3)
+        with pytest.raises(QueryError, match="in a cloud, not on this disk; open it once"):
+            encoder.vector(make_query(images=[other]))
 
 
 def test_own_ids_are_those_of_the_pictures_asked_by(index: Index, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class FakeEncoder:
 _read_file = read.read_file
 
 
-def _read_or_harm(path: bytes) -> read.FileContent:
+def _read_or_harm(path: bytes, *, fetch_cloud: bool = False) -> read.FileContent:
     """Do what the file's name says, then read it."""
     name = os.path.basename(path).decode(errors="replace")
     time.sleep(float(os.environ.get(PAUSE_S, "0")))
@@ -114,7 +114,7 @@ def _read_or_harm(path: bytes) -> read.FileContent:
         time.sleep(0.2)
     if name.startswith("unreadable"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
-    return _read_file(path)
+    return _read_file(path, fetch_cloud=fetch_cloud)
 
 
 def _eat_memory() -> None:

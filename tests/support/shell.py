@@ -33,7 +33,17 @@ COMMAND = (sys.executable, "-m", "image_index")
 Argument = str | bytes | Path
 
 PROGRESS = re.compile(r"(Scanning|Loading the model|Embedding|Building the search index): \d+")
-COUNT_KEYS = ["embedded", "unchanged", "moved", "missing", "failed", "excluded", "seconds", "pictures_per_second"]
+COUNT_KEYS = [
+    "embedded",
+    "unchanged",
+    "moved",
+    "missing",
+    "failed",
+    "not_on_disk",
+    "excluded",
+    "seconds",
+    "pictures_per_second",
+]
 SUMMARY_KEYS = [*COUNT_KEYS, "stage_seconds"]
 """The keys of what `imgidx train --json` prints at its end."""
 

@@ -29,6 +29,7 @@ from image_index.upkeep.status import read_status
 from image_index.vectors.open_index import open_index
 from image_index.workers.pool import ChildPool
 from tests.support import fake_models
+from tests.support.cloud import send_to_cloud
 from tests.support.faiss_examples import read_stamp
 from tests.support.library import Library, counts
 
@@ -166,6 +167,25 @@ def test_what_is_left_out_by_default_is_said_and_remembered(library: Library, ca
     assert run is not None
     assert run.summary is not None
     assert run.summary.excluded == summary.excluded
+
+
+def test_pictures_in_a_cloud_are_counted_and_kept(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is known is found as before, one that is new waits; neither is missing or a failure."""
+    library.train()
+    rows = library.rows()
+    library.add("new.png", "sub/other.png")
+    with monkeypatch.context() as patch:
+        send_to_cloud(patch, resolved(library.photos / "a.png"), resolved(library.photos / "sub"))
+        send_to_cloud(patch, resolved(library.photos / "new.png"))
+        summary = library.train()
+    assert (counts(summary), summary.not_on_disk) == ({"unchanged": 2, "kept": 2}, 3)
+    assert library.rows() == rows
+    assert counts(library.train()) == {"embedded": 2, "unchanged": 5}
+
+
+def resolved(path: Path) -> Path:
+    """Return a path as the catalog knows it."""
+    return Path(os.fsdecode(resolve(path)))
 
 
 def test_a_root_inside_a_root_is_indexed_once(library: Library) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_index.records import ImageFile, KnownImage, Match, ScanProblem
+from image_index.records import ImageFile, KnownImage, Match, NotOnDisk, ScanProblem
 from image_index.training.plan import (
     RACY_WINDOW_NS,
     Plan,
@@ -121,6 +122,39 @@ def test_same_state_changes_nothing(state: dict[bytes, tuple[int, int]]) -> None
     plan = plan_update([ImageFile(path, *sign) for path, sign in sorted(state.items())], rows)
     assert plan == Plan(unchanged=len(state))
     assert list(plan.files_to_embed) == []
+
+
+def test_what_is_in_a_cloud_stays_as_it_is_known() -> None:
+    """Rows and failures at it and, for a directory, below it: no picture is missing, new, changed or unchanged."""
+    rows = [known_image(b"/r/a.jpg", 1), known_image(b"/r/b/c.jpg", 2), known_image(b"/r/d.jpg", 3)]
+    files = [
+        image_file(b"/r/a.jpg", 7),
+        image_file(b"/r/d.jpg", 1),
+        image_file(b"/r/e.jpg"),
+        image_file(b"/r/f.jpg", 1),
+    ]
+    away, known, new, failed = (NotOnDisk(file.path, file) for file in files)
+    failures = {b"/r/f.jpg": (1, 1), b"/r/b/g.jpg": (1, 1)}
+    asked: list[ImageFile] = []
+    plan = plan_update([away, NotOnDisk(b"/r/b"), known, new, failed], rows, failures, on_new=asked.append)
+    assert plan == Plan(not_on_disk=5, kept=1)
+    assert asked == []
+
+
+@pytest.mark.parametrize(("size", "is_back"), [(1, True), (2, False)])
+def test_a_missing_picture_that_is_in_a_cloud_is_back(size: int, is_back: bool) -> None:
+    """If its size and time are those of the row: the content cannot be compared."""
+    row = known_image(b"/r/a.jpg", missing=True)
+    file = image_file(b"/r/a.jpg", size)
+    plan = plan_update([NotOnDisk(file.path, file)], [row])
+    assert plan == Plan(not_on_disk=1, touched=[Match(file, row)] if is_back else [])
+
+
+def test_a_root_that_went_into_a_cloud_is_not_an_empty_one() -> None:
+    """Nothing is wrong with it."""
+    away, row = image_file(b"/r/a.jpg"), known_image(b"/r/b.jpg", 2)
+    plan = plan_update([NotOnDisk(away.path, away)], [row])
+    assert keep_emptied_root(plan, ROOT) == Plan(not_on_disk=1, missing=[row])
 
 
 def test_unreadable_file_does_not_cost_its_neighbour() -> None:

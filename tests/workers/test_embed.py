@@ -20,6 +20,7 @@ from image_index.records import Batch, EmbeddedBatch, Pixels, Stage, Vectors
 from image_index.workers.embed import Embedder
 from image_index.workers.messages import ChildSetup, LoadedEncoder
 from tests.support import fake_models
+from tests.support.cloud import send_to_cloud
 from tests.support.small_pictures import Pictures
 
 pytestmark = pytest.mark.timeout(60)
@@ -90,7 +91,7 @@ def test_bad_files_cost_nothing_but_themselves(
     Path(os.fsdecode(vanished.path)).unlink()
     read_file = read.read_file
 
-    def reads(path: bytes) -> read.FileContent:
+    def reads(path: bytes, **_: bool) -> read.FileContent:
         if path == unreadable.path:
             raise PermissionError(13, "Permission denied")
         if path == buggy.path:
@@ -156,7 +157,7 @@ def test_every_file_is_announced_before_it_is_opened_and_the_forward_pass_before
     happened: list[object] = []
     read_file = read.read_file
 
-    def reads(path: bytes) -> read.FileContent:
+    def reads(path: bytes, **_: bool) -> read.FileContent:
         happened.append(path)
         return read_file(path)
 
@@ -172,6 +173,27 @@ def test_every_file_is_announced_before_it_is_opened_and_the_forward_pass_before
     assert happened == [0, files[0].path, 1, files[1].path, 2, files[2].path, 3, ("forward", 2, 4)]
 
 
+def test_a_file_that_went_into_a_cloud_since_the_scan_is_read_on_request_alone(
+    pictures: Pictures, encoder: fake_models.FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as vanished: as a failure it would be remembered, although nothing is wrong with it."""
+    files = pictures.make("a.png"), pictures.make("b.png")
+    with monkeypatch.context() as patch:
+        send_to_cloud(patch, Path(os.fsdecode(files[0].path)))
+        result = embed_batch(Batch(files), encoder, SETUP, ignore)
+    assert (result.vanished, result.failures, [image.file for image in result.images]) == (files[:1], (), [files[1]])
+    told: list[bool] = []
+    read_file = read.read_file
+
+    def reads(path: bytes, *, fetch_cloud: bool) -> read.FileContent:
+        told.append(fetch_cloud)
+        return read_file(path)
+
+    monkeypatch.setattr(read, "read_file", reads)
+    embed_batch(Batch(files), encoder, replace(SETUP, fetch_cloud=True), ignore)
+    assert told == [True, True]
+
+
 def test_seconds_are_counted_by_stage(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is slow shows in the stage that is slow, and in no other."""
 
@@ -183,7 +205,7 @@ def test_seconds_are_counted_by_stage(pictures: Pictures, monkeypatch: pytest.Mo
     clock = {"now": 0.0}
     read_file, decode_content = read.read_file, decode.decode
 
-    def reads(path: bytes) -> read.FileContent:
+    def reads(path: bytes, **_: bool) -> read.FileContent:
         clock["now"] += 1
         return read_file(path)
 
@@ -209,7 +231,7 @@ def test_threads_change_nothing_but_the_time(
     expected = embed_batch(Batch(tuple(files)), encoder, SETUP, ignore)
     read_file = read.read_file
 
-    def reads(path: bytes) -> read.FileContent:
+    def reads(path: bytes, **_: bool) -> read.FileContent:
         time.sleep(0.05 if path == files[0].path else 0)  # the first comes last
         return replace(read_file(path), read_at_ns=0)
 
@@ -244,7 +266,7 @@ def test_a_batch_that_is_to_be_alone_is_opened_file_by_file(
     happened: list[object] = []
     read_file = read.read_file
 
-    def reads(path: bytes) -> read.FileContent:
+    def reads(path: bytes, **_: bool) -> read.FileContent:
         happened.append((path, threading.current_thread() is threading.main_thread()))
         return read_file(path)
 
@@ -260,7 +282,7 @@ def test_time_that_the_model_waits_for_threads_is_idle(
     """Three threads that read for half a second each keep the model waiting for about half a second."""
     read_file = read.read_file
 
-    def reads(path: bytes) -> read.FileContent:
+    def reads(path: bytes, **_: bool) -> read.FileContent:
         time.sleep(0.5)
         return read_file(path)
 

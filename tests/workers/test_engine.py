@@ -87,9 +87,10 @@ def test_two_of_the_largest_batches_fit_into_a_pipe_that_nobody_reads(path_bytes
 
 def test_children_are_told_what_the_engine_was_set_to() -> None:
     """Device, batch size, pixel limit and loader reach the children; workers are their number."""
-    engine = Engine("cpu", workers=3, batch_size=7, max_pixels=1234, loader=fake_models.load)
+    engine = Engine("cpu", workers=3, batch_size=7, max_pixels=1234, fetch_cloud=True, loader=fake_models.load)
     setup, slots = engine.plan(STARTER, quiet=True)
     assert (setup.spec, setup.batch_size, setup.max_pixels, setup.loader) == (STARTER, 7, 1234, fake_models.load)
+    assert setup.fetch_cloud
     assert [slot.device for slot in slots] == ["cpu"] * 3
 
 
