@@ -14,8 +14,9 @@ child process, which does not import the script that started it: a script needs 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -100,8 +101,13 @@ class Index:
         return (image for images, _ in self.pictures(filters) for image in images)
 
     def pictures(self, filters: Filters = ALL) -> Iterator[tuple[list[ImageFacts], Vectors]]:
-        """Yield the pictures that meet `filters` with their unit vectors (n, D) float32, some thousand at a time."""
-        return self._catalog.pictures(self._checked(filters))
+        """Yield the pictures that meet `filters` with their unit vectors (n, D) float32, some thousand at a time.
+
+        A file that has several names is one picture, under the first of them that meets `filters`.
+        """
+        named = self._named(filters, lambda _: True)
+        pictures = self._catalog.pictures(self._checked(filters))
+        return (([named(image) or image for image in images], vectors) for images, vectors in pictures)
 
     def vectors(self, filters: Filters = ALL) -> tuple[list[ImageFacts], Vectors]:
         """Return all pictures that meet `filters`, and their unit vectors (N, D) float32."""
@@ -133,10 +139,8 @@ class Index:
         own = self._encoder.own_ids(query) if isinstance(query, Query) and not options.include_query else frozenset()
         vector = self.encode(query) if isinstance(query, Query) else self._unit(query)
 
-        def is_wanted(image: ImageFacts) -> bool:
-            return image.id not in own and is_shown(image, filters)
-
-        return search(self._files, self._catalog, vector, options, is_wanted)
+        shown = self._shown(filters)
+        return search(self._files, self._catalog, vector, options, lambda one: None if one.id in own else shown(one))
 
     def _checked(self, filters: Filters) -> Filters:
         """Return `filters`; raise `UsageError` for a directory that is not there and that the index never saw."""
@@ -173,7 +177,7 @@ class Index:
         from image_index.search.duplicates import SIMILARITY, DuplicateOptions, find_duplicates
 
         options = DuplicateOptions(SIMILARITY if similarity is None else similarity, exact=exact, pairs=pairs)
-        return find_duplicates(self._catalog, self._checked(filters), options, lambda image: is_shown(image, filters))
+        return find_duplicates(self._catalog, self._checked(filters), options, lambda image: is_there(image, filters))
 
     # Labels
 
@@ -203,11 +207,12 @@ class Index:
         """Yield the pictures that meet `filters` with the most probable of `labels`; `vectors` (L, D) are theirs."""
         from image_index.search.labels import TaggedImage, best_labels
 
-        scale = self._encoder.logit_scale
+        scale, shown = self._encoder.logit_scale, self._shown(filters)
         for images, rows in self._catalog.pictures(filters):
             for image, found in zip(images, best_labels(rows, vectors, scale, labels, options), strict=True):
-                if found and is_shown(image, filters):
-                    yield TaggedImage(image, found)
+                named = shown(image) if found else None
+                if named:
+                    yield TaggedImage(named, found)
 
     # Files for other tools
 
@@ -222,13 +227,35 @@ class Index:
         self._checked(filters)
         if self.model is None:
             return None
-        return export(self._shown(filters), self.model, Path(os.fsdecode(resolve(destination))), parquet=parquet)
+        return export(
+            self._shown_pictures(filters), self.model, Path(os.fsdecode(resolve(destination))), parquet=parquet
+        )
 
-    def _shown(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
+    def _shown_pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
         """Yield the pictures that meet `filters` and whose file, where that matters, is there."""
+        shown = self._shown(filters)
         for images, vectors in self._catalog.pictures(filters):
-            rows = [row for row, image in enumerate(images) if is_shown(image, filters)]
-            yield [images[row] for row in rows], vectors[rows]
+            found = [(row, named) for row, image in enumerate(images) if (named := shown(image))]
+            yield [named for _, named in found], vectors[[row for row, _ in found]]
+
+    def _shown(self, filters: Filters) -> Callable[[ImageFacts], ImageFacts | None]:
+        """Return a function: a picture as it may be shown, None where its file is gone and `filters` want it there."""
+        return self._named(filters, lambda path: filters.missing or os.path.lexists(path))
+
+    def _named(self, filters: Filters, is_there: Callable[[bytes], bool]) -> Callable[[ImageFacts], ImageFacts | None]:
+        """Return a function: a picture under the first name, its own before others, that meets `filters` and is there.
+
+        It returns None where no name does.
+        """
+        fits = self._catalog.spelled(filters).path_matcher()
+
+        def named(image: ImageFacts) -> ImageFacts | None:
+            for path in chain([image.path], self._catalog.other_names(image.path)):
+                if fits(path) and is_there(path):
+                    return image if path == image.path else image._replace(path=path)
+            return None
+
+        return named
 
     # What is new
 
@@ -247,8 +274,8 @@ class Index:
             catalog.move_mark(name, last_id)
 
 
-def is_shown(image: ImageFacts, filters: Filters) -> bool:
-    """Return whether a picture may be shown: its file exists, or `filters` ask for missing ones too."""
+def is_there(image: ImageFacts, filters: Filters) -> bool:
+    """Return whether the file of a picture is there, under its own name, or `filters` ask for missing ones too."""
     return filters.missing or os.path.lexists(image.path)
 
 

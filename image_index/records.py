@@ -30,11 +30,15 @@ FIRST_NS, LAST_NS = -(1 << 63), (1 << 63) - 1
 
 # A scan makes one of these two per file, a million at a time: as tuples they take a third of the time.
 class ImageFile(NamedTuple):
-    """A file on disk that may be a picture: its absolute path, size in bytes, and modification time."""
+    """A file on disk that may be a picture: its absolute path, size in bytes, modification time, and inode.
+
+    The inode is a signed number of 64 bits, as a catalog's column takes it; 0 where the file system has none.
+    """
 
     path: bytes
     size: int
     mtime_ns: int
+    inode: int = 0
 
     @classmethod
     def of(cls, path: bytes, status: os.stat_result) -> ImageFile:
@@ -42,10 +46,12 @@ class ImageFile(NamedTuple):
 
         An unset time of NTFS or SMB is 1601, and ext4 takes 2400: neither fits the 64 bits of a catalog's column.
         """
-        mtime_ns = status.st_mtime_ns
+        mtime_ns, inode = status.st_mtime_ns, status.st_ino
         if not FIRST_NS <= mtime_ns <= LAST_NS:
             mtime_ns = FIRST_NS if mtime_ns < 0 else LAST_NS
-        return cls(path, status.st_size, mtime_ns)
+        if inode >= 1 << 63:  # network file systems use all 64 bits
+            inode -= 1 << 64
+        return cls(path, status.st_size, mtime_ns, inode)
 
 
 class KnownImage(NamedTuple):
@@ -58,6 +64,27 @@ class KnownImage(NamedTuple):
     sha256: bytes
     read_at_ns: int
     missing: bool
+    inode: int = 0
+
+
+class OtherName(NamedTuple):
+    """A path that leads to the same file as `main`, under which that file is indexed: a link, or another mount."""
+
+    path: bytes
+    main: bytes
+
+
+class KnownName(NamedTuple):
+    """Another name of a file as the catalog knows it, with size, time and inode of the image at `main`.
+
+    `size` is None where there is no image: the file failed, or a run was stopped before it was read.
+    """
+
+    path: bytes
+    main: bytes
+    size: int | None
+    mtime_ns: int | None
+    inode: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +424,8 @@ class Summary:
     failed: int = 0
     failed_before: int = 0
     kept: int = 0
+    names: int = 0
+    """Names that lead to a file that has another name in the index: links, hard links, mounts."""
     vanished: int = 0
     not_on_disk: int = 0
     """Files and directories in a cloud, which are not read without being asked for."""

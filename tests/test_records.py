@@ -14,4 +14,4 @@ from image_index.records import FIRST_NS, LAST_NS, ImageFile
 def test_a_time_that_fits_64_bits_stays_and_any_other_becomes_the_nearest_that_does(mtime_ns: int) -> None:
     """Whatever a file system says, a catalog can store it, and later times never become earlier ones."""
     status = os.stat_result((0o100644, 1, 1, 1, 0, 0, 7, 0, mtime_ns // 10**9, 0), {"st_mtime_ns": mtime_ns})
-    assert ImageFile.of(b"/a.jpg", status) == (b"/a.jpg", 7, sorted((FIRST_NS, mtime_ns, LAST_NS))[1])
+    assert ImageFile.of(b"/a.jpg", status)[:3] == (b"/a.jpg", 7, sorted((FIRST_NS, mtime_ns, LAST_NS))[1])

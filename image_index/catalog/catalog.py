@@ -24,6 +24,7 @@ from image_index.records import (
     KnownImage,
     Match,
     ModelFacts,
+    OtherName,
     Outcome,
     PictureFacts,
     Summary,
@@ -31,6 +32,10 @@ from image_index.records import (
 
 _NEW_COLUMNS = (*ImageFile._fields, "sha256", "read_at_ns", *PictureFacts._fields)
 _INSERT_IMAGE = f"INSERT INTO images ({', '.join(_NEW_COLUMNS)}) VALUES ({', '.join('?' * len(_NEW_COLUMNS))})"
+_NAMED_ELSEWHERE = (
+    "SELECT id, images.path, names.path FROM images CROSS JOIN names ON main = images.path"
+    f" WHERE ({INSIDE.replace('path', 'images.path')}) AND NOT ({INSIDE.replace('path', 'names.path')})"
+)
 _SELECT_CONTENT = (
     f"SELECT vector, grid, {', '.join(PictureFacts._fields)} FROM images"
     " JOIN vectors ON vectors.image_id = id LEFT JOIN grids ON grids.image_id = id WHERE id = ?"
@@ -76,12 +81,37 @@ class Catalog(CatalogReader):
     def move(self, matches: Iterable[Match]) -> None:
         """Give each image the path, size and time of its file, which has the same content; it is no longer missing."""
         now = time.time_ns()
-        sql = "UPDATE images SET path = ?, size = ?, mtime_ns = ?, read_at_ns = ?, missing_since_s = NULL WHERE id = ?"
+        sql = (
+            "UPDATE images SET path = ?, size = ?, mtime_ns = ?, inode = ?, read_at_ns = ?, missing_since_s = NULL"
+            " WHERE id = ?"
+        )
         with self.transaction() as connection:
             for file, image in ((match.file, match.image) for match in matches):
                 # `mv new.jpg old.jpg` leaves a row for either path: the content that was at the new path has gone
                 _forget_file(connection, file.path, keep_id=image.id)
-                connection.execute(sql, (file.path, file.size, file.mtime_ns, now, image.id))
+                connection.execute(sql, (file.path, file.size, file.mtime_ns, file.inode, now, image.id))
+                _rename(connection, image.path, file.path)
+
+    def add_names(self, names: Iterable[OtherName]) -> None:
+        """Note other names of files; what was known at such a path until now is dropped.
+
+        Names of that path become names of its new `main` too: they are all names of one file.
+        """
+        with self.transaction() as connection:
+            for name in names:
+                _forget_file(connection, name.path)
+                _rename(connection, name.path, name.main)
+                connection.execute("INSERT INTO names VALUES (?, ?)", name)
+
+    def drop_names(self, paths: Iterable[bytes]) -> None:
+        """Drop other names: no file is there any more, or another one."""
+        with self.transaction() as connection:
+            connection.executemany("DELETE FROM names WHERE path = ?", ((path,) for path in paths))
+
+    def note_inodes(self, inodes: Iterable[tuple[int, int]]) -> None:
+        """Note the inode of each (image id, inode): a file system may number its files anew."""
+        with self.transaction() as connection:
+            connection.executemany("UPDATE images SET inode = ?2 WHERE id = ?1", inodes)
 
     def copy(self, matches: Iterable[Match]) -> None:
         """Add each file as a new image with the vector and the facts of the image that has the same content."""
@@ -110,10 +140,18 @@ class Catalog(CatalogReader):
             connection.executemany("DELETE FROM failures WHERE path = ?", ((path,) for path in paths))
 
     def forget(self, path: bytes) -> int:
-        """Drop every image, failure and root at or inside `path`; return the number of images."""
+        """Drop every image, failure and root at or inside `path`; return the number of images.
+
+        An image that has another name elsewhere goes on under that one.
+        """
         with self.transaction() as connection:
+            elsewhere = connection.execute(_NAMED_ELSEWHERE, inside(path) * 2).fetchall()
+            for image_id, (main, name) in {image_id: names for image_id, *names in reversed(elsewhere)}.items():
+                connection.execute("UPDATE images SET path = ? WHERE id = ?", (name, image_id))
+                _rename(connection, main, name)
+            connection.execute(f"DELETE FROM names WHERE {INSIDE.replace('path', 'main')}", inside(path))
             count = connection.execute(f"DELETE FROM images WHERE {INSIDE}", inside(path)).rowcount
-            for table in ("failures", "roots"):
+            for table in ("names", "failures", "roots"):
                 connection.execute(f"DELETE FROM {table} WHERE {INSIDE}", inside(path))
             _next_generation(connection, count)
         return count
@@ -178,10 +216,18 @@ def _next_generation(connection: sqlite3.Connection, changes: int) -> None:
 
 
 def _forget_file(connection: sqlite3.Connection, path: bytes, keep_id: int = -1) -> None:
-    """Drop the image and the failure of `path`, but not the row `keep_id`: something newer takes their place."""
+    """Drop what is known of the file at `path`, but not the row `keep_id`: something newer takes its place."""
     gone = connection.execute("DELETE FROM images WHERE path = ? AND id != ?", (path, keep_id)).rowcount
     _next_generation(connection, gone)
-    connection.execute("DELETE FROM failures WHERE path = ?", (path,))
+    for table in ("failures", "names"):
+        connection.execute(f"DELETE FROM {table} WHERE path = ?", (path,))
+
+
+def _rename(connection: sqlite3.Connection, old: bytes, new: bytes) -> None:
+    """Make the other names of `old` names of `new`, which itself is no other name any more."""
+    if old != new:
+        connection.execute("DELETE FROM names WHERE path = ?", (new,))
+        connection.execute("UPDATE names SET main = ? WHERE main = ?", (new, old))
 
 
 def _insert_image(connection: sqlite3.Connection, image: EmbeddedImage, vector: bytes) -> None:
@@ -207,3 +253,4 @@ def _insert_failure(connection: sqlite3.Connection, failure: Failure, now_s: int
     )
     missing = "UPDATE images SET missing_since_s = coalesce(missing_since_s, ?) WHERE path = ?"
     connection.execute(missing, (now_s, file.path))
+    connection.execute("DELETE FROM names WHERE path = ?", (file.path,))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from image_index.paths import path_range
+from image_index.paths import below, path_range
 
 GLOB_FUNCTION = "path_fits"
 """The name of the SQL function that `where` uses for globs; the reader registers `glob_matcher` under it."""
@@ -69,7 +69,7 @@ class Filters:
         return self != Filters(missing=self.missing)
 
     def where(self) -> tuple[str, list[object]]:
-        """Return the condition on a row of `images`, and its parameters."""
+        """Return the condition on a row of `images` but for its path, and the parameters."""
         conditions: list[tuple[str, tuple[object, ...]]] = []
         for value, condition in (
             (self.newer_s, f"{DATE} >= ?"),
@@ -80,11 +80,6 @@ class Filters:
         ):
             if value is not None:
                 conditions.append((condition, (value,)))
-        if self.under:
-            conditions.append(_inside_any(self.under))
-        if self.exclude_under:
-            condition, parameters = _inside_any(self.exclude_under)
-            conditions.append((f"NOT {condition}", parameters))
         if self.formats:
             conditions.append((f"format IN ({', '.join('?' * len(self.formats))})", self.formats))
         if self.min_size is not None:
@@ -93,14 +88,39 @@ class Filters:
             conditions.append((_SHAPES[self.orientation], ()))
         if not self.missing:
             conditions.append(("missing_since_s IS NULL", ()))
+        return _joined(conditions)
+
+    def where_path(self) -> tuple[str, list[object]]:
+        """Return the condition on `path`, the column of any table, and its parameters."""
+        conditions: list[tuple[str, tuple[object, ...]]] = []
+        if self.under:
+            conditions.append(inside_any(self.under))
+        if self.exclude_under:
+            condition, parameters = inside_any(self.exclude_under)
+            conditions.append((f"NOT {condition}", parameters))
         if self.globs:
             conditions.append((f"{GLOB_FUNCTION}(path)", ()))
-        return " AND ".join(condition for condition, _ in conditions) or "1", [
-            parameter for _, parameters in conditions for parameter in parameters
-        ]
+        return _joined(conditions)
+
+    def path_matcher(self) -> Callable[[bytes], bool]:
+        """Return a function: does an absolute path meet the conditions on paths? It does what `where_path` does."""
+        under, exclude = (tuple(map(below, side)) for side in (self.under, self.exclude_under))
+        fits_globs = glob_matcher(self.globs) if self.globs else lambda _: True
+
+        def fits(path: bytes) -> bool:
+            place = below(path)
+            return (not under or place.startswith(under)) and not place.startswith(exclude) and fits_globs(path)
+
+        return fits
 
 
-def _inside_any(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]:
+def _joined(conditions: list[tuple[str, tuple[object, ...]]]) -> tuple[str, list[object]]:
+    """Join conditions and their parameters by AND."""
+    parameters = [parameter for _, parameters in conditions for parameter in parameters]
+    return " AND ".join(condition for condition, _ in conditions) or "1", parameters
+
+
+def inside_any(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]:
     """Return the condition that a path is one of `directories` or inside one, and its parameters."""
     parts = " OR ".join([INSIDE] * len(directories))
     return f"({parts})", tuple(value for directory in directories for value in inside(directory))

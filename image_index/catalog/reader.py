@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.database import Database
-from image_index.catalog.filters import GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside
+from image_index.catalog.filters import GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside, inside_any
 from image_index.catalog.schema import copy_database, damaged, storage_errors, version_of
 from image_index.paths import below, spellings
 from image_index.records import (
@@ -29,6 +29,7 @@ from image_index.records import (
     ImageFile,
     KnownFailure,
     KnownImage,
+    KnownName,
     KnownRun,
     ModelFacts,
     Outcome,
@@ -42,8 +43,15 @@ from image_index.records import (
     Vectors,
 )
 
-_KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL FROM images"
+_KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL, inode FROM images"
 _FACTS = f"{', '.join(PictureFacts._fields)}, id, path, size, mtime_ns, sha256, missing_since_s IS NOT NULL"
+
+_NAMES = "SELECT names.path AS path, main, size, mtime_ns, inode FROM names LEFT JOIN images ON images.path = main"
+_AT = "path = coalesce((SELECT main FROM names WHERE path = ?1), ?1)"
+"""The SQL condition that a row is that of the file at a path, whichever of its names that is."""
+
+MOST_OF_INODE = 64
+"""How many rows, of different file systems, may have one inode."""
 
 PICTURES_AT_A_TIME = 8192
 """How many pictures are read with their vectors in one go: 16 MB of 512 dimensions."""
@@ -86,10 +94,35 @@ class CatalogReader(Database):
         # Two walks of the index on paths, merged as they go: for an OR, SQLite would collect and sort all rows first,
         # and planning compares a million rows with the scan while both are read (docs/decisions/0004).
         sql = f"{_KNOWN} WHERE path = ? UNION ALL {_KNOWN} WHERE path >= ? AND path < ? ORDER BY path"
-        rows = self.rows(sql, inside(root))
-        images = map(KnownImage._make, rows)
-        apart = tuple(below(other) for other in others if other != root)
-        return (image for image in images if not below(image.path).startswith(apart)) if apart else images
+        return _apart(map(KnownImage._make, self.rows(sql, inside(root))), root, others)
+
+    def names_in(self, root: bytes, others: Iterable[bytes] = ()) -> Iterator[KnownName]:
+        """Yield the other names of files that are `root` or inside it, in path order, less those inside `others`."""
+        sql = f"{_NAMES} WHERE names.path = ? UNION ALL {_NAMES} WHERE names.path >= ? AND names.path < ? ORDER BY path"
+        return _apart(map(KnownName._make, self.rows(sql, inside(root))), root, others)
+
+    def other_names(self, main: bytes) -> Iterator[bytes]:
+        """Yield the other names of the file whose row is at `main`, in path order."""
+        for (path,) in self.rows("SELECT path FROM names WHERE main = ? ORDER BY path", (main,)):
+            yield path
+
+    def names_at(self, path: bytes) -> list[bytes]:
+        """Return all known names of the file at `path`, the one of its row first; where it has one alone, that."""
+        row = self.one("SELECT main FROM names WHERE path = ?", (path,))
+        main = row[0] if row else path
+        return [main, *self.other_names(main)]
+
+    def holds_names(self) -> bool:
+        """Tell whether any file is known under several names."""
+        return self.one("SELECT 1 FROM names LIMIT 1") is not None
+
+    def images_of_inode(self, inode: int) -> list[KnownImage]:
+        """Return the rows of files that had this inode when they were last read.
+
+        A file system that numbers its files has few; one that gives every file the same number has no inodes.
+        """
+        found = [KnownImage(*row) for row in self.rows(f"{_KNOWN} WHERE inode = ? LIMIT {MOST_OF_INODE + 1}", (inode,))]
+        return found if len(found) <= MOST_OF_INODE else []
 
     def missing_images(self) -> Iterator[KnownImage]:
         """Yield the rows whose file is gone."""
@@ -102,19 +135,24 @@ class CatalogReader(Database):
             for row in self.rows(f"{_KNOWN} WHERE size = ?", (size,)):
                 yield KnownImage(*row)
 
+    def image_of_id(self, image_id: int) -> KnownImage | None:
+        """Return the row of this id, if there is one."""
+        row = self.one(f"{_KNOWN} WHERE id = ?", (image_id,))
+        return KnownImage(*row) if row else None
+
     def image_at(self, path: bytes) -> KnownImage | None:
-        """Return the row of `path`, if there is one."""
-        row = self.one(f"{_KNOWN} WHERE path = ?", (path,))
+        """Return the row of the file at `path`, any of its names, if there is one."""
+        row = self.one(f"{_KNOWN} WHERE {_AT}", (path,))
         return KnownImage(*row) if row else None
 
     def times_at(self, path: bytes) -> tuple[int, int | None] | None:
         """Return when the image at `path` was read (ns) and since when it is missing (s), if there is one."""
-        row = self.one("SELECT read_at_ns, missing_since_s FROM images WHERE path = ?", (path,))
+        row = self.one(f"SELECT read_at_ns, missing_since_s FROM images WHERE {_AT}", (path,))
         return row and (row[0], row[1])
 
     def knows(self, path: bytes) -> bool:
-        """Tell whether there is an image, a failure or a root at or inside `path`."""
-        tables = ("images", "failures", "roots")
+        """Tell whether there is an image, another name of one, a failure or a root at or inside `path`."""
+        tables = ("images", "names", "failures", "roots")
         return any(self.one(f"SELECT 1 FROM {table} WHERE {INSIDE}", inside(path)) for table in tables)
 
     def known_spellings(self, path: bytes) -> tuple[bytes, ...]:
@@ -130,15 +168,26 @@ class CatalogReader(Database):
 
     # Pictures that are searched
 
-    def ids_matching(self, filters: Filters) -> Ids:
-        """Return the ids (n,) of the images that `filters` choose, in ascending order."""
-        condition, parameters = self._spelled(filters).where()
+    def ids_matching(self, filters: Filters, *, other_names: bool = True) -> Ids:
+        """Return the ids (n,) of the images that `filters` choose, in ascending order.
+
+        A path may be any name of a file, or with `other_names=False` only the one of its row.
+        """
+        filters = self.spelled(filters)
+        condition, parameters = filters.where()
+        of_path, path_parameters = filters.where_path()
         if filters.globs:
             self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
-        rows = self.rows(f"SELECT id FROM images WHERE {condition}", parameters)
-        return np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
+        sql = f"SELECT id FROM images WHERE {condition} AND {of_path}"
+        if of_path != "1" and other_names and self.holds_names():
+            # a statement of its own: with an OR, SQLite would not use the index on paths
+            named = f"path IN (SELECT main FROM names WHERE {of_path})"
+            sql += f" UNION ALL SELECT id FROM images WHERE {condition} AND {named}"
+            parameters = [*parameters, *path_parameters, *parameters]
+        rows = self.rows(sql, [*parameters, *path_parameters])
+        return np.unique(np.fromiter((row[0] for row in rows), dtype=np.int64))
 
-    def _spelled(self, filters: Filters) -> Filters:
+    def spelled(self, filters: Filters) -> Filters:
         """Return `filters` with each directory as the catalog spells it."""
         under, exclude_under = (
             tuple(way for path in paths for way in self.known_spellings(path) or (path,))
@@ -146,9 +195,11 @@ class CatalogReader(Database):
         )
         return replace(filters, under=under, exclude_under=exclude_under)
 
-    def ids_under(self, directory: bytes) -> Ids:
-        """Return the ids of the images at or inside `directory`, missing ones too."""
-        rows = self.rows(f"SELECT id FROM images WHERE {INSIDE}", inside(directory))
+    def ids_under(self, *directories: bytes) -> Ids:
+        """Return the ids of the images, missing ones too, all of whose names are `directories` or inside them."""
+        here, parameters = inside_any(directories)
+        elsewhere = f"SELECT 1 FROM names WHERE main = images.path AND NOT {here}"
+        rows = self.rows(f"SELECT id FROM images WHERE {here} AND NOT EXISTS ({elsewhere})", parameters * 2)
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
     def read_last_id(self) -> int:
@@ -162,8 +213,8 @@ class CatalogReader(Database):
         return {image.id: image for image in (_image_facts(row) for row in rows if row)}
 
     def facts_at(self, path: bytes) -> ImageFacts | None:
-        """Return the facts of the image at `path`, if there is one."""
-        row = self.one(f"SELECT {_FACTS} FROM images WHERE path = ?", (path,))
+        """Return the facts of the image at `path`, any of its names, if there is one."""
+        row = self.one(f"SELECT {_FACTS} FROM images WHERE {_AT}", (path,))
         return _image_facts(row) if row else None
 
     def facts_beside(self, stem: bytes) -> list[ImageFacts]:
@@ -320,6 +371,15 @@ def _read_summary(text: str) -> Summary | None:
     """Return what `stored_summary` was given."""
     fields = json.loads(text)
     return Summary(**{**fields, "stages": StageSeconds(**fields["stages"]), "problems": ()}) if fields else None
+
+
+_Row = TypeVar("_Row", KnownImage, KnownName)
+
+
+def _apart(rows: Iterator[_Row], root: bytes, others: Iterable[bytes]) -> Iterator[_Row]:
+    """Leave out the rows that are `others` or inside them, but not those of `root`."""
+    apart = tuple(below(other) for other in others if other != root)
+    return (row for row in rows if not below(row.path).startswith(apart)) if apart else rows
 
 
 def _image_facts(row: Sequence[Any]) -> ImageFacts:

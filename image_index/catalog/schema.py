@@ -31,10 +31,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, moment_ms INTEGER, size INTEGER NOT NULL,
             mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL, read_at_ns INTEGER NOT NULL, width INTEGER NOT NULL,
             height INTEGER NOT NULL, format TEXT NOT NULL, taken_at_s INTEGER, date_source TEXT NOT NULL DEFAULT 'file',
-            camera TEXT, latitude REAL, longitude REAL, phash BLOB, missing_since_s INTEGER)""",
+            camera TEXT, latitude REAL, longitude REAL, phash BLOB, missing_since_s INTEGER,
+            inode INTEGER NOT NULL DEFAULT 0)""",
         # coalesce, for SQL takes two NULLs for different: UNIQUE (path, moment_ms) would let a picture in twice
         "CREATE UNIQUE INDEX images_by_path ON images (path, coalesce(moment_ms, -1))",
         "CREATE INDEX images_by_size ON images (size)",
+        "CREATE INDEX images_by_inode ON images (inode)",
         "CREATE INDEX images_missing ON images (missing_since_s) WHERE missing_since_s IS NOT NULL",
         # little-endian float16, apart from the rows so that a walk over paths does not read a gigabyte of vectors
         """CREATE TABLE vectors (
@@ -42,6 +44,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # apart for the same reason; `image_index.grid` says what is in it
         """CREATE TABLE grids (
             image_id INTEGER PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE, grid BLOB NOT NULL)""",
+        # paths that lead to the same file as another path, `main`, which has the row in images or failures. That path
+        # and not the id of a row: other names are noted before the file is read, and outlast a change of its content.
+        "CREATE TABLE names (path BLOB PRIMARY KEY, main BLOB NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX names_by_main ON names (main)",
         """CREATE TABLE failures (
             path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, stage TEXT NOT NULL,
             reason TEXT NOT NULL, attempts INTEGER NOT NULL, first_failed_at_s INTEGER NOT NULL,

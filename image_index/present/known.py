@@ -25,6 +25,7 @@ def known_record(known: KnownPicture) -> dict[str, Any]:
     picture = image.picture if image else None
     return {
         **path_field(known.path),
+        "names": [path_field(name) for name in known.names],
         "file": str(known.state),
         "bytes": known.file.size,
         "modified": _time(known.file.mtime_ns // 10**9),
@@ -56,6 +57,8 @@ def known_text(known: KnownPicture) -> str:
 def _lines(known: KnownPicture) -> Iterator[tuple[str, bytes | str | None]]:
     """Yield the name and value of each line; the value is empty if it is not known."""
     yield "path", known.path
+    for name in known.names:
+        yield "also at", name
     yield "file", _STATES[known.state]
     yield "bytes", str(known.file.size)
     yield "modified", _time(known.file.mtime_ns // 10**9)

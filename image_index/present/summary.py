@@ -45,6 +45,7 @@ def summary_text(summary: Summary) -> str:
     counts = _counts(
         ("unchanged", summary.unchanged),
         ("moved", summary.moved),
+        ("other names", summary.names),
         ("missing", summary.missing),
         ("failed", summary.failed),
         ("failed before", summary.failed_before),
@@ -72,6 +73,7 @@ def plan_text(plan: Plan) -> str:
     counts = _counts(
         ("changed", len(plan.changed)),
         ("moved", len(plan.moved) + len(plan.copied)),
+        ("other names", plan.names_known + len(plan.names)),
         ("missing", len(plan.missing)),
         ("unchanged", plan.unchanged + len(plan.touched)),
         ("failed before", plan.failed_before),

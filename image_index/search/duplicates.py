@@ -73,7 +73,7 @@ def find_duplicates(
     """Return the groups of duplicates among the pictures that `filters` and `is_there` choose, the largest first."""
     options = options or DuplicateOptions()
     by_content: defaultdict[bytes, list[ImageFacts]] = defaultdict(list)
-    chosen = catalog.facts_of(catalog.ids_matching(filters).tolist()).values()
+    chosen = catalog.facts_of(catalog.ids_matching(filters, other_names=False).tolist()).values()
     for image in chosen:
         by_content[image.sha256].append(image)
     # Files of equal content are one node in the clustering, and `copies[node]` are those files, best first.

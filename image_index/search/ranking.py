@@ -132,14 +132,14 @@ def search(
     catalog: CatalogReader,
     query: Vectors,
     options: SearchOptions,
-    is_wanted: Callable[[ImageFacts], bool] = lambda _: True,
+    shown: Callable[[ImageFacts], ImageFacts | None] = lambda image: image,
 ) -> list[Hit]:
     """Return the pictures nearest to the unit vector `query` (D,), best first, equal scores in the order of their ids.
 
     Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
-    file can cost a hit, never invent one. A picture for which `is_wanted` is false is passed over, and the next takes
-    its place: it knows what no row does, as that a file is gone although no training has noticed yet. A RAW file is
-    passed over too where the JPEG or HEIC of its shot is among the pictures that are asked for.
+    file can cost a hit, never invent one. `shown` knows what no row does, as that a file is gone although no training
+    has noticed yet: it returns the picture under the name by which it is shown, or None. Then the next takes its place.
+    A RAW file is passed over too where the JPEG or HEIC of its shot is among the pictures that are asked for.
     """
     spread = files.moments.spread(query) if files.moments else Spread(0.0, 0.0)
     least = max(options.min_score, spread.score(options.min_sigma))
@@ -156,17 +156,19 @@ def search(
 
     def pair(image: ImageFacts) -> ImageFacts | None:
         other = pair_of(catalog, image)
-        return other if other and is_wanted(other) else None
+        return shown(other) if other else None
 
     def comes_as_jpeg(image: ImageFacts) -> bool:
         other = pair(image) if is_raw(image) else None
         return other is not None and _is_asked_for(catalog, criteria, other.id)
 
-    wanted = ((score, image) for score, image in pictures if is_wanted(image) and not comes_as_jpeg(image))
+    wanted = (
+        (score, named, pair(image)) for score, image in pictures if (named := shown(image)) and not comes_as_jpeg(image)
+    )
     best = enumerate(islice(wanted, options.limit), start=1)
     hits = [
-        Hit(rank, score, spread.sigma(score), image, other.path if (other := pair(image)) else None)
-        for rank, (score, image) in best
+        Hit(rank, score, spread.sigma(score), image, other.path if other else None)
+        for rank, (score, image, other) in best
     ]
     return sorted(hits, key=_ORDER[options.sort])
 

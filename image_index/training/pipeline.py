@@ -134,6 +134,7 @@ class Tally:
             failed=self.failed,
             failed_before=plan.failed_before,
             kept=plan.kept,
+            names=plan.names_known + len(plan.names),
             vanished=self.vanished,
             not_on_disk=plan.not_on_disk,
             excluded={str(reason): count for reason, count in sorted(plan.excluded.items())},
@@ -154,10 +155,16 @@ def preview_update(request: UpdateRequest) -> Plan:
 
 def record_plan(catalog: Catalog, plan: Plan) -> None:
     """Store what the plan settles without embedding anything."""
+    if plan.names_gone:
+        catalog.drop_names(plan.names_gone)
     if plan.missing:
         catalog.mark_missing(plan.missing)
     if plan.touched or plan.moved:
         catalog.move([*plan.touched, *plan.moved])
+    if plan.names:  # after the moves: such a path may be one that an image has just left
+        catalog.add_names(plan.names)
+    if plan.renumbered:
+        catalog.note_inodes(zip(plan.renumbered[::2], plan.renumbered[1::2], strict=True))
     if plan.copied:
         catalog.copy(plan.copied)
     if plan.failures_gone:

@@ -5,11 +5,22 @@ Pure: it reads no disk and writes nothing.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from image_index.records import ExcludedDirectory, ImageFile, KnownImage, Match, NotOnDisk, Scanned, ScanProblem
+from image_index.records import (
+    ExcludedDirectory,
+    ImageFile,
+    KnownImage,
+    KnownName,
+    Match,
+    NotOnDisk,
+    OtherName,
+    Scanned,
+    ScanProblem,
+)
 
 RACY_WINDOW_NS = 2_000_000_000
 """A file modified this close to when it was read may have changed since within one tick of its clock (FAT: 2 s)."""
@@ -43,6 +54,17 @@ class Plan:
     """Files and directories in a cloud; what is known of them and below them stays as it is."""
     excluded: Counter[str] = field(default_factory=Counter)
     """How many directories the scan left out by default, for each `ExcludeReason`."""
+    names: list[OtherName] = field(default_factory=list)
+    """Further names of files that are in the index or in this plan: these are not embedded."""
+    names_known: int = 0
+    """Known other names that still lead to the file they did."""
+    names_gone: list[bytes] = field(default_factory=list)
+    """Known other names where nothing is any more, or another file."""
+    names_in_doubt: list[tuple[ImageFile, bytes]] = field(default_factory=list)
+    """Known other names at which size, time or inode are not those of the image, each with its main name."""
+    renumbered: array[int] = field(default_factory=lambda: array("q"))
+    """Ids of unchanged rows whose file has another inode, each followed by that inode: a file system may number its
+    files anew whenever it is mounted, and then a million pairs take 16 MB."""
 
     def add(self, other: Plan) -> None:
         """Take in the plan of another root."""
@@ -118,17 +140,45 @@ def plan_update(
     return plan
 
 
+def set_names_apart(scanned: Iterable[Scanned], names: Iterable[KnownName], plan: Plan) -> Iterator[Scanned]:
+    """Yield what is scanned but for known other names of files; note in `plan` what has become of these.
+
+    Both must come in the byte order of their paths. Names at or below a `ScanProblem` or what is `NotOnDisk` stay.
+    """
+    rest = iter(names)
+    name = next(rest, None)
+    unread: set[bytes] = set()
+    unseen: list[bytes] = []
+    for item in scanned:
+        while name is not None and name.path < item.path:
+            unseen.append(name.path)
+            name = next(rest, None)
+        if isinstance(item, ScanProblem | NotOnDisk):
+            unread.add(item.path)
+        elif isinstance(item, ImageFile) and name is not None and name.path == item.path:
+            if name[2:] == item[1:]:  # size, time and inode
+                plan.names_known += 1
+            else:
+                plan.names_in_doubt.append((item, name.main))
+            name = next(rest, None)
+            continue
+        yield item
+    unseen += [left.path for left in (name, *rest) if left is not None]
+    plan.names_gone += [path for path in unseen if not _is_inside(path, unread)]
+
+
 def keep_emptied_root(plan: Plan, root: bytes) -> Plan:
     """Return `plan`, or, where every picture of `root` is gone at once, one that keeps all its rows and says so.
 
     An empty mount point looks exactly like a directory whose files were all deleted; only a person can tell.
     """
     seen = plan.new or plan.changed or plan.unchanged or plan.failed_before or plan.kept or plan.not_on_disk
-    if seen or not plan.missing:
+    count = len(plan.missing) + len(plan.names_gone)
+    if seen or plan.names_known or plan.names_in_doubt or not count:
         return plan
-    count = len(plan.missing)
     reason = f"none of its {count} pictures is left (not mounted?)"
-    return Plan(kept=count, problems=[*plan.problems, ScanProblem(root, reason)], excluded=plan.excluded)
+    problems = [*plan.problems, ScanProblem(root, reason)]
+    return Plan(kept=len(plan.missing), problems=problems, excluded=plan.excluded)
 
 
 def _leave(plan: Plan, image: KnownImage, unread: set[bytes]) -> None:
@@ -166,6 +216,8 @@ def _compare(plan: Plan, file: ImageFile, image: KnownImage) -> None:
         plan.touched.append(Match(file, image))
     else:
         plan.unchanged += 1
+        if file.inode != image.inode:
+            plan.renumbered.extend((image.id, file.inode))
 
 
 def _is_racy(image: KnownImage) -> bool:

@@ -13,7 +13,15 @@ from image_index.files.scan import ScanOptions, scan
 from image_index.paths import below
 from image_index.records import ImageFile, KnownImage, Progress, Report, Scanned
 from image_index.stop import StopRequest
-from image_index.training.plan import Plan, keep_emptied_root, plan_update, settle_by_content, settle_moves
+from image_index.training.names import settle_names
+from image_index.training.plan import (
+    Plan,
+    keep_emptied_root,
+    plan_update,
+    set_names_apart,
+    settle_by_content,
+    settle_moves,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +48,19 @@ def plan_roots(
     plan = Plan()
     on_new = _at_first_new_size(catalog, on_new_size)
     roots = all_roots(catalog, options)
+    has_names = catalog is not None and catalog.holds_names()
     for root in roots:
         inner = frozenset(other for other in roots if other.startswith(below(root)) and other != root)
         scanned = _watched(scan(root, options.scan, inner), plan, report, stop)
         known = catalog.known(root, inner) if catalog else ()
         failed = _failed(catalog, root, inner) if catalog else {}
+        names = Plan()
+        if catalog and has_names:
+            scanned = set_names_apart(scanned, catalog.names_in(root, inner), names)
         update = plan_update(scanned, known, failed, retry_failed=options.retry_failed, on_new=on_new)
+        update.add(names)
         plan.add(keep_emptied_root(update, root))
+    settle_names(plan, catalog)
 
     def digest(file: ImageFile) -> bytes | None:
         return hash_file(file.path, fetch_cloud=options.scan.fetch_cloud)

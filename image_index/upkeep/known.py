@@ -26,10 +26,10 @@ class PictureState(StrEnum):
 class KnownPicture:
     """What is known of the picture at `path`: its image, or its failure.
 
-    `file` is the file as it was when it was read or failed, `state` what has become of it since. `read_at_ns` and
-    `missing_since_s` belong to the image. `pair` is the other file of a shot that was taken as RAW and as JPEG.
-    `root` is the innermost root that it lies in, None where that was never trained as one. `model` made the image's
-    vector.
+    `names` are the other paths that lead to the same file. `file` is the file as it was when it was read or failed,
+    `state` what has become of it since. `read_at_ns` and `missing_since_s` belong to the image. `pair` is the other
+    file of a shot that was taken as RAW and as JPEG. `root` is the innermost root that it lies in, None where that was
+    never trained as one. `model` made the image's vector.
     """
 
     path: bytes
@@ -42,15 +42,17 @@ class KnownPicture:
     pair: bytes | None
     root: bytes | None
     model: ModelFacts | None
+    names: tuple[bytes, ...] = ()
 
 
 def known_picture(catalog: CatalogReader, path: bytes) -> KnownPicture | None:
-    """Return all that is known of the picture at `path`, None where that is nothing."""
-    image, failure = catalog.facts_at(path), catalog.failure_at(path)
+    """Return all that is known of the picture at `path`, any of its names, None where that is nothing."""
+    names = catalog.names_at(path)
+    image, failure = catalog.facts_at(path), catalog.failure_at(names[0])
     if image is not None:
         file = ImageFile(path, image.size, image.mtime_ns)
     elif failure is not None:
-        file = failure.failure.file
+        file = failure.failure.file._replace(path=path)
     else:
         return None
     pair = pair_of(catalog, image) if image else None
@@ -66,6 +68,7 @@ def known_picture(catalog: CatalogReader, path: bytes) -> KnownPicture | None:
         pair=pair.path if pair else None,
         root=_root(catalog, path),
         model=catalog.read_model() if image else None,
+        names=tuple(name for name in names if name != path),
     )
 
 
@@ -77,7 +80,8 @@ def _state(file: ImageFile) -> PictureState:
         return PictureState.GONE
     except OSError:
         return PictureState.UNREADABLE
-    same = S_ISREG(now.st_mode) and ImageFile.of(file.path, now) == file
+    found = ImageFile.of(file.path, now)
+    same = S_ISREG(now.st_mode) and (found.size, found.mtime_ns) == (file.size, file.mtime_ns)
     return PictureState.UNCHANGED if same else PictureState.CHANGED
 
 

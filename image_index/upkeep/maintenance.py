@@ -25,7 +25,7 @@ def forget(home: IndexHome, paths: tuple[bytes, ...], *, dry_run: bool = False) 
     """
     with Catalog(home.catalog) as catalog:
         unknown = [path for path in paths if not catalog.knows(path)]
-        count = len({image_id for path in paths for image_id in catalog.ids_under(path).tolist()})
+        count = len(catalog.ids_under(*paths))
     if unknown:
         raise UsageError(f"the index knows nothing of {printable(unknown[0])}", "imgidx status lists its roots")
     if not dry_run:

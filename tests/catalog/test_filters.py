@@ -17,7 +17,7 @@ from image_index.catalog import reader
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.paths import below
-from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, ImageFile, PictureFacts
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, ImageFile, OtherName, PictureFacts
 from tests.support.records import LONG_AGO_NS, batch
 
 PLACES = (b"/", b"/p", b"/p/in", b"/p/inn", b"/q", b"/p/in/3.jpg", b"/none")
@@ -26,7 +26,10 @@ CAMERAS = (None, "Canon EOS 5D", "NIKON D750", "Apple iPhone 12", "50% O'Brien_"
 
 @pytest.fixture(scope="module")
 def catalog() -> Iterator[Catalog]:
-    """Give a catalog of pictures that differ in everything a filter can ask for; every seventh is missing."""
+    """Give a catalog of pictures that differ in everything a filter can ask for.
+
+    Every seventh is missing, every fifth has two other names.
+    """
     random = np.random.default_rng(4)
     with (
         tempfile.TemporaryDirectory() as directory,
@@ -37,6 +40,8 @@ def catalog() -> Iterator[Catalog]:
         images = [picture(number, random) for number in range(200)]
         made.record(EmbeddedBatch(tuple(images), np.zeros((len(images), 4), np.float32)))
         made.mark_missing(row for row in made.known(b"/") if row.id % 7 == 0)
+        paths = [row.path for row in made.known(b"/") if row.id % 5 == 0]
+        made.add_names(OtherName(b"%b/of%d.jpg" % (b, n), p) for n, p in enumerate(paths) for b in (b"/q/in", b"/p/in"))
         yield made
 
 
@@ -53,22 +58,26 @@ def picture(number: int, random: np.random.Generator) -> EmbeddedImage:
     return EmbeddedImage(file, bytes(32), LONG_AGO_NS, found)
 
 
+def path_fits(path: bytes, filters: Filters) -> bool:
+    """Tell in Python whether `filters` mean a path."""
+    inside = [path == place or path.startswith(below(place)) for place in filters.under]
+    outside = [path != place and not path.startswith(below(place)) for place in filters.exclude_under]
+    name = path.rpartition(b"/")[2].decode()
+    named = not filters.globs or any(fnmatchcase(name, glob) for glob in filters.globs)
+    return (not inside or any(inside)) and all(outside) and named
+
+
 def fits(image: ImageFacts, filters: Filters) -> bool:
-    """Tell in Python whether `filters` mean a picture."""
-    inside = [image.path == place or image.path.startswith(below(place)) for place in filters.under]
-    outside = [image.path != place and not image.path.startswith(below(place)) for place in filters.exclude_under]
+    """Tell in Python whether `filters` mean a picture, but for its path."""
     width, height = filters.min_size or (0, 0)
     shapes = {
         Orientation.LANDSCAPE: image.picture.width > image.picture.height,
         Orientation.PORTRAIT: image.picture.width < image.picture.height,
         Orientation.SQUARE: image.picture.width == image.picture.height,
     }
-    name = image.path.rpartition(b"/")[2].decode()
     return all(
         (
             filters.missing or not image.missing,
-            not inside or any(inside),
-            all(outside),
             filters.newer_s is None or image.date_s >= filters.newer_s,
             filters.older_s is None or image.date_s < filters.older_s,
             filters.camera is None or filters.camera.lower() in (image.picture.camera or "").lower(),
@@ -77,7 +86,6 @@ def fits(image: ImageFacts, filters: Filters) -> bool:
             filters.orientation is None or shapes[filters.orientation],
             filters.after_id is None or image.id > filters.after_id,
             filters.up_to_id is None or image.id <= filters.up_to_id,
-            not filters.globs or any(fnmatchcase(name, glob) for glob in filters.globs),
         )
     )
 
@@ -103,10 +111,15 @@ all_filters = st.builds(
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(all_filters)
 def test_filters_choose_what_python_chooses(catalog: Catalog, filters: Filters) -> None:
-    """Every filter and any mix of them, over every row."""
-    every = catalog.facts_of(range(1, 201)).values()
-    expected = [image.id for image in every if fits(image, filters)]
+    """Every filter and any mix of them, over every row; one name that meets all conditions on paths is enough."""
+    every = [image for image in catalog.facts_of(range(1, 201)).values() if fits(image, filters)]
+    alone = [image.id for image in every if path_fits(image.path, filters)]
+    assert catalog.ids_matching(filters, other_names=False).tolist() == alone
+    paths = {image.id: catalog.names_at(image.path) for image in every}
+    expected = [key for key, names in paths.items() if any(path_fits(name, filters) for name in names)]
     assert catalog.ids_matching(filters).tolist() == expected
+    matcher = filters.path_matcher()
+    assert all(matcher(name) == path_fits(name, filters) for names in paths.values() for name in names)
     found = [image.id for images, vectors in catalog.pictures(filters) for image in images if len(vectors)]
     assert found == expected
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.timeout(120)
 SHOW_KEYS = [
     *(
         "path",
+        "names",
         "file",
         "bytes",
         "modified",

@@ -22,7 +22,7 @@ def test_a_file_is_read_with_its_facts(tmp_path: Path) -> None:
     Path(os.fsdecode(path)).write_bytes(b"some bytes")
     found = read_file(path)
     assert found.data == b"some bytes"
-    assert found.file == ImageFile(path, 10, os.stat(path).st_mtime_ns)
+    assert found.file == ImageFile.of(path, os.stat(path))
     assert found.sha256 == hashlib.sha256(b"some bytes").digest() == hash_file(path)
     assert abs(found.read_at_ns - found.file.mtime_ns) < 60e9
 

@@ -78,8 +78,7 @@ def test_scan_finds_what_os_walk_finds_in_path_order(tree: Any, hidden: bool) ->
             for path in (os.path.join(directory, name) for name in names):
                 is_hidden = any(part.startswith(b".") for part in os.path.relpath(path, root).split(b"/"))
                 if path.lower().endswith(b".jpg") and (hidden or not is_hidden):
-                    status = os.stat(path)
-                    expected.append(ImageFile(path, status.st_size, status.st_mtime_ns))
+                    expected.append(ImageFile.of(path, os.stat(path)))
         expected.sort(key=lambda file: file.path)
         assert list(scan(root, ScanOptions(hidden=hidden, extensions=frozenset({b".jpg"})))) == expected
 
@@ -136,7 +135,7 @@ def test_root_that_is_a_file_is_taken_whatever_its_name(tmp_path: Path) -> None:
     """Who names a file means it."""
     path = tmp_path / "scan-without-extension"
     path.write_bytes(b"1234")
-    assert list(scan(os.fsencode(path), JPEGS)) == [ImageFile(os.fsencode(path), 4, path.stat().st_mtime_ns)]
+    assert list(scan(os.fsencode(path), JPEGS)) == [ImageFile.of(os.fsencode(path), path.stat())]
 
 
 def test_root_that_is_missing_is_a_problem(tmp_path: Path) -> None:

@@ -363,15 +363,15 @@ def test_what_is_gone_from_the_disk_or_not_wanted_takes_no_places(library: Mirro
     query = np.array([0, 0.25, 1], np.float32)
     files = open_files(library.catalog, library.home)
 
-    def is_there(image: ImageFacts) -> bool:
-        return image.file.exists()
+    def shown(image: ImageFacts) -> ImageFacts | None:
+        return image if image.file.exists() else None
 
-    hits = ranking.search(files, library.catalog, query, SearchOptions(5), is_there)
+    hits = ranking.search(files, library.catalog, query, SearchOptions(5), shown)
     assert [hit.path for hit in hits] == there[:5]
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
     own = frozenset(hit.image.id for hit in hits[:2])
     others = ranking.search(
-        files, library.catalog, query, SearchOptions(5), lambda image: is_there(image) and image.id not in own
+        files, library.catalog, query, SearchOptions(5), lambda image: None if image.id in own else shown(image)
     )
     assert [hit.path for hit in others] == there[2:7]
 
@@ -404,15 +404,18 @@ def test_the_raw_file_is_shown_where_the_jpeg_is_not_asked_for(library: Mirrored
     add_shots(library.catalog, 4)
     query = np.array([1, 0, 0], np.float32)
 
-    def shown(options: SearchOptions, is_wanted: Callable[[ImageFacts], bool] = lambda _: True) -> list[Found]:
+    def shown(options: SearchOptions, gone: bytes = b"") -> list[Found]:
         files = open_files(library.catalog, library.home)
-        return found(ranking.search(files, library.catalog, query, options, is_wanted))
+        hits = ranking.search(
+            files, library.catalog, query, options, lambda image: None if image.path == gone else image
+        )
+        return found(hits)
 
     raws = shown(SearchOptions(filters=Filters(formats=("raw",))))
     assert [path for _, _, path, _ in raws] == [b"/p/%d.nef" % n for n in range(4)]
     limit = float(np.cos(2.5 / 8))  # between the RAW file and the JPEG of the second shot
     assert [path for _, _, path, _ in shown(SearchOptions(min_score=limit))] == [b"/p/0.jpg", b"/p/1.nef"]
-    gone = shown(SearchOptions(2), lambda image: image.path != b"/p/0.jpg")
+    gone = shown(SearchOptions(2), b"/p/0.jpg")
     assert [path for _, _, path, _ in gone] == [b"/p/0.nef", b"/p/1.jpg"]
 
 

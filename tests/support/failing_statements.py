@@ -22,7 +22,7 @@ from typing import Any
 from image_index.catalog import schema
 from image_index.catalog.catalog import Catalog
 from image_index.errors import StorageError
-from image_index.records import Failure, ImageFile, KnownImage, Match, Stage
+from image_index.records import Failure, ImageFile, KnownImage, Match, OtherName, Stage
 from tests.support.records import batch, facts, image_file
 
 Change = Callable[[Catalog], object]
@@ -80,6 +80,9 @@ CHANGES: dict[str, Change] = {
     "forget": lambda c: c.forget(b"/d"),
     "forget all": lambda c: c.forget(b"/"),
     "prune": lambda c: c.prune(0),
+    "add_names": lambda c: c.add_names([OtherName(b"/b", b"/a"), OtherName(b"/d/x", b"/a")]),
+    "drop_names": lambda c: c.drop_names([b"/e", b"/d/e"]),
+    "note_inodes": lambda c: c.note_inodes([(1, 5), (2, 6)]),
     "drop_failures": lambda c: c.drop_failures([b"/f", b"/d/f"]),
     "set_model": lambda c: c.set_model(facts(7)),
     "note_scan": lambda c: c.note_scan(b"/d", "gone"),
@@ -89,7 +92,7 @@ CHANGES: dict[str, Change] = {
 
 
 def fill(path: Path) -> None:
-    """Make a catalog of four pictures, one of them missing, two failures and a root."""
+    """Make a catalog of four pictures, one of them missing and one with other names, two failures and a root."""
     with Catalog(path, write=True) as catalog:
         catalog.set_model(facts())
         broken = [Failure(ImageFile(name, 1, 1), Stage.DECODE, "broken") for name in (b"/f", b"/d/f")]
@@ -97,6 +100,7 @@ def fill(path: Path) -> None:
             batch({b"/a": [1, 0, 0, 0], b"/b": [1, 0, 0, 0], b"/d/x": [1, 0, 0, 0], b"/d/y": [1, 0, 0, 0]}, broken)
         )
         catalog.mark_missing([row(catalog, b"/d/y")])
+        catalog.add_names([OtherName(b"/e", b"/d/x"), OtherName(b"/d/e", b"/d/x")])
         catalog.note_scan(b"/d", None)
 
 

@@ -4,71 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from image_index.catalog.catalog import Catalog
 from image_index.errors import Interrupted
 from image_index.files.scan import ScanOptions
-from image_index.records import EmbeddedBatch, Failure, ImageFile, Progress, ScanProblem, Stage
+from image_index.records import EmbeddedBatch, Failure, Progress, ScanProblem, Stage
 from image_index.stop import StopRequest
 from image_index.training.plan import Plan
 from image_index.training.survey import SurveyOptions, all_roots, plan_roots
-from tests.support.records import LONG_AGO_NS, embedded_image, facts
-
-
-@dataclass
-class Scanned:
-    """A directory of files, and a catalog."""
-
-    root: Path
-    catalog: Catalog
-
-    def write(self, name: str, content: str) -> Path:
-        """Write a file that was last changed long ago."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-        os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
-        return path
-
-    def file(self, name: str) -> ImageFile:
-        """Return a file as a scan sees it."""
-        status = (self.root / name).stat()
-        return ImageFile(os.fsencode(self.root / name), status.st_size, status.st_mtime_ns)
-
-    def take_in(self, *names: str) -> None:
-        """Record files as if they had been embedded; no name means all."""
-        found = names or [str(path.relative_to(self.root)) for path in self.root.rglob("*.jpg")]
-        images = tuple(embedded_image(self.file(name), (self.root / name).read_bytes()) for name in found)
-        self.catalog.record(EmbeddedBatch(images, np.ones((len(images), 4), np.float32)))
-
-    def plan(self, *roots: str, **options: Any) -> Plan:
-        """Plan an update of roots; no name means the whole library."""
-        paths = tuple(os.fsencode(self.root / root) for root in roots or ("",))
-        survey = SurveyOptions(tuple(path.rstrip(b"/") for path in paths), **options)
-        return plan_roots(self.catalog, survey, lambda _: None, StopRequest())
-
-    def names(self, files: Any) -> list[str]:
-        """Return the relative paths of files or rows."""
-        return [os.path.relpath(os.fsdecode(file.path), self.root) for file in files]
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Iterator[Scanned]:
-    """Give a library of four pictures in two directories, all known."""
-    with Catalog(tmp_path / "catalog.sqlite3", write=True) as catalog:
-        catalog.set_model(facts())
-        library = Scanned(Path(os.path.realpath(tmp_path)) / "photos", catalog)
-        for name, content in (("a/1.jpg", "one"), ("a/2.jpg", "two"), ("b/3.jpg", "three"), ("b/4.jpg", "four")):
-            library.write(name, content)
-        library.take_in()
-        yield library
+from tests.support.records import LONG_AGO_NS, embedded_image
+from tests.support.scanned import Scanned
 
 
 def test_unchanged_library_needs_nothing(library: Scanned) -> None:
