@@ -53,10 +53,10 @@ def default_exclude(name: bytes, around: bytes) -> ExcludeReason | None:
 
 
 def excluded_text(counts: Mapping[str, int]) -> str:
-    """Return how many directories were left out, and why: `2 directories left out by default (1 thumbnails, 1 trash)`.
+    """Return how many directories were left out, and why: `3 directories left out by default (thumbnails 2, trash 1)`.
 
     `counts` has a number for each `ExcludeReason` that occurred.
     """
     total = sum(counts.values())
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
     return f"{total} {'directory' if total == 1 else 'directories'} left out by default ({reasons})"

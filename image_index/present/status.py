@@ -52,7 +52,7 @@ def status_text(status: IndexStatus) -> str:
     if summary.not_on_disk:
         lines.append(f"           {summary.not_on_disk} not on this disk (imgidx train --fetch-cloud downloads them)")
     if summary.excluded:
-        lines.append(f"           {excluded_text(summary.excluded)}")
+        lines.append(f"           {printable(excluded_text(summary.excluded))}")
     for root in status.roots:
         problem = f"  ! {printable(root.problem)}" if root.problem else ""
         lines.append(f"root       {printable(root.path)}{problem}")

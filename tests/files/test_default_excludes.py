@@ -93,6 +93,6 @@ def test_the_reference_lists_what_is_left_out() -> None:
 def test_the_count_is_said_with_its_reasons() -> None:
     """How many of each."""
     assert (
-        excluded_text({"trash": 1, "thumbnails": 10}) == "11 directories left out by default (10 thumbnails, 1 trash)"
+        excluded_text({"trash": 1, "thumbnails": 10}) == "11 directories left out by default (thumbnails 10, trash 1)"
     )
-    assert excluded_text({"library": 1}) == "1 directory left out by default (1 library)"
+    assert excluded_text({"library": 1}) == "1 directory left out by default (library 1)"

@@ -110,7 +110,7 @@ def test_status_says_how_the_last_run_went(run: KnownRun | None, shown: str) -> 
 def test_status_says_what_the_last_run_left_out_by_default() -> None:
     """And nothing of it where that was nothing."""
     run = replace(RUN, summary=replace(SUMMARY, excluded={"thumbnails": 3}))
-    assert "   3 directories left out by default (3 thumbnails)\n" in status_text(replace(STATUS, last_run=run))
+    assert "   3 directories left out by default (thumbnails 3)\n" in status_text(replace(STATUS, last_run=run))
     assert "left out" not in status_text(replace(STATUS, last_run=RUN))
 
 

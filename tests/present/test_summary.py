@@ -65,4 +65,4 @@ def test_plan_says_what_would_be_done() -> None:
     assert ", 5 not on this disk\n" in plan_text(replace(plan, not_on_disk=5))
     assert summary_text(Summary(not_on_disk=5)).endswith(", 5 not on this disk\n")
     plan.excluded["trash"] = 2
-    assert plan_text(plan).splitlines()[1:] == ["2 directories left out by default (2 trash)"]
+    assert plan_text(plan).splitlines()[1:] == ["2 directories left out by default (trash 2)"]

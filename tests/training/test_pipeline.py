@@ -161,7 +161,7 @@ def test_what_is_left_out_by_default_is_said_and_remembered(library: Library, ca
     with caplog.at_level(logging.INFO, "image_index.training"):
         summary = library.train()
     assert (summary.embedded, summary.excluded) == (5, {"thumbnails": 2, "trash": 1})
-    said = "3 directories left out by default (2 thumbnails, 1 trash); --no-default-excludes takes them"
+    said = "3 directories left out by default (thumbnails 2, trash 1); --no-default-excludes takes them"
     assert said in caplog.messages
     run = read_status(library.home).last_run
     assert run is not None
