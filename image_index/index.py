@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -98,19 +99,21 @@ class Index:
 
     def images(self, filters: Filters = ALL) -> Iterator[ImageFacts]:
         """Yield the pictures that meet `filters` (see `make_filters`), in the order in which they were added."""
-        return (image for images, _ in self.pictures(filters) for image in images)
+        named = self._named(filters, lambda _: True)
+        return (named(image) or image for image in self._catalog.images(self._checked(filters)))
 
     def pictures(self, filters: Filters = ALL) -> Iterator[tuple[list[ImageFacts], Vectors]]:
         """Yield the pictures that meet `filters` with their unit vectors (n, D) float32, some thousand at a time.
 
-        A file that has several names is one picture, under the first of them that meets `filters`.
+        A file that has several names is one picture, under the first of them that meets `filters`. Pictures to which
+        the model gives no direction, such as one flat grey, have no vector and are left out.
         """
         named = self._named(filters, lambda _: True)
         pictures = self._catalog.pictures(self._checked(filters))
         return (([named(image) or image for image in images], vectors) for images, vectors in pictures)
 
     def vectors(self, filters: Filters = ALL) -> tuple[list[ImageFacts], Vectors]:
-        """Return all pictures that meet `filters`, and their unit vectors (N, D) float32."""
+        """Return all pictures that meet `filters` and have a vector, and their unit vectors (N, D) float32."""
         images, vectors = [], [np.empty((0, self.model.dim if self.model else 0), np.float32)]
         for chunk, rows in self.pictures(filters):
             images += chunk
@@ -227,9 +230,9 @@ class Index:
         self._checked(filters)
         if self.model is None:
             return None
-        return export(
-            self._shown_pictures(filters), self.model, Path(os.fsdecode(resolve(destination))), parquet=parquet
-        )
+        path = Path(os.fsdecode(resolve(destination)))
+        done = export(self._shown_pictures(filters), self.model, path, parquet=parquet)
+        return done and replace(done, without_vector=self._catalog.count_without_vector(filters))
 
     def _shown_pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
         """Yield the pictures that meet `filters` and whose file, where that matters, is there."""

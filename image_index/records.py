@@ -255,7 +255,10 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBatch:
-    """The result of a batch: `vectors[i]` belongs to `images[i]`; `vanished` files were gone when they were opened."""
+    """The result of a batch: `vectors[i]` belongs to `images[i]`; `vanished` files were gone when they were opened.
+
+    A vector of zeros stands for none: the model gives a flat grey picture no direction that it could be found by.
+    """
 
     images: tuple[EmbeddedImage, ...]
     vectors: Vectors
@@ -321,7 +324,7 @@ class Stamp:
     """Identifies one state of a catalog's vectors.
 
     A derived file stores the stamp of the state that it was built from; it is stale where `CatalogReader.stamp()` has
-    become another. `generation` counts the vectors that have come or gone so far.
+    become another. `generation` counts the images that have come or gone so far, `count` is how many vectors there are.
     """
 
     catalog_id: str
@@ -355,11 +358,15 @@ class KnownFailure:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many images and failures an index holds; `images` does not count the `missing` ones."""
+    """How many images and failures an index holds; `images` does not count the `missing` ones.
+
+    `without_vector` counts those of `images` that have none, because the model gives them no direction.
+    """
 
     images: int
     missing: int
     failures: int
+    without_vector: int = 0
 
 
 @dataclass(frozen=True, slots=True)

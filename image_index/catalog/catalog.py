@@ -130,7 +130,7 @@ class Catalog(CatalogReader):
             blobs = batch.vectors.astype("<f2")
             for image, vector in zip(batch.images, blobs, strict=True):
                 _forget_file(connection, image.file.path)
-                _insert_image(connection, image, vector.tobytes())
+                _insert_image(connection, image, vector.tobytes() if vector.any() else None)
             for failure in batch.failures:
                 _insert_failure(connection, failure, now)
 
@@ -211,7 +211,7 @@ def _message(error: BaseException) -> str:
 
 
 def _next_generation(connection: sqlite3.Connection, changes: int) -> None:
-    """Count vectors that came or went: derived files of an earlier generation are stale."""
+    """Count images that came or went: derived files of an earlier generation are stale."""
     connection.execute("UPDATE meta SET value = value + ? WHERE key = 'generation'", (changes,))
 
 
@@ -230,7 +230,7 @@ def _rename(connection: sqlite3.Connection, old: bytes, new: bytes) -> None:
         connection.execute("UPDATE names SET main = ? WHERE main = ?", (new, old))
 
 
-def _insert_image(connection: sqlite3.Connection, image: EmbeddedImage, vector: bytes) -> None:
+def _insert_image(connection: sqlite3.Connection, image: EmbeddedImage, vector: bytes | None) -> None:
     """Insert an image, its vector, float16, and its grid under a new id."""
     row = (*image.file, image.sha256, image.read_at_ns, *image.picture)
     cursor = connection.execute(_INSERT_IMAGE, row)

@@ -217,20 +217,29 @@ class CatalogReader(Database):
         row = self.one(f"SELECT {_FACTS} FROM images WHERE {_AT}", (path,))
         return _image_facts(row) if row else None
 
+    def images(self, filters: Filters) -> Iterator[ImageFacts]:
+        """Yield the facts of the images that `filters` choose, in order of their ids, those without a vector too."""
+        ids = self.ids_matching(filters)
+        for start in range(0, len(ids), PICTURES_AT_A_TIME):
+            yield from self.facts_of(ids[start : start + PICTURES_AT_A_TIME].tolist()).values()
+
     def facts_beside(self, stem: bytes) -> list[ImageFacts]:
         """Return the facts of the images whose paths begin with `stem` and a dot: `/p/a.jpg` and `/p/a.b.nef`."""
         sql = f"SELECT {_FACTS} FROM images WHERE path > ? AND path < ? ORDER BY path"
         return list(map(_image_facts, self.rows(sql, (stem + b".", stem + b"/"))))  # a slash follows the dot
 
     def pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
-        """Yield the facts and vectors (n, D) of the images that `filters` choose, in order of their ids."""
+        """Yield facts and vectors (n, D) of the images that `filters` choose and that have one, in order of ids."""
         ids = self.ids_matching(filters)
         for start in range(0, len(ids), PICTURES_AT_A_TIME):
             yield self.pictures_of(ids[start : start + PICTURES_AT_A_TIME].tolist())
 
     def pictures_of(self, ids: Iterable[int]) -> tuple[list[ImageFacts], Vectors]:
-        """Return what is known of those images that exist, and their float32 vectors (n, D), in the order of `ids`."""
-        sql = f"SELECT image_id, vector, {_FACTS} FROM images JOIN vectors ON image_id = id WHERE id = ?"
+        """Return the facts and float32 vectors (n, D) of those images that have a vector, in the order of `ids`."""
+        sql = (
+            f"SELECT image_id, vector, {_FACTS} FROM images JOIN vectors ON image_id = id"
+            " WHERE id = ? AND vector IS NOT NULL"
+        )
         rows = [row for row in (self.one(sql, (image_id,)) for image_id in ids) if row]
         return [_image_facts(row[2:]) for row in rows], self._arrays([row[:2] for row in rows])[1]
 
@@ -251,14 +260,14 @@ class CatalogReader(Database):
         table, condition = "vectors", ""
         if present:
             table, condition = "vectors JOIN images ON id = image_id", "AND missing_since_s IS NULL"
-        sql = f"SELECT image_id, vector FROM {table} WHERE image_id > ? {condition} ORDER BY image_id"
-        cursor = self.rows(sql, (image_id,))
+        which = f"image_id > ? AND vector IS NOT NULL {condition}"
+        cursor = self.rows(f"SELECT image_id, vector FROM {table} WHERE {which} ORDER BY image_id", (image_id,))
         while rows := list(islice(cursor, chunk)):
             yield self._arrays(rows)
 
     def vectors_of(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[Ids, Vectors]:
-        """Return the ids among `ids` that exist, with their float32 vectors."""
-        query = "SELECT image_id, vector FROM vectors WHERE image_id = ?"
+        """Return the ids among `ids` that have a vector, with their float32 vectors."""
+        query = "SELECT image_id, vector FROM vectors WHERE image_id = ? AND vector IS NOT NULL"
         return self._arrays([row for row in (self.one(query, (int(image_id),)) for image_id in ids) if row])
 
     def _arrays(self, rows: list[tuple[int, bytes]]) -> tuple[Ids, Vectors]:
@@ -267,9 +276,21 @@ class CatalogReader(Database):
             raise damaged(self.path, "its vectors differ in length")
         ids = np.array([row[0] for row in rows], dtype=np.int64)
         flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
-        return ids, flat.reshape(len(rows), -1 if rows else 0).astype(np.float32)
+        if not rows:  # the shape of what else is read: a picture may have no vector
+            model = self.read_model()
+            return ids, np.empty((0, model.dim if model else 0), np.float32)
+        return ids, flat.reshape(len(rows), -1).astype(np.float32)
 
     # Failures
+
+    def count_without_vector(self, filters: Filters) -> int:
+        """Return how many of the images that `filters` choose have no vector."""
+        without = [row[0] for row in self.rows("SELECT image_id FROM vectors WHERE vector IS NULL")]
+        return int(np.isin(self.ids_matching(filters), without).sum())
+
+    def has_vector(self, image_id: int) -> bool:
+        """Tell whether an image has a vector, by which searches find it."""
+        return self.one("SELECT 1 FROM vectors WHERE image_id = ? AND vector IS NOT NULL", (image_id,)) is not None
 
     def failures(self) -> Iterator[KnownFailure]:
         """Yield every known failure in path order."""
@@ -300,7 +321,8 @@ class CatalogReader(Database):
     def stamp(self) -> Stamp:
         """Return the stamp of the vectors as they are now."""
         meta, model = dict(self.rows("SELECT key, value FROM meta")), self.read_model()
-        last_id, count = self.one("SELECT coalesce(max(id), 0), count(*) FROM images")  # one vector each
+        without_vector = "SELECT count(*) FROM vectors WHERE vector IS NULL"
+        last_id, count = self.one(f"SELECT coalesce(max(id), 0), count(*) - ({without_vector}) FROM images")
         with self.damage_errors():
             return Stamp(meta["catalog_id"], int(meta["generation"]), last_id, count, model.dim if model else 0)
 
@@ -346,12 +368,13 @@ class CatalogReader(Database):
 
     def counts(self) -> Counts:
         """Return how many pictures, missing pictures and failures there are; `images` does not count missing ones."""
-        total, missing, failures = self.one(
+        total, missing, failures, without_vector = self.one(
             # two counts, each by an index: one pass that told the missing apart would read every row
             "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM images WHERE missing_since_s IS NOT NULL),"
-            " (SELECT count(*) FROM failures)"
+            " (SELECT count(*) FROM failures), (SELECT count(*) FROM vectors JOIN images ON id = image_id"
+            " WHERE vector IS NULL AND missing_since_s IS NULL)"
         )
-        return Counts(total - missing, missing, failures)
+        return Counts(total - missing, missing, failures, without_vector)
 
     def last_run(self) -> KnownRun | None:
         """Return the newest run, None where there was none."""

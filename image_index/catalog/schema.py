@@ -20,7 +20,7 @@ APPLICATION_ID = 0x696D6778
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # key/value: catalog_id (hex), generation (how many vectors have come or gone so far)
+        # key/value: catalog_id (hex), generation (how many images have come or gone so far)
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
         """CREATE TABLE model (
             only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
@@ -38,9 +38,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX images_by_size ON images (size)",
         "CREATE INDEX images_by_inode ON images (inode)",
         "CREATE INDEX images_missing ON images (missing_since_s) WHERE missing_since_s IS NOT NULL",
-        # little-endian float16, apart from the rows so that a walk over paths does not read a gigabyte of vectors
+        # little-endian float16, apart from the rows so that a walk over paths does not read a gigabyte of vectors; null
+        # for a picture to which the model gives no direction
         """CREATE TABLE vectors (
-            image_id INTEGER PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE, vector BLOB NOT NULL)""",
+            image_id INTEGER PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE, vector BLOB)""",
+        "CREATE INDEX vectors_none ON vectors (image_id) WHERE vector IS NULL",
         # apart for the same reason; `image_index.grid` says what is in it
         """CREATE TABLE grids (
             image_id INTEGER PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE, grid BLOB NOT NULL)""",

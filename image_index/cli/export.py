@@ -76,7 +76,9 @@ def export(
         done = opened.export(destination, filters, parquet=metadata is Metadata.PARQUET)
     if done is None:
         if not quiet:
-            setup.console.print("imgidx: nothing to export: the index holds no such picture", soft_wrap=True)
+            setup.console.print(
+                "imgidx: nothing to export: the index holds no vector of such a picture", soft_wrap=True
+            )
         return NOTHING_TO_EXPORT
     if json or not quiet:
         write(json_line(exported_record(done)) if json else exported_text(done))

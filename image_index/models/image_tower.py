@@ -7,6 +7,12 @@ from typing import Any
 
 from image_index.records import Pixels, Vectors
 
+LEAST_LENGTH = 1e-3
+"""Features of a picture that are shorter have no direction but that of rounding; those of photos measure 10 and more.
+
+`starter` gives a flat grey between 104 and 180 features of length zero, and grey 100 or 184 some of 4e-6.
+"""
+
 INPUT, OUTPUT = "pixels", "vectors"
 """The names of the graph's input (N, H, W, 3) uint8 and its output (N, D) float32."""
 
@@ -18,6 +24,9 @@ class ImageTower:
     session: Any
 
     def encode(self, pixels: Pixels) -> Vectors:
-        """Return the unit vectors (N, D) of `pixels` (N, H, W, 3) uint8; raises whatever ONNX Runtime raises."""
+        """Return the unit vectors (N, D) of `pixels` (N, H, W, 3) uint8; raises whatever ONNX Runtime raises.
+
+        That of a picture without a direction is shorter than one.
+        """
         vectors: Vectors = self.session.run([OUTPUT], {INPUT: pixels})[0]
         return vectors

@@ -102,7 +102,7 @@ class _Pictures(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         pictures = ((pixels.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
         features: torch.Tensor = self.model.encode_image(pictures)  # type: ignore[operator]
-        return functional.normalize(features, dim=-1)
+        return functional.normalize(features, dim=-1, eps=image_tower.LEAST_LENGTH)
 
 
 class _WholeText(torch.nn.Module):

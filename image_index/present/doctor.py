@@ -12,6 +12,7 @@ from typing import Any
 from image_index.dates import time_field
 from image_index.errors import ImgidxError
 from image_index.paths import printable
+from image_index.present.status import NO_VECTOR
 from image_index.present.tables import Screen
 from image_index.upkeep.doctor import Devices, Report
 from image_index.upkeep.health import CatalogHealth, IndexHealth
@@ -121,6 +122,8 @@ def _index_lines(index: IndexHealth) -> Iterator[tuple[str, str]]:
     counts, model = catalog.counts, catalog.model
     pictures = f"{counts.images} pictures, {counts.missing} missing, {counts.failures} failures"
     yield "catalog", f"schema {catalog.schema}, {pictures}"
+    if counts.without_vector:
+        yield "no vector", f"{counts.without_vector} pictures; {NO_VECTOR}"
     yield "model", f"{model.name}, {model.dim} dimensions" if model else "none yet"
     yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, towers {catalog.towers}"
     run = catalog.last_run
@@ -167,6 +170,7 @@ def _catalog_record(catalog: CatalogHealth) -> dict[str, Any]:
         "images": catalog.counts.images,
         "missing": catalog.counts.missing,
         "failures": catalog.counts.failures,
+        "without_vector": catalog.counts.without_vector,
         "model": model.name if model else None,
         "dim": model.dim if model else None,
         "model_is_here": catalog.model_is_here,

@@ -7,7 +7,7 @@ from typing import Any
 
 from image_index.dates import time_field
 from image_index.paths import optional_path_field, path_field, printable
-from image_index.present.status import reason_record, reason_text
+from image_index.present.status import NO_VECTOR, reason_record, reason_text
 from image_index.records import FIRST_DATE_S, LAST_DATE_S, ImageFacts
 from image_index.upkeep.known import KnownPicture, PictureState
 
@@ -46,6 +46,7 @@ def known_record(known: KnownPicture) -> dict[str, Any]:
         "failure": reason_record(known.failure) if known.failure else None,
         "model": model.name if model else None,
         "dim": model.dim if model else None,
+        "has_vector": known.has_vector,
     }
 
 
@@ -69,6 +70,7 @@ def _lines(known: KnownPicture) -> Iterator[tuple[str, bytes | str | None]]:
     yield "pair", known.pair
     yield "root", known.root
     yield "model", f"{known.model.name}, {known.model.dim} dimensions" if known.model else None
+    yield "vector", f"none: {NO_VECTOR}" if known.has_vector is False else None
     yield "failure", reason_text(known.failure) if known.failure else None
 
 

@@ -11,6 +11,9 @@ from image_index.present.summary import summary_record
 from image_index.records import KnownFailure, KnownRun, Outcome, Summary
 from image_index.upkeep.status import IndexStatus
 
+NO_VECTOR = "the model sees nothing in it, as in one flat grey: no search by meaning finds it"
+"""What it means that a picture has no vector."""
+
 
 def status_record(status: IndexStatus) -> dict[str, Any]:
     """Return what an index holds; null means not known."""
@@ -19,6 +22,7 @@ def status_record(status: IndexStatus) -> dict[str, Any]:
         "images": counts.images,
         "missing": counts.missing,
         "failures": counts.failures,
+        "without_vector": counts.without_vector,
         "roots": [
             {**path_field(root.path), "scanned_at": time_field(root.scanned_at_s), "problem": root.problem}
             for root in status.roots
@@ -48,6 +52,8 @@ def status_text(status: IndexStatus) -> str:
         f"size       {status.size_bytes / 1e6:.1f} MB",
         f"last run   {_run_text(status.last_run)}",
     ]
+    if counts.without_vector:
+        lines.insert(3, f"no vector  {counts.without_vector}   ({NO_VECTOR})")
     summary = (status.last_run and status.last_run.summary) or Summary()
     if summary.not_on_disk:
         lines.append(f"           {summary.not_on_disk} not on this disk (imgidx train --fetch-cloud downloads them)")

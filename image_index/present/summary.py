@@ -97,10 +97,12 @@ def exported_record(done: Exported) -> dict[str, Any]:
         "images": done.images,
         "parts": done.parts,
         "dim": done.dim,
+        "without_vector": done.without_vector,
     }
 
 
 def exported_text(done: Exported) -> str:
     """Return what was exported, in a line."""
     parts = "1 part" if done.parts == 1 else f"{done.parts} parts"
-    return f"exported {done.images} pictures in {parts} to {printable(str(done.path))}\n"
+    left_out = f"; left out, for they have no vector: {done.without_vector}" if done.without_vector else ""
+    return f"exported {done.images} pictures in {parts} to {printable(str(done.path))}{left_out}\n"

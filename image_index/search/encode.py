@@ -149,8 +149,8 @@ class QueryEncoder:
     def picture(self, path: bytes, shown: str | None = None) -> QueryVector:
         """Return the vector (D,) of the picture at `path`: the stored one if the index has it, else a child embeds it.
 
-        `shown` is what it is called in errors. Raises `QueryError` where there is no such file and `DecodeError` where
-        it is not a picture.
+        `shown` is what it is called in errors. Raises `QueryError` where there is no such file or the model sees
+        nothing in it, and `DecodeError` where it is not a picture.
         """
         name = shown or printable(path)
         try:
@@ -161,8 +161,7 @@ class QueryEncoder:
         known = self._catalog.image_at(path)
         if known and (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
             _, vectors = self._catalog.vectors_of([known.id])
-            stored: QueryVector = vectors[0]
-            return stored
+            return _with_direction(vectors, name)
         if is_dataless(status):
             raise QueryError(f"{name} is in a cloud, not on this disk", "open it once, so that it is downloaded")
         with self._child() as pool:
@@ -172,8 +171,7 @@ class QueryEncoder:
             for failure in result.failures:
                 raise DecodeError(f"cannot use {name} as a query: {failure.reason}")
             if len(result.vectors):
-                vector: QueryVector = result.vectors[0]
-                return vector
+                return _with_direction(result.vectors, name)
         raise QueryError(f"cannot read {name}: it is gone")
 
     def _remote(self, url: str) -> QueryVector:
@@ -218,6 +216,14 @@ class QueryEncoder:
 
         engine = (self._engine or Engine()).alone()
         return self._children.enter_context(engine.pool(choose_model(self._catalog, None), StopRequest(), quiet=True))
+
+
+def _with_direction(vectors: Vectors, name: str) -> QueryVector:
+    """Return the first of `vectors` (N, D); raise `QueryError` where there is none, or one of zeros."""
+    if not vectors.any():
+        raise QueryError(f"the model sees nothing in {name} to search by", "choose a picture that is not one flat grey")
+    first: QueryVector = vectors[0]
+    return first
 
 
 def _check(catalog: CatalogReader, pool: ChildPool) -> None:

@@ -39,13 +39,17 @@ WriteRows = Callable[[list[ImageFacts]], object]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: `images` vectors of `dim` dimensions, in `parts`, under the directory `path`."""
+    """What was written: `images` vectors of `dim` dimensions, in `parts`, under the directory `path`.
+
+    Pictures `without_vector` were left out.
+    """
 
     path: Path
     metadata: str
     images: int
     parts: int
     dim: int
+    without_vector: int = 0
 
 
 def export(pictures: Pictures, model: ModelFacts, destination: Path, *, parquet: bool = False) -> Exported | None:

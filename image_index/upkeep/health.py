@@ -178,5 +178,5 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
     for name, state in states.items():
         if state is DerivedState.DAMAGED:
             yield Problem(name, f"{home / name} is damaged", "imgidx verify --repair, then imgidx train")
-        elif state is DerivedState.ABSENT and catalog.counts.images:
+        elif state is DerivedState.ABSENT and catalog.counts.images > catalog.counts.without_vector:
             yield Problem(name, f"{home / name} is not there, so searches are slower", "imgidx train makes it")

@@ -29,7 +29,7 @@ class KnownPicture:
     `names` are the other paths that lead to the same file. `file` is the file as it was when it was read or failed,
     `state` what has become of it since. `read_at_ns` and `missing_since_s` belong to the image. `pair` is the other
     file of a shot that was taken as RAW and as JPEG. `root` is the innermost root that it lies in, None where that was
-    never trained as one. `model` made the image's vector.
+    never trained as one. `model` made the image's vector, if it has one; None for a failure.
     """
 
     path: bytes
@@ -43,6 +43,7 @@ class KnownPicture:
     root: bytes | None
     model: ModelFacts | None
     names: tuple[bytes, ...] = ()
+    has_vector: bool | None = None
 
 
 def known_picture(catalog: CatalogReader, path: bytes) -> KnownPicture | None:
@@ -69,6 +70,7 @@ def known_picture(catalog: CatalogReader, path: bytes) -> KnownPicture | None:
         root=_root(catalog, path),
         model=catalog.read_model() if image else None,
         names=tuple(name for name in names if name != path),
+        has_vector=catalog.has_vector(image.id) if image else None,
     )
 
 

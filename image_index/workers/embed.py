@@ -29,6 +29,10 @@ SPARE_BYTES = 64 << 20
 """A child that cannot allocate this much is itself short of memory: what fails in it is not the picture's fault."""
 
 
+SHORT = 0.5
+"""A vector that is not even so long has no direction: its picture is stored without one."""
+
+
 class Prepared(NamedTuple):
     """A file before the forward pass: an image and its pixels (H, W, 3); a failure; or neither, if the file is gone."""
 
@@ -86,12 +90,13 @@ class Embedder:
         else:
             vectors = np.zeros((0, self.encoder.facts.dim), np.float32)
         forward_s = time.perf_counter() - start
-        finite = np.asarray(np.isfinite(vectors).all(axis=1))
+        lengths = np.linalg.norm(vectors, axis=1)
+        finite = np.isfinite(lengths)
         for image in (image for image, good in zip(gathered.images, finite, strict=True) if not good):
             gathered.failures.append(Failure(image.file, Stage.EMBED, "the model gave no finite vector"))
         return EmbeddedBatch(
             images=tuple(image for image, good in zip(gathered.images, finite, strict=True) if good),
-            vectors=vectors[finite],
+            vectors=np.where(lengths[finite, np.newaxis] < SHORT, np.float32(0), vectors[finite]),
             failures=tuple(gathered.failures),
             vanished=tuple(gathered.vanished),
             seconds=gathered.seconds + StageSeconds(forward=forward_s, idle=waited_s),

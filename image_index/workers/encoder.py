@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from image_index.errors import ModelUnavailable, UsageError
+from image_index.models.image_tower import LEAST_LENGTH
 from image_index.models.names import ModelSpec, locate_weights
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
@@ -136,9 +137,12 @@ class Encoder:
 
     @staticmethod
     def _to_numpy(features: torch.Tensor) -> Vectors:
-        """Return features as float32 vectors of length one, whatever precision they were computed in."""
+        """Return features as float32 vectors of length one, whatever precision they were computed in.
+
+        Those of nearly no length stay shorter.
+        """
         vectors: Vectors = features.float().cpu().numpy()
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), LEAST_LENGTH)
         return vectors
 
 

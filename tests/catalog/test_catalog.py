@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.filters import Filters
 from image_index.errors import IndexNotFound, Interrupted, ModelUnavailable, StorageError
 from image_index.paths import below
 from image_index.records import (
@@ -77,14 +78,14 @@ def row_at(catalog: Catalog, path: bytes) -> KnownImage:
 
 
 @SHARED
-@given(PATHS, st.lists(FLOATS, min_size=1, max_size=9), st.integers(0, 2**62), st.integers(-(2**62), 2**62))
+@given(PATHS, st.lists(FLOATS, max_size=9), st.integers(0, 2**62), st.integers(-(2**62), 2**62))
 @example(b"\xff\xfe\n '\"%_*", [65504.0, -0.0, 5.960464477539063e-08, 1 / 3], 2**62, -1)
 def test_any_path_and_any_float16_vector_round_trip(
     catalog: Catalog, path: bytes, values: list[float], size: int, mtime_ns: int
 ) -> None:
     """What was embedded comes back to the bit: path, facts and vector."""
     image = embedded_image(ImageFile(path, size, mtime_ns), b"content")
-    vector = np.array([values], np.float16).astype(np.float32)
+    vector = np.array([[*values, 1.0]], np.float16).astype(np.float32)  # of zeros alone it would be none
     catalog.record(EmbeddedBatch((image,), vector))
     row = row_at(catalog, path)
     stored = KnownImage(row.id, path, size, mtime_ns, image.sha256, image.read_at_ns, missing=False)
@@ -122,6 +123,44 @@ def test_new_catalog_is_empty(path: Path) -> None:
         assert (stamp.generation, stamp.last_id, stamp.count, stamp.dim) == (0, 0, 0, 0)
         assert list(catalog.vectors_after(0)) == []
         assert catalog.vectors_of([1])[0].tolist() == []
+
+
+# Pictures without a vector
+
+NONE = [0.0, 0.0, 0.0, 0.0]
+
+
+def test_an_image_without_a_vector_has_its_facts_and_is_in_no_search(catalog: Catalog) -> None:
+    """A vector of zeros is none; it is no fault of the catalog, and the others are counted by themselves."""
+    catalog.record(batch({b"/a": [1, 0, 0, 0], b"/grey": NONE, b"/b": [0, 1, 0, 0]}))
+    grey = row_at(catalog, b"/grey")
+    assert vectors_of(catalog) == {b"/a": [1, 0, 0, 0], b"/b": [0, 1, 0, 0]}
+    assert catalog.vectors_of([grey.id])[1].shape == (0, 4)
+    assert [image.path for image in catalog.pictures_of([1, 2, 3])[0]] == [b"/a", b"/b"]
+    assert [image.path for image in catalog.images(Filters())] == [b"/a", b"/grey", b"/b"]
+    assert (catalog.stamp().count, catalog.stamp().last_id) == (2, 3)
+    assert catalog.counts() == Counts(3, 0, 0, without_vector=1)
+    assert catalog.count_without_vector(Filters(under=(b"/grey",))) == 1
+    assert catalog.count_without_vector(Filters(exclude_under=(b"/grey",))) == 0
+    assert [catalog.has_vector(number) for number in (1, grey.id, 99)] == [True, False, False]
+    assert list(catalog.integrity_problems()) == []
+    assert catalog.count_odd_vectors(4) == 0
+
+
+def test_an_image_without_a_vector_moves_is_copied_and_goes_as_any_other(catalog: Catalog) -> None:
+    """Its copy has none either; gone, it is not counted any more."""
+    catalog.record(batch({b"/grey": NONE}))
+    catalog.move([Match(image_file(b"/moved"), row_at(catalog, b"/grey"))])
+    catalog.copy([Match(image_file(b"/copy"), row_at(catalog, b"/moved"))])
+    assert catalog.counts() == Counts(2, 0, 0, without_vector=2)
+    catalog.mark_missing([row_at(catalog, b"/copy")])
+    assert catalog.counts() == Counts(1, 1, 0, without_vector=1)
+    before = catalog.stamp()
+    catalog.record(batch({b"/moved": [1, 0, 0, 0]}))
+    assert catalog.counts() == Counts(1, 1, 0)
+    assert catalog.stamp().count == before.count + 1
+    assert catalog.stamp().generation > before.generation
+    assert catalog.forget(b"/copy") == 1
 
 
 # Changes
@@ -561,12 +600,15 @@ class CatalogMachine(RuleBasedStateMachine):
             (path, picture.id, picture.mtime_ns, sha256(picture.content).digest(), picture.missing)
             for path, picture in sorted(self.pictures.items())
         ]
-        assert vectors_of(self.catalog) == {path: picture.vector for path, picture in self.pictures.items()}
+        assert vectors_of(self.catalog) == {
+            path: picture.vector for path, picture in self.pictures.items() if any(picture.vector)
+        }
         failures = {known.failure.file.path: known for known in self.catalog.failures()}
         assert {path: (known.attempts, known.failure.file.mtime_ns) for path, known in failures.items()} == self.failed
         missing = sum(picture.missing for picture in self.pictures.values())
-        assert self.catalog.counts() == Counts(len(self.pictures) - missing, missing, len(self.failed))
-        assert self.catalog.stamp().count == len(self.pictures)
+        without = sum(not any(picture.vector) and not picture.missing for picture in self.pictures.values())
+        assert self.catalog.counts() == Counts(len(self.pictures) - missing, missing, len(self.failed), without)
+        assert self.catalog.stamp().count == sum(any(picture.vector) for picture in self.pictures.values())
 
 
 TestAnyHistory = CatalogMachine.TestCase

@@ -38,7 +38,7 @@ def catalog() -> Iterator[Catalog]:
     ):
         patch.setattr(reader, "PICTURES_AT_A_TIME", 64)
         images = [picture(number, random) for number in range(200)]
-        made.record(EmbeddedBatch(tuple(images), np.zeros((len(images), 4), np.float32)))
+        made.record(EmbeddedBatch(tuple(images), np.ones((len(images), 4), np.float32)))
         made.mark_missing(row for row in made.known(b"/") if row.id % 7 == 0)
         paths = [row.path for row in made.known(b"/") if row.id % 5 == 0]
         made.add_names(OtherName(b"%b/of%d.jpg" % (b, n), p) for n, p in enumerate(paths) for b in (b"/q/in", b"/p/in"))

@@ -56,6 +56,7 @@ def test_status_has_pinned_keys() -> None:
         "images": 3,
         "missing": 2,
         "failures": 1,
+        "without_vector": 0,
         "roots": [
             {"path": "/photos", "scanned_at": "1970-01-01T00:01:00Z", "problem": None},
             {"path_bytes": base64.b64encode(b"/\xff").decode(), "scanned_at": None, "problem": "Permission denied"},
@@ -120,6 +121,12 @@ def test_status_says_what_the_last_run_left_in_a_cloud() -> None:
     text = status_text(replace(STATUS, last_run=run))
     assert "   3 not on this disk (imgidx train --fetch-cloud downloads them)\n" in text
     assert "not on this disk" not in status_text(replace(STATUS, last_run=RUN))
+
+
+def test_status_counts_pictures_without_a_vector_apart() -> None:
+    """With a word on why; where there are none there is no such line."""
+    assert "no vector  2   (the model sees nothing" in status_text(replace(STATUS, counts=Counts(3, 0, 0, 2)))
+    assert "no vector" not in status_text(STATUS)
 
 
 def test_status_without_failures_says_nothing_of_how_to_list_them() -> None:

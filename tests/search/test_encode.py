@@ -25,6 +25,7 @@ from image_index.workers.messages import LoadedEncoder, Loader
 from tests.support import fake_models
 from tests.support.children import started_children
 from tests.support.cloud import send_to_cloud
+from tests.support.records import embedded_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -97,6 +98,22 @@ def test_a_picture_outside_the_index_is_embedded_and_not_stored(index: Index, tm
     vector = picture_vector(index.catalog, index.home, resolve(other), ENGINE)
     np.testing.assert_allclose(vector, (0, 1, 0), atol=1e-3)
     assert index.catalog.counts().images == 1
+
+
+def test_a_picture_without_a_direction_is_no_query(index: Index, tmp_path: Path) -> None:
+    """One line says so, whether a child has to look at it or the index knows it already, alone or in a sum."""
+    path = tmp_path / "grey.png"
+    Image.new("RGB", (8, 8), fake_models.GREY).save(path)
+    for asked in (make_query(images=[str(path)]), make_query("a dog", images=[str(path)])):
+        with (
+            QueryEncoder(index.catalog, index.home, ENGINE) as encoder,
+            pytest.raises(QueryError, match=r"the model sees nothing in .*grey\.png to search by; choose a picture"),
+        ):
+            encoder.vector(asked)
+    image = embedded_image(ImageFile.of(resolve(path), path.stat()))
+    index.catalog.record(EmbeddedBatch((image,), np.zeros((1, 3), np.float32)))
+    with pytest.raises(QueryError, match="the model sees nothing"):
+        picture_vector(index.catalog, index.home, resolve(path), ENGINE)
 
 
 def test_a_text_is_encoded_by_a_child(index: Index) -> None:

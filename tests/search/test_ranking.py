@@ -67,9 +67,11 @@ class Mirrored:
         build_index(self.home.faiss, self.catalog.stamp(), lambda: self.catalog.vectors_after(0))
 
     def expected(self, query: list[int], options: SearchOptions) -> list[Found]:
-        """Return the hits of a search through the dictionary."""
+        """Return the hits of a search through the dictionary; a vector of zeros is none, and is found by nothing."""
         scored = []
         for path, (image_id, vector) in self.pictures.items():
+            if not any(vector):
+                continue
             score = sum(a * b for a, b in zip(vector, query, strict=True))
             under = options.filters.under
             inside = any(path == place or path.startswith(below(place)) for place in under)

@@ -31,6 +31,9 @@ FACTS = ModelFacts("fake", "0" * 64, "{}", Preprocess((8, 8), (0, 0, 0), (1, 1, 
 RED = (255, 0, 0)
 """A picture of this colour kills its child in the forward pass."""
 
+GREY = (128, 128, 128)
+"""A picture of this colour has no direction for the model, as a flat grey has none for the bundled one."""
+
 FIRST_TRY = "FAKE_MODEL_FIRST_TRY"
 """Environment variable with the path of a file that marks that a load was tried."""
 
@@ -53,7 +56,7 @@ class Unpicklable(Exception):
 
 
 class FakeEncoder:
-    """Gives each picture the unit vector of its mean colour."""
+    """Gives each picture the unit vector of its mean colour, and one of `GREY` a vector of zeros."""
 
     def __init__(self, spec: ModelSpec, weights_sha256: str, device: str = "fake") -> None:
         self.device = device
@@ -66,8 +69,10 @@ class FakeEncoder:
         means = pixels.mean(axis=(1, 2)).astype(np.float32)
         if (means == RED).all(axis=1).any():
             os.kill(os.getpid(), signal.SIGKILL)
+        is_grey = (means == GREY).all(axis=1)
         means += 1e-3
         vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
+        vectors[is_grey] = 0
         if JOURNAL in os.environ:
             with open(os.environ[JOURNAL], "ab", buffering=0) as journal:
                 journal.write(b"." * len(means))

@@ -41,6 +41,14 @@ class Library:
             Image.new("RGB", (8, 8), (self.count, 200 - self.count, 50)).save(path)
             self.age(path)
 
+    def add_grey(self, *names: str) -> None:
+        """Write a flat grey picture under each name, all of the same bytes: the model gives it no direction."""
+        for name in names:
+            self.count += 1
+            path = self.photos / name
+            Image.new("RGB", (8, 8), fake_models.GREY).save(path)
+            self.age(path)
+
     def age(self, path: Path) -> None:
         """Set a modification time long before any read, as files at rest have."""
         os.utime(path, ns=(self.count * 10**9, self.count * 10**9))

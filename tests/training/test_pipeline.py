@@ -16,22 +16,26 @@ import numpy as np
 import pytest
 
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.filters import Filters
 from image_index.catalog.lock import exclusive_lock
 from image_index.errors import IndexLocked, IndexMismatch, ModelUnavailable
 from image_index.paths import resolve
-from image_index.records import Progress
+from image_index.records import Counts, Progress
+from image_index.search.duplicates import find_duplicates
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training import freshness
 from image_index.training.pipeline import preview_update, update_index
+from image_index.upkeep.health import examine_index
 from image_index.upkeep.known import PictureState, known_picture
 from image_index.upkeep.status import read_status
+from image_index.upkeep.verify import verify
 from image_index.vectors.open_index import open_index
 from image_index.workers.pool import ChildPool
 from tests.support import fake_models
 from tests.support.cloud import send_to_cloud
 from tests.support.faiss_examples import read_stamp
-from tests.support.library import Library, counts
+from tests.support.library import Library, counts, found
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -63,6 +67,41 @@ def test_a_time_that_does_not_fit_64_bits_stops_nothing(library: Library, second
         known = known_picture(catalog, resolve(library.photos / "a.png"))
     assert known is not None
     assert known.state is PictureState.UNCHANGED
+
+
+def test_a_picture_without_a_direction_is_indexed_once_and_found_by_nothing(library: Library) -> None:
+    """Its facts are known, files of equal content are known for copies, and what is derived holds the others."""
+    library.add_grey("grey.png", "another.bmp")
+    assert counts(library.train()) == {"embedded": 7}
+    library.add_grey("copy.png")
+    assert counts(library.train()) == {"embedded": 1, "unchanged": 7}
+    assert counts(library.train()) == {"unchanged": 8}
+    with Catalog(library.home.catalog) as catalog:
+        assert catalog.counts() == Counts(8, 0, 0, without_vector=3)
+        groups = [{member.image.file.name for member in group} for group in find_duplicates(catalog, Filters())]
+        assert [group for group in groups if group & {"grey.png", "copy.png", "another.bmp"}] == [
+            {"grey.png", "copy.png"}
+        ]
+        known = known_picture(catalog, resolve(library.photos / "grey.png"))
+    assert known is not None
+    assert (known.state, known.has_vector) == (PictureState.UNCHANGED, False)
+    assert len(found(library.home, np.array([0.6, 0.6, 0.52], np.float32), 100)) == 5
+    assert list(verify(library.home)) == []
+    assert {problem.subject for problem in examine_index(library.home).problems()} <= {"text", "towers"}
+
+
+def test_an_index_of_nothing_but_grey_is_whole(library: Library) -> None:
+    """There is nothing to derive, and that is no fault; the first picture that has a vector is found."""
+    shutil.rmtree(library.photos)
+    library.photos.mkdir()
+    library.add_grey("a.png")
+    assert counts(library.train()) == {"embedded": 1}
+    assert found(library.home, np.array([1, 0, 0], np.float32)) == []
+    assert list(verify(library.home)) == []
+    assert {problem.subject for problem in examine_index(library.home).problems()} <= {"text", "towers"}
+    library.add("b.png")
+    assert counts(library.train()) == {"embedded": 1, "unchanged": 1}
+    assert found(library.home, np.array([1, 0, 0], np.float32)) == [resolve(library.photos / "b.png")]
 
 
 def test_exactly_what_changed_is_embedded(library: Library) -> None:

@@ -34,7 +34,7 @@ from image_index.settings import IndexHome
 from image_index.upkeep.export import Exported, export
 from tests.support.confined import run_confined
 from tests.support.library import make_index
-from tests.support.records import embedded_image, facts, image_facts
+from tests.support.records import batch, embedded_image, facts, image_facts
 
 ODD = b"/photos/odd \xff\n.jpg"
 COUNT = 25
@@ -49,6 +49,21 @@ def home(home: IndexHome) -> IndexHome:
     with Catalog(home.catalog, write=True) as catalog:
         catalog.record(EmbeddedBatch((odd,), np.array([[0, 0.6, 0.8, 0]], np.float32)))
     return home
+
+
+def test_pictures_without_a_vector_are_left_out_and_counted(home: IndexHome, tmp_path: Path) -> None:
+    """There is nothing of them that another tool could search; of nothing else nothing is written."""
+    with Catalog(home.catalog, write=True) as catalog:
+        catalog.record(batch({b"/grey/a.png": [0, 0, 0, 0], b"/grey/b.png": [0, 0, 0, 0]}))
+    with Index(home) as index:
+        done = index.export(tmp_path / "out", Filters(missing=True))
+        assert index.export(tmp_path / "none", Filters(missing=True, under=(b"/grey",))) is None
+        assert len(list(index.images(Filters(missing=True)))) == COUNT + 2
+        assert index.vectors(Filters(missing=True, under=(b"/grey",)))[1].shape == (0, 4)
+    assert done is not None
+    assert (done.images, done.without_vector) == (COUNT, 2)
+    assert len(read_vectors(tmp_path / "out")) == COUNT
+    assert not (tmp_path / "none").exists()
 
 
 def rows_of(home: IndexHome) -> list[tuple[Any, ...]]:

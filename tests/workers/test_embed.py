@@ -150,6 +150,23 @@ def test_a_vector_that_is_not_finite_is_a_failure_and_is_never_stored(pictures: 
     assert (failure.file, failure.stage, failure.reason) == (files[1], Stage.EMBED, "the model gave no finite vector")
 
 
+def test_a_picture_without_a_direction_is_an_image_with_a_vector_of_zeros(pictures: Pictures) -> None:
+    """Nothing is wrong with it or with the device; what is left of a vector after rounding is not taken for one."""
+
+    class Rounding(fake_models.FakeEncoder):
+        def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
+            vectors = super().encode_images(pixels, pad_to)
+            vectors[2] *= 0.004
+            return vectors
+
+    colours = [(200, 10, 10), fake_models.GREY, (10, 10, 200)]
+    files = [pictures.make(f"{i}.png", colour) for i, colour in enumerate(colours)]
+    result = embed_batch(Batch(tuple(files)), Rounding(fake_models.SPEC, "0" * 64), SETUP, ignore)
+    assert [image.file for image in result.images] == files
+    assert result.failures == ()
+    np.testing.assert_allclose(result.vectors, np.array([unit(colours[0]), [0, 0, 0], [0, 0, 0]]), atol=1e-4)
+
+
 def test_every_file_is_announced_before_it_is_opened_and_the_forward_pass_before_it_begins(
     pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,17 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local-dir:{save_small_vit(tmp_path_factory.mktemp('vit') / 'plain', {})}"
 
 
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_a_flat_grey_has_no_direction_and_a_photo_in_its_batch_has(sample_photos: Path, precision: Precision) -> None:
+    """The bundled model gives these greys features of length zero: that is finite, and not of length one."""
+    encoder = load("starter", precision=precision)
+    greys = [np.full((*encoder.facts.preprocess.size, 3), grey, np.uint8) for grey in (112, 128, 160, 180)]
+    pixels = np.concatenate([photo_pixels(encoder, real_photos(sample_photos, 1)), greys])
+    lengths = np.linalg.norm(encoder.encode_images(pixels), axis=1)
+    assert lengths[0] == pytest.approx(1)
+    assert (lengths[1:] < 0.5).all()
+
+
 @pytest.fixture(scope="module", params=["starter", "vit", "vit-otherwise"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, vit: str) -> Pair:
     """Return both implementations of one model."""
