@@ -94,8 +94,8 @@ class Index:
         return self.counts().images
 
     def image(self, path: AnyPath) -> ImageFacts | None:
-        """Return the facts of the picture at `path`, None if it is not in the index."""
-        return self._catalog.facts_at(resolve(path))
+        """Return the facts of the picture at `path`, which may be any of its names; None if it is not in the index."""
+        return self._catalog.facts_at(self._catalog.known_path(path))
 
     def images(self, filters: Filters = ALL) -> Iterator[ImageFacts]:
         """Yield the pictures that meet `filters` (see `make_filters`), in the order in which they were added."""

@@ -27,14 +27,27 @@ def path_range(directory: bytes) -> tuple[bytes, bytes]:
 
 
 def resolve(path: AnyPath) -> bytes:
-    """Return the absolute path, links resolved, as bytes: the one name by which the catalog knows a file.
+    """Return the absolute path, links resolved, as bytes: the name by which the catalog knows a file that is no link.
 
     Raises `UsageError` for an empty path, which would be the current directory.
     """
+    return os.path.realpath(_encoded(path))
+
+
+def absolute(path: AnyPath) -> bytes:
+    """Return the absolute path as it is written: the name by which the catalog knows what a link led to.
+
+    Raises what `resolve` raises.
+    """
+    return os.path.abspath(_encoded(path))
+
+
+def _encoded(path: AnyPath) -> bytes:
+    """Return a path as bytes; raise `UsageError` for an empty one."""
     encoded = os.fsencode(path)
     if not encoded:
         raise UsageError("a path must not be empty", "name a file or a directory")
-    return os.path.realpath(encoded)
+    return encoded
 
 
 def printable(text: bytes | str) -> str:

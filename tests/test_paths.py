@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from image_index.errors import UsageError
-from image_index.paths import below, path_range, printable, problem_text, resolve
+from image_index.paths import absolute, below, path_range, printable, problem_text, resolve
 from tests.support.texts import harmless, paths, texts
 
 NAMES = st.sampled_from([b"a", b"a-", b"a0", b"\xff", b"\n"]) | (
@@ -41,6 +41,13 @@ def test_resolved_path_goes_through_no_link(tmp_path: Path) -> None:
     (path,) = {resolve(way) for way in ways}
     assert os.path.samefile(path, tmp_path / "real/a.jpg")
     assert not any(parent.is_symlink() for parent in (Path(os.fsdecode(path)), *Path(os.fsdecode(path)).parents))
+
+
+def test_an_absolute_path_is_what_was_written(tmp_path: Path) -> None:
+    """A link in it stays: that is where a training that followed it has found the file."""
+    (tmp_path / "link").symlink_to("real")
+    assert absolute(tmp_path / "link/./x/../a.jpg") == os.fsencode(tmp_path / "link/a.jpg")
+    assert absolute("x") == os.path.join(os.getcwdb(), b"x")
 
 
 def test_relative_path_starts_where_we_are(tmp_path: Path) -> None:
@@ -88,3 +95,5 @@ def test_an_empty_path_is_refused(empty: str | bytes) -> None:
     """It would be the current directory, which nobody named."""
     with pytest.raises(UsageError, match="must not be empty"):
         resolve(empty)
+    with pytest.raises(UsageError, match="must not be empty"):
+        absolute(empty)

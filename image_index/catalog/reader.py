@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from image_index.catalog.database import Database
 from image_index.catalog.filters import GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside, inside_any
 from image_index.catalog.schema import copy_database, damaged, storage_errors, version_of
-from image_index.paths import below, spellings
+from image_index.paths import AnyPath, absolute, below, resolve, spellings
 from image_index.records import (
     Counts,
     Failure,
@@ -154,6 +154,14 @@ class CatalogReader(Database):
         """Tell whether there is an image, another name of one, a failure or a root at or inside `path`."""
         tables = ("images", "names", "failures", "roots")
         return any(self.one(f"SELECT 1 FROM {table} WHERE {INSIDE}", inside(path)) for table in tables)
+
+    def known_path(self, path: AnyPath) -> bytes:
+        """Return the path by which the catalog knows what is at `path`: as it is written, or else with links resolved.
+
+        A training that follows links records what is behind them under the path with the link in it.
+        """
+        written = absolute(path)
+        return written if self.knows(written) else resolve(path)
 
     def known_spellings(self, path: bytes) -> tuple[bytes, ...]:
         """Return the paths that look like `path` at or inside which there is an image, a failure or a root.

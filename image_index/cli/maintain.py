@@ -28,11 +28,10 @@ def forget(
 
     Exit codes: 0 done, 2 nothing known of a PATH, 4 no index, 7 another run is writing, 9 disk or catalog.
     """
-    from image_index.paths import resolve
     from image_index.upkeep import maintenance
 
     setup = common(index, quiet=quiet)
-    count = maintenance.forget(setup.home, tuple(resolve(path) for path in paths), dry_run=dry_run)
+    count = maintenance.forget(setup.home, tuple(paths), dry_run=dry_run)
     return _say(f"{'would forget' if dry_run else 'forgot'} {count} pictures", quiet=quiet)
 
 

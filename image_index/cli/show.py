@@ -29,17 +29,14 @@ def show(
     catalog.
     """
     from image_index.catalog.reader import CatalogReader
-    from image_index.paths import printable, resolve
+    from image_index.paths import printable
     from image_index.present.jsonl import json_line
     from image_index.present.known import known_record, known_text
     from image_index.upkeep.known import known_picture
 
     setup = common(index)
     with CatalogReader(setup.home.catalog) as catalog:
-        found = {
-            path: known_picture(catalog, resolve(path)) or known_picture(catalog, os.path.abspath(os.fsencode(path)))
-            for path in paths  # the second is the name of what --follow-symlinks found
-        }
+        found = {path: known_picture(catalog, catalog.known_path(path)) for path in paths}
     known = [picture for picture in found.values() if picture is not None]
     write("".join(json_line(known_record(one)) for one in known) if json else "\n".join(map(known_text, known)))
     for path, picture in found.items():

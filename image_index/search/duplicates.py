@@ -116,12 +116,12 @@ def _is_link(image: ImageFacts) -> bool:
 
 
 def _identity(image: ImageFacts) -> object:
-    """Return what tells a file from all others; where the system does not say, each picture is its own."""
+    """Return what tells a file from all others; where the system does not say, its path with links resolved."""
     try:
         status = os.stat(image.path)
     except OSError:
         return image.id
-    return (status.st_dev, status.st_ino) if status.st_ino else image.id
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(image.path)
 
 
 def _rank(image: ImageFacts) -> tuple[int, int, int, bytes]:

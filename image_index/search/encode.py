@@ -22,7 +22,7 @@ from image_index.catalog.query_memory import QueryMemory
 from image_index.catalog.reader import CatalogReader
 from image_index.dataless import is_dataless
 from image_index.errors import DecodeError, ImgidxError, IndexMismatch, QueryError
-from image_index.paths import printable, resolve
+from image_index.paths import printable
 from image_index.records import Batch, ImageFile, Vectors
 from image_index.search.query import Kind, Query, Term
 from image_index.settings import IndexHome
@@ -94,7 +94,7 @@ class QueryEncoder:
 
         Of a shot there may be a RAW file and a JPEG.
         """
-        files = (resolve(os.path.expanduser(term.value)) for term in query.terms if term.kind is Kind.FILE)
+        files = (self._path(term) for term in query.terms if term.kind is Kind.FILE)
         own = [image for path in files if (image := self._catalog.facts_at(path))]
         pairs = (pair_of(self._catalog, image) for image in own)
         return frozenset(image.id for image in (*own, *pairs) if image)
@@ -125,10 +125,14 @@ class QueryEncoder:
             if term.kind is Kind.TEXT:
                 self._known[key] = self.text(term.value)
             elif term.kind is Kind.FILE:
-                self._known[key] = self.picture(resolve(os.path.expanduser(term.value)))
+                self._known[key] = self.picture(self._path(term))
             else:
                 self._known[key] = self._remote(term.value)
         return self._known[key]
+
+    def _path(self, term: Term) -> bytes:
+        """Return the path of a term's picture, as the catalog knows it if it does."""
+        return self._catalog.known_path(os.path.expanduser(term.value))
 
     def text(self, text: str) -> QueryVector:
         """Return the vector (D,) of a text.

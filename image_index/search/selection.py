@@ -12,7 +12,7 @@ from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.dates import date_s
 from image_index.errors import UsageError
 from image_index.formats import format_names
-from image_index.paths import AnyPath, resolve
+from image_index.paths import AnyPath, absolute, resolve
 
 Word = TypeVar("Word", bound=AnyPath)
 
@@ -52,8 +52,8 @@ def make_filters(  # noqa: PLR0913  # keywords alone, one for each option of the
         raise UsageError("--camera takes part of a camera's name, for example: --camera canon")
     _check_globs(globs)
     return Filters(
-        under=tuple(map(resolve, _many(under))),
-        exclude_under=tuple(map(resolve, _many(exclude_under))),
+        under=_directories(_many(under)),
+        exclude_under=_directories(_many(exclude_under)),
         globs=globs,
         newer_s=None if newer is None else date_s(newer, "--newer"),
         older_s=None if older is None else date_s(older, "--older"),
@@ -72,6 +72,11 @@ def _many(words: Word | Sequence[Word] | None) -> tuple[Word, ...]:
     if words is None:
         return ()
     return (words,) if isinstance(words, str | bytes | os.PathLike) else tuple(words)
+
+
+def _directories(paths: tuple[AnyPath, ...]) -> tuple[bytes, ...]:
+    """Return absolute paths: with links resolved, and as they are written too, for what was found through links."""
+    return tuple(dict.fromkeys(way for path in paths for way in (resolve(path), absolute(path))))
 
 
 def _check_globs(globs: tuple[str, ...]) -> None:

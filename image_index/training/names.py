@@ -14,7 +14,7 @@ import numpy as np
 from image_index.catalog.reader import CatalogReader
 from image_index.files.identity import find_file, group_by_file, is_link, is_one_file
 from image_index.records import ImageFile, KnownImage, Match, OtherName
-from image_index.training.plan import Plan
+from image_index.training.plan import Plan, is_racy
 
 
 def settle_names(plan: Plan, catalog: CatalogReader | None) -> None:
@@ -166,7 +166,13 @@ def _replace_missing(plan: Plan, catalog: CatalogReader, confirmed: set[bytes]) 
     gone = []
     for image in plan.missing:
         names = [name for name in catalog.other_names(image.path) if name not in taken]
-        if names:
+        there = [file for name in names if is_racy(image) and (file := find_file(name))]
+        if there:  # what was known need not be true: it is read again, which tells whether it has moved there
+            plan.new.append(there[0])
+            plan.names_gone.append(there[0].path)
+            plan.names += [OtherName(name, there[0].path) for name in names if name != there[0].path]
+            gone.append(image)
+        elif names:
             name = min(names, key=lambda path: (find_file(path) is None, is_link(path), path))
             plan.moved.append(Match(_as_known(image, name), image))
         else:

@@ -210,7 +210,7 @@ def _upwards(path: bytes) -> Iterator[bytes]:
 
 def _compare(plan: Plan, file: ImageFile, image: KnownImage) -> None:
     """Note a file that stands at the path of a row."""
-    if file.size != image.size or file.mtime_ns != image.mtime_ns or _is_racy(image):
+    if file.size != image.size or file.mtime_ns != image.mtime_ns or is_racy(image):
         plan.changed.append(Match(file, image))
     elif image.missing:
         plan.touched.append(Match(file, image))
@@ -220,7 +220,7 @@ def _compare(plan: Plan, file: ImageFile, image: KnownImage) -> None:
             plan.renumbered.extend((image.id, file.inode))
 
 
-def _is_racy(image: KnownImage) -> bool:
+def is_racy(image: KnownImage) -> bool:
     """Tell whether a write just after the row's read could have left the same modification time behind."""
     return abs(image.read_at_ns - image.mtime_ns) < RACY_WINDOW_NS
 

@@ -14,16 +14,17 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.errors import StorageError, UsageError
 from image_index.files.atomic import remove, replacing_directory, replacing_file
-from image_index.paths import printable
+from image_index.paths import AnyPath, printable
 from image_index.settings import IndexHome
 
 
-def forget(home: IndexHome, paths: tuple[bytes, ...], *, dry_run: bool = False) -> int:
-    """Drop everything known at or inside each of `paths`, as roots too; return how many pictures that were.
+def forget(home: IndexHome, named: tuple[AnyPath, ...], *, dry_run: bool = False) -> int:
+    """Drop everything known at or inside each path that is `named`, as roots too; return how many pictures that were.
 
     Raises `UsageError`, and drops nothing, where the index knows nothing of one of them.
     """
     with Catalog(home.catalog) as catalog:
+        paths = tuple(map(catalog.known_path, named))
         unknown = [path for path in paths if not catalog.knows(path)]
         count = len(catalog.ids_under(*paths))
     if unknown:

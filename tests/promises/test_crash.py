@@ -24,7 +24,7 @@ def test_a_failure_at_any_statement_leaves_before_or_after_and_nothing_in_betwee
     What is left is sound by SQLite's own checks, and equal, to the last value of every table, to one of the two.
     Only a failure after COMMIT leaves the change done.
     """
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # else each of 1100 children writes a file of its own
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # else each of 1400 children writes a file of its own
     done = run_confined("-m", "tests.support.failing_statements", tmp_path)
     assert done.returncode == 0, done.stderr
     reports = [json.loads(line) for line in done.stdout.splitlines()]

@@ -20,6 +20,7 @@ from image_index.search.labels import TagOptions
 from image_index.settings import IndexHome
 from image_index.training.survey import SurveyOptions
 from image_index.upkeep.known import known_picture
+from image_index.upkeep.maintenance import forget
 from tests.support import fake_models
 from tests.support.library import Library, counts
 
@@ -131,3 +132,28 @@ def test_a_picture_outlasts_its_path(library: Library, refuse_children: Callable
     assert library.rows()["photos/orig/hard.png"] == before
     with Index(library.home) as index:
         assert index.last_id == newest  # search --since-last shows nothing twice
+
+
+def test_a_picture_that_only_a_link_leads_to_is_known_by_the_link(
+    library: Library, tmp_path: Path, refuse_children: Callable[[], None]
+) -> None:
+    """Its file lies outside of what was trained: the path with the link in it is its own."""
+    library.photos.joinpath("album/out").symlink_to(tmp_path / "out")
+    library.add(str(tmp_path / "out/o.png"))
+    assert counts(train(library)) == {"embedded": 1, "unchanged": 3}
+    refuse_children()
+    assert hits(library, make_filters(under=library.photos / "album/out")) == ["album/out/o.png"]
+    with Index(library.home) as index:
+        assert index.image(library.photos / "album/out/o.png") is not None
+        found = index.search(make_query(images=[str(library.photos / "album/out/o.png")]), ALL)
+        assert "album/out/o.png" not in relative(library, *(hit.path for hit in found))
+    assert forget(library.home, (library.photos / "album/out",)) == 1
+    assert len(hits(library)) == 3
+
+
+def test_who_forgets_a_link_means_the_link(library: Library) -> None:
+    """The picture stays: it has another name."""
+    for name in ("album/1.png", "album"):
+        assert forget(library.home, (library.photos / name,), dry_run=True) == 0
+        assert forget(library.home, (library.photos / name,)) == 0
+    assert hits(library) == ["orig/copy.png", "orig/hard.png", "orig/soft.png"]

@@ -79,6 +79,19 @@ def test_other_names_of_a_file_are_no_copies_of_it(
     assert found == ({min(original, other), copy} if names_of_it == "hard link" else {original, copy})
 
 
+def test_where_files_have_no_number_a_link_is_told_by_where_it_leads(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`st_ino` is 0 for every file: the link must not stand for the only real one."""
+    original, link = tmp_path / "z.jpg", tmp_path / "a.jpg"
+    original.write_bytes(b"x")
+    link.symlink_to(original)
+    add(catalog, *((picture(os.fsencode(path)[1:], b"x", 0), 0) for path in (original, link)))
+    status = os.stat_result((*os.stat(original)[:1], 0, *os.stat(original)[2:]))
+    monkeypatch.setattr(os, "stat", lambda *_, **__: status)
+    assert find_duplicates(catalog, Filters()) == []
+
+
 def test_near_pictures_need_both_the_hash_and_the_vector(catalog: Catalog) -> None:
     """Either alone is not enough."""
     near = (1 << DISTANCE) - 1

@@ -22,7 +22,7 @@ from image_index.files.scan import ScanOptions, scan
 from image_index.records import EmbeddedBatch, Failure, ImageFile, Stage
 from image_index.training.pipeline import record_plan
 from image_index.training.plan import Plan
-from tests.support.records import LONG_AGO_NS, facts
+from tests.support.records import LONG_AGO_NS, embedded_image, facts
 from tests.support.scanned import Scanned
 
 FOLLOW = ScanOptions(follow_symlinks=True)
@@ -296,6 +296,22 @@ def test_an_image_goes_on_under_a_name_on_a_disk_that_is_not_mounted(library: Sc
     (library.root / "away").rename(library.root / "c")
     assert library.update("a", "c") == Plan(unchanged=2)
     assert id_of(library, "c/1.jpg") == before
+
+
+def test_a_picture_that_was_read_as_it_was_written_is_read_again_under_its_other_name(library: Scanned) -> None:
+    """Size and time do not tell whether the content that is known is the last: what was written then is embedded."""
+    path = library.write("c/1.jpg", "first")
+    for name in ("c/2.jpg", "c/3.jpg"):
+        (library.root / name).hardlink_to(path)
+    library.update()
+    row = replace(embedded_image(library.file("c/1.jpg"), b"first"), read_at_ns=LONG_AGO_NS + 1)
+    library.catalog.record(EmbeddedBatch((row,), np.ones((1, 4), np.float32)))
+    path.unlink()
+    plan = library.plan()
+    assert (embedded(library, plan), library.names(match.file for match in plan.moved)) == ([], ["c/2.jpg"])
+    library.write("c/2.jpg", "FIRST")
+    assert embedded(library, library.update()) == ["c/2.jpg"]
+    assert named(library) == {"c/2.jpg": ["c/3.jpg"]}
 
 
 # Inodes that cannot be relied on

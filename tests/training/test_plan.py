@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_index.records import ImageFile, KnownImage, Match, NotOnDisk, ScanProblem
+from image_index.records import ImageFile, KnownImage, KnownName, Match, NotOnDisk, Scanned, ScanProblem
 from image_index.training.plan import (
     RACY_WINDOW_NS,
     Plan,
     keep_emptied_root,
     plan_update,
+    set_names_apart,
     settle_by_content,
     settle_moves,
 )
@@ -303,3 +304,40 @@ def test_only_files_of_a_known_size_are_read_for_moves() -> None:
     plan = Plan(new=[image_file(b"/r/1", 1), image_file(b"/r/7", 7)])
     settle_moves(plan, [known_image(b"/r/gone", content=b"1234567")], [], digest)
     assert read == [b"/r/7"]
+
+
+# Known other names
+
+
+@given(situations(), st.dictionaries(PATHS, SIGNS, max_size=6))
+def test_names_are_set_apart_as_each_path_alone_decides(
+    situation: Situation, names: dict[bytes, tuple[int, int]]
+) -> None:
+    """A name that is as its image was is known, another one in doubt; one not seen is gone or out of sight."""
+    known = [KnownName(path, b"/r/main", *sign, 0) for path, sign in sorted(names.items())]
+    plan, scanned = Plan(), situation.scanned()
+    rest = list(set_names_apart(scanned, known, plan))
+    files = [item for item in scanned if isinstance(item, ImageFile)]
+    here = [file for file in files if file.path in names]
+    assert rest == [item for item in scanned if item not in here]
+    assert plan.names_known == sum(names[file.path] == file[1:3] for file in here)
+    assert plan.names_in_doubt == [(file, b"/r/main") for file in here if names[file.path] != file[1:3]]
+    seen = {file.path for file in here}
+    assert plan.names_gone == [path for path in sorted(names) if path not in seen and not situation.hides(path)]
+
+
+def test_a_name_in_a_cloud_is_neither_gone_nor_looked_at() -> None:
+    """Nor is one in a directory that is not on this disk."""
+    known = [KnownName(path, b"/r/main", 1, LONG_AGO_NS, 0) for path in (b"/r/a.jpg", b"/r/b/c.jpg", b"/r/d.jpg")]
+    away: list[Scanned] = [NotOnDisk(b"/r/a.jpg", image_file(b"/r/a.jpg")), NotOnDisk(b"/r/b")]
+    plan = Plan()
+    assert list(set_names_apart([*away, image_file(b"/r/d.jpg")], known, plan)) == away
+    assert plan == Plan(names_known=1)
+
+
+def test_another_inode_is_noted_and_nothing_else() -> None:
+    """The picture is unchanged: its path, size and time are."""
+    rows = [known_image(b"/r/%d" % number, number)._replace(inode=number) for number in range(1, 4)]
+    files = [image_file(row.path)._replace(inode=row.inode + (row.id == 2)) for row in rows]
+    plan = plan_update(files, rows)
+    assert (plan.unchanged, plan.renumbered.tolist()) == (3, [2, 3])
