@@ -29,8 +29,8 @@ SPARE_BYTES = 64 << 20
 """A child that cannot allocate this much is itself short of memory: what fails in it is not the picture's fault."""
 
 
-SHORT = 0.5
-"""A vector that is not even so long has no direction: its picture is stored without one."""
+SHORT = 0.99
+"""An encoder leaves a vector shorter than this that has no direction: its picture is stored without one."""
 
 
 class Prepared(NamedTuple):

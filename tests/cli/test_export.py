@@ -38,8 +38,10 @@ def test_export_as_json_has_pinned_keys(shell: Shell, tmp_path: Path) -> None:
     """A relative DIR is told in full."""
     done = shell.run("export", "here", "--metadata", "parquet", "--json", "--glob", "a.png")
     target = os.path.realpath(shell.directory / "here")
-    assert done.records == [{"path": target, "metadata": "parquet", "images": 1, "parts": 1, "dim": 3}]
-    assert list(done.records[0]) == ["path", "metadata", "images", "parts", "dim"]
+    assert done.records == [
+        {"path": target, "metadata": "parquet", "images": 1, "parts": 1, "dim": 3, "without_vector": 0}
+    ]
+    assert list(done.records[0]) == ["path", "metadata", "images", "parts", "dim", "without_vector"]
 
 
 def test_nothing_to_export_is_exit_1(shell: Shell, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ SHOW_KEYS = [
         "megapixels",
         "sha256",
     ),
-    *("phash", "id", "read_at", "missing_since", "pair", "root", "failure", "model", "dim"),
+    *("phash", "id", "read_at", "missing_since", "pair", "root", "failure", "model", "dim", "has_vector"),
 ]
 NAMES = ("good.jpg", "gone.jpg", "changed.jpg", "broken.jpg")
 
@@ -84,6 +84,7 @@ def test_all_facts_of_a_picture_are_true(trained: Shell) -> None:
     assert 0 <= (datetime.now(UTC) - datetime.fromisoformat(shown["read_at"])).total_seconds() < 3600
     assert (shown["missing_since"], shown["failure"]) == (None, None)
     assert (shown["root"], shown["model"], shown["dim"]) == (os.path.dirname(path), "starter", 512)
+    assert shown["has_vector"] is True
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_a_failure_is_told_with_its_reason(trained: Shell) -> None:
     assert list(failure) == ["stage", "reason", "attempts", "first_failed_at", "last_failed_at"]
     assert (failure["stage"], failure["attempts"]) == ("decode", 1)
     assert (shown["file"], shown["bytes"]) == ("unchanged", 1500)
-    assert all(shown[key] is None for key in ("width", "sha256", "id", "read_at", "model", "dim"))
+    assert all(shown[key] is None for key in ("width", "sha256", "id", "read_at", "model", "dim", "has_vector"))
     text = trained.run("show", place(trained, "broken.jpg")).out.decode()
     assert f"{failure['reason']} (decode, since " in text
     assert "None" not in text

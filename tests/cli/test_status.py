@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(180)
 def test_status_json_is_one_object_with_pinned_keys(searcher: Shell, library: Trained) -> None:
     """What cron's mail would show."""
     (status,) = searcher.run("status", "--json").records
-    keys = ["images", "missing", "failures", "roots", "model", "dim", "bytes", "last_run"]
+    keys = ["images", "missing", "failures", "without_vector", "roots", "model", "dim", "bytes", "last_run"]
     assert list(status) == keys
     assert (status["images"], status["missing"], status["failures"]) == (len(library.good), 0, 1)
     assert (status["model"], status["dim"]) == ("starter", 512)

@@ -156,7 +156,7 @@ def test_a_picture_without_a_direction_is_an_image_with_a_vector_of_zeros(pictur
     class Rounding(fake_models.FakeEncoder):
         def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
             vectors = super().encode_images(pixels, pad_to)
-            vectors[2] *= 0.004
+            vectors[2] *= 0.9
             return vectors
 
     colours = [(200, 10, 10), fake_models.GREY, (10, 10, 200)]
