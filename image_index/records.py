@@ -432,7 +432,7 @@ class Summary:
     failed_before: int = 0
     kept: int = 0
     names: int = 0
-    """Names that lead to a file that has another name in the index: links, hard links, mounts."""
+    """Further names that were found of files in the index: links, hard links, mounts."""
     vanished: int = 0
     not_on_disk: int = 0
     """Files and directories in a cloud, which are not read without being asked for."""

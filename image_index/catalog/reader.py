@@ -116,6 +116,10 @@ class CatalogReader(Database):
         """Tell whether any file is known under several names."""
         return self.one("SELECT 1 FROM names LIMIT 1") is not None
 
+    def inodes(self) -> NDArray[np.int64]:
+        """Return the inodes (n,) that rows have, each once, in ascending order."""
+        return np.fromiter((row[0] for row in self.rows("SELECT DISTINCT inode FROM images ORDER BY inode")), np.int64)
+
     def images_of_inode(self, inode: int) -> list[KnownImage]:
         """Return the rows of files that had this inode when they were last read.
 

@@ -73,7 +73,7 @@ def plan_text(plan: Plan) -> str:
     counts = _counts(
         ("changed", len(plan.changed)),
         ("moved", len(plan.moved) + len(plan.copied)),
-        ("other names", plan.names_known + len(plan.names)),
+        ("other names", len(plan.names)),
         ("missing", len(plan.missing)),
         ("unchanged", plan.unchanged + len(plan.touched)),
         ("failed before", plan.failed_before),

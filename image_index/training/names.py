@@ -16,6 +16,9 @@ from image_index.files.identity import find_file, group_by_file, is_link, is_one
 from image_index.records import ImageFile, KnownImage, Match, OtherName
 from image_index.training.plan import Plan, is_racy
 
+MANY = 1000
+"""Above so many inodes, those of all rows are read once, in place of a question for each."""
+
 
 def settle_names(plan: Plan, catalog: CatalogReader | None) -> None:
     """Find the names in `plan` that lead to one file, and leave one of them; the others are noted as its names.
@@ -26,7 +29,7 @@ def settle_names(plan: Plan, catalog: CatalogReader | None) -> None:
     confirmed = _settle_doubt(plan)
     suspects = _Suspects(plan, catalog, confirmed)
     for paths in suspects.paths():
-        for group in group_by_file(paths):
+        for group in group_by_file(sorted(paths)):
             suspects.unite(group)
     suspects.leave_names_out()
     if catalog and catalog.holds_names():
@@ -76,6 +79,8 @@ class _Suspects:
         inodes, counts = np.unique(np.concatenate([scanned, renumbered[:, 1]]), return_counts=True)
         paths: dict[int, set[bytes]] = {inode: set() for inode in inodes[counts > 1].tolist() if inode}
         if catalog and catalog.read_last_id():
+            if len(inodes) > MANY:
+                inodes = np.intersect1d(inodes, catalog.inodes(), assume_unique=True)
             for inode in filter(None, inodes.tolist()):
                 for image in catalog.images_of_inode(inode):
                     paths.setdefault(inode, set()).update(catalog.names_at(image.path))

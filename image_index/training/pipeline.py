@@ -134,7 +134,7 @@ class Tally:
             failed=self.failed,
             failed_before=plan.failed_before,
             kept=plan.kept,
-            names=plan.names_known + len(plan.names),
+            names=len(plan.names),
             vanished=self.vanished,
             not_on_disk=plan.not_on_disk,
             excluded={str(reason): count for reason, count in sorted(plan.excluded.items())},

@@ -70,6 +70,9 @@ def plan_roots(
     settle_by_content(plan, digest)
     if catalog and plan.embed_count:
         settle_moves(plan, _gone(catalog, plan), _elsewhere(catalog, plan), digest)
+    if plan.names:  # a path that is another file's name now: the content that it had has gone, nothing is missing there
+        taken = {name.path for name in plan.names}
+        plan.missing = [image for image in plan.missing if image.path not in taken]
     return plan
 
 
