@@ -25,5 +25,4 @@ class Pictures:
 
     def file(self, path: Path) -> ImageFile:
         """Return a file as the scan does."""
-        status = path.stat()
-        return ImageFile(os.fsencode(path), status.st_size, status.st_mtime_ns)
+        return ImageFile.of(os.fsencode(path), path.stat())

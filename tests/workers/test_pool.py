@@ -45,8 +45,7 @@ class Pictures:
         """Write one picture."""
         path = self.directory / f"{name}.png"
         Image.new("RGB", (side, side), colour).save(path)
-        status = path.stat()
-        return ImageFile(os.fsencode(path), status.st_size, status.st_mtime_ns)
+        return ImageFile.of(os.fsencode(path), path.stat())
 
     def good(self, count: int) -> list[ImageFile]:
         """Write harmless pictures."""
