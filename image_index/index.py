@@ -58,14 +58,15 @@ class Index:
         self._encoder = QueryEncoder(self._catalog, home, engine)
 
     @classmethod
-    def open(cls, path: AnyPath | None = None, *, device: str = "auto") -> Self:
+    def open(cls, path: AnyPath | None = None, *, device: str = "auto", encoder: str = "auto") -> Self:
         """Open the index in the directory `path`: by default `$IMGIDX_INDEX`, else that of the user.
 
-        `device` is what a model runs on where one is needed: auto, mps, cuda, cuda:N or cpu. Raises `IndexNotFound`
+        `device` is what a model runs on where one is needed: auto, mps, cuda, cuda:N or cpu; `encoder` is what runs it:
+        auto, torch or onnx. Raises `IndexNotFound`
         where there is no index, `IndexMismatch` for one of a newer imgidx.
         """
         home = index_home(None if path is None else Path(os.fsdecode(path)))
-        return cls(home, None if device == "auto" else _engine(device))
+        return cls(home, None if (device, encoder) == ("auto", "auto") else _engine(device, encoder))
 
     def close(self) -> None:
         """Close the catalog, and end the child process if there is one."""
@@ -282,7 +283,10 @@ def is_there(image: ImageFacts, filters: Filters) -> bool:
     return filters.missing or os.path.lexists(image.path)
 
 
-def _engine(device: str) -> Engine:
+def _engine(device: str, encoder: str) -> Engine:
+    from image_index.workers.devices import EncoderKind
     from image_index.workers.engine import Engine
 
-    return Engine(device)
+    if encoder not in tuple(EncoderKind):
+        raise UsageError(f"no encoder {encoder!r}", f"there are {', '.join(EncoderKind)}")
+    return Engine(device, encoder=EncoderKind(encoder))

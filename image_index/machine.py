@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import re
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+
+CPU_FACTS = Path("/proc/cpuinfo")
 
 OWN = Path("/proc/self")
 """What Linux says of this process."""
@@ -22,6 +27,30 @@ def core_count() -> int:
     """Return how many processors this process may use: those it may run on, or its share of their time, rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([allowed, *(math.ceil(share) for share in _limits("cpu", _processors))]))
+
+
+def cpu_name() -> str:
+    """Return what the processor is called, as well as the system says."""
+    named = re.search(r"^(?:model name|CPU part)\s*:\s*(.+)$", _cpu_facts(), re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def has_native_bf16() -> bool:
+    """Tell whether the processor multiplies bfloat16 by itself; elsewhere oneDNN emulates it, slower than float32."""
+    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", _cpu_facts()))
+
+
+def _cpu_facts() -> str:
+    try:
+        return CPU_FACTS.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no such file outside Linux
+        return ""
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def memory_bytes() -> int:

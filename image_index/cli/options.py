@@ -16,6 +16,7 @@ from rich.console import Console
 from image_index.errors import StorageError, UsageError
 from image_index.paths import message_line
 from image_index.settings import IndexHome, index_home
+from image_index.workers.devices import EncoderKind
 
 if TYPE_CHECKING:
     from image_index.present.tables import Screen
@@ -47,6 +48,10 @@ LogFileOption = Annotated[
     typer.Option("--log-file", parser=given_path, metavar="FILE", help="Append a log to FILE, whatever --quiet says."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+EncoderOption = Annotated[
+    EncoderKind,
+    typer.Option("--encoder", help="What runs the model; auto: on a CPU ONNX Runtime where it is the faster one."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, mps, cuda, cuda:N or cpu.")]
 
 FILE_WIDTH = 160

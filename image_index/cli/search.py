@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from image_index.cli.options import Common, DeviceOption, IndexOption, JsonOption, QuietOption, VerboseOption, common
+from image_index.cli.options import (
+    Common,
+    DeviceOption,
+    EncoderOption,
+    IndexOption,
+    JsonOption,
+    QuietOption,
+    VerboseOption,
+    common,
+)
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, Output
 from image_index.cli.selection import (
     CameraOption,
@@ -25,6 +34,7 @@ from image_index.cli.selection import (
 )
 from image_index.errors import DecodeError, QueryError, UsageError
 from image_index.search.selection import make_filters
+from image_index.workers.devices import EncoderKind
 
 if TYPE_CHECKING:
     from image_index.index import Index
@@ -118,6 +128,7 @@ def search(
     html: HtmlOption = None,
     open: OpenOption = False,  # noqa: A002
     device: DeviceOption = "auto",
+    encoder: EncoderOption = EncoderKind.AUTO,
     index: IndexOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -146,7 +157,7 @@ def search(
     template = Template.parse(format) if format is not None else None
     output = Output(json or (queries is not None and not template), paths, null, template, preview, html, open)
     mark = _Mark(since_last, peek)
-    return _Run(common(index, quiet=quiet, verbose=verbose), device, asked, options, output).run(mark)
+    return _Run(common(index, quiet=quiet, verbose=verbose), (device, encoder), asked, options, output).run(mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +208,8 @@ class _Run:
     """A run of `imgidx search`: what is searched for, and how."""
 
     setup: Common
-    device: str
+    runs_on: tuple[str, EncoderKind]
+    """The device and the encoder, where a model is needed."""
     asked: _Asked
     options: SearchOptions
     output: Output
@@ -211,7 +223,7 @@ class _Run:
         from image_index.index import Index
 
         queries, options = self.asked.queries(), self.options
-        with Index.open(self.setup.home.path, device=self.device) as index:
+        with Index.open(self.setup.home.path, device=self.runs_on[0], encoder=self.runs_on[1]) as index:
             newest = index.last_id
             if mark.name is not None:
                 filters = replace(options.filters, after_id=index.mark(mark.name), up_to_id=newest)

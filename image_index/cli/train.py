@@ -12,6 +12,7 @@ import typer
 from image_index.cli.options import (
     Common,
     DeviceOption,
+    EncoderOption,
     IndexOption,
     JsonOption,
     LogFileOption,
@@ -22,7 +23,7 @@ from image_index.cli.options import (
     write,
 )
 from image_index.errors import UsageError
-from image_index.workers.devices import Precision
+from image_index.workers.devices import EncoderKind, Precision
 
 if TYPE_CHECKING:
     from image_index.records import Summary
@@ -130,6 +131,7 @@ def train(
     time_limit: TimeLimitOption = None,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
+    encoder: EncoderOption = EncoderKind.AUTO,
     workers: WorkersOption = None,
     batch_size: BatchSizeOption = None,
     max_megapixels: MegapixelsOption = None,
@@ -170,6 +172,7 @@ def train(
         batch_size,
         max_pixels=_max_pixels(max_megapixels),
         precision=precision,
+        encoder=encoder,
         exact_decode=decode is Decoding.EXACT,
     )
     wait_s = duration_s(wait, "--wait") if wait else 0.0

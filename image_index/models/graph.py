@@ -1,8 +1,9 @@
 """An exported tower on ONNX Runtime, on the CPU.
 
-A graph is optimised when it is exported, and points to its weights in a file that is mapped. Loaded as it is, with no
-optimiser and nothing packed anew, a ViT-B-32 is ready in 0.03 s and its weights stay mapped. Loaded for many pictures
-they are packed: 0.4 s and as much memory again, and each picture then takes a fifth less.
+A graph is optimised when it is exported, and points to its weights in a file that is mapped. A transformer is loaded as
+it is, with no optimiser and nothing packed anew: a ViT-B-32 is ready in 0.03 s, its weights stay mapped, and in batches
+it is as fast. A convolutional tower, optimised for the processor, is 2.7 times as fast (`starter`: 70 pictures a second
+and core against 26), and ready in 0.1 s.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from image_index.machine import cpu_name
 from image_index.models.tower_files import Manifest, own_weights
 
 
@@ -30,24 +32,21 @@ class Graph:
         folder = os.path.dirname(manifest.weights.path) if in_model and manifest.weights else directory
         return cls(directory / name, Path(folder))
 
-    def load(self, threads: int = 1, *, packed: bool = False) -> Any:
+    def load(self, threads: int = 1, *, optimised: bool = False) -> Any:
         """Return an `InferenceSession`; raises whatever ONNX Runtime raises.
 
-        `packed` is for many runs: norms are folded into convolutions, and weights packed for this processor.
+        `optimised` is for convolutional towers: norms are folded, and weights laid out anew for this processor.
         """
         import onnxruntime
 
         levels = onnxruntime.GraphOptimizationLevel
-        options = session_options(levels.ORT_ENABLE_EXTENDED if packed else levels.ORT_DISABLE_ALL)
+        options = session_options(levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL)
         options.intra_op_num_threads = threads
         # From a file, ONNX Runtime takes no weights from elsewhere, not even through a link.
         folder = {"session.model_external_initializers_file_folder_path": str(self.weights_folder.absolute())}
-        for key, value in (folder | ({} if packed else {"session.disable_prepacking": "1"})).items():
+        for key, value in (folder | ({} if optimised else {"session.disable_prepacking": "1"})).items():
             options.add_session_config_entry(key, value)
-        # Folding constants would copy every weight that is transposed.
-        return onnxruntime.InferenceSession(
-            self.file.read_bytes(), options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
-        )
+        return onnxruntime.InferenceSession(self.file.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
 def optimise(raw: bytes, optimised: Path) -> None:
@@ -58,6 +57,13 @@ def optimise(raw: bytes, optimised: Path) -> None:
     options = session_options(onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
     options.optimized_model_filepath = str(optimised)
     onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+
+
+def runtime_name() -> str:
+    """Return what decides how a graph is computed here: the version of ONNX Runtime, and the processor."""
+    import onnxruntime
+
+    return f"onnxruntime {onnxruntime.__version__}, {cpu_name()}"
 
 
 def session_options(level: Any) -> Any:

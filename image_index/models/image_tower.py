@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from image_index.models.graph import Graph
+from image_index.models.tower_files import IMAGE_GRAPH, ImagePart, state
 from image_index.records import Pixels, Vectors
 
 LEAST_LENGTH = 1e-3
@@ -30,3 +33,15 @@ class ImageTower:
         """
         vectors: Vectors = self.session.run([OUTPUT], {INPUT: pixels})[0]
         return vectors
+
+
+def open_image_tower(directory: Path, fingerprint: str, threads: int) -> tuple[ImageTower, ImagePart]:
+    """Return the loaded image tower in `directory`, and what its manifest says of it.
+
+    Raises `ValueError` where it is not that of the model or not whole, and whatever ONNX Runtime raises.
+    """
+    _, manifest = state(directory, fingerprint, thorough=False)
+    if manifest is None or manifest.image is None:
+        raise ValueError(f"{directory} is damaged, or of another model")
+    session = Graph.of(directory, manifest, IMAGE_GRAPH).load(threads, optimised=manifest.image.convolutional)
+    return ImageTower(session), manifest.image

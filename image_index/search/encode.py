@@ -169,7 +169,7 @@ class QueryEncoder:
         if is_dataless(status):
             raise QueryError(f"{name} is in a cloud, not on this disk", "open it once, so that it is downloaded")
         with self._child() as pool:
-            results = list(pool.embed([Batch((file,))]))
+            results = list(pool.embed([Batch((file,))], 1))
             _check(self._catalog, pool)
         for result in results:
             for failure in result.failures:
@@ -217,9 +217,13 @@ class QueryEncoder:
         from image_index.catalog.index_model import choose_model
         from image_index.stop import StopRequest
         from image_index.workers.engine import Engine
+        from image_index.workers.exported import find_exported
 
         engine = (self._engine or Engine()).alone()
-        return self._children.enter_context(engine.pool(choose_model(self._catalog, None), StopRequest(), quiet=True))
+        model = self._catalog.read_model()
+        exported = find_exported(self._home.towers, model) if model else None
+        spec = choose_model(self._catalog, None)
+        return self._children.enter_context(engine.pool(spec, StopRequest(), exported, quiet=True))
 
 
 def _with_direction(vectors: Vectors, name: str) -> QueryVector:

@@ -21,7 +21,7 @@ from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training.freshness import build_if_stale
 from image_index.training.plan import Plan
-from image_index.training.survey import SurveyOptions, plan_roots
+from image_index.training.survey import EarlyStart, SurveyOptions, plan_roots
 from image_index.training.tower_update import TowerExport, export_alone
 from image_index.workers.engine import Engine
 from image_index.workers.pool import ChildPool
@@ -52,15 +52,16 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
     stop, tally = stop or StopRequest(), Tally()
     with _writable_catalog(request) as catalog:
         spec = choose_model(catalog, request.model, quiet=request.quiet)
-        with catalog.run() as run:
-            with request.engine.pool(spec, stop, quiet=request.quiet) as pool:
+        with catalog.run() as run, closing(TowerExport(request.home, catalog)) as export:
+            with request.engine.pool(spec, stop, export.exported, quiet=request.quiet) as pool:
                 with tally.seconds_of("scan"):
-                    tally.plan = plan = plan_roots(catalog, request.survey, report, stop, on_new_size=pool.start)
+                    early = EarlyStart(pool.start, request.engine.enough_to_start(export.exported))
+                    tally.plan = plan = plan_roots(catalog, request.survey, report, stop, early)
                 with tally.seconds_of("store"):
                     record_plan(catalog, plan)
                 if plan.embed_count:
                     report(Progress("load", 0, plan.embed_count))
-                with closing(embed(catalog, pool, plan, request)) as batches:
+                with closing(embed(catalog, pool, plan, request, export)) as batches:
                     for batch in batches:
                         with tally.seconds_of("store"):
                             catalog.record(batch)
@@ -68,7 +69,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                         report(tally.progress())
             # The children have ended: what follows may need the memory that they held.
             if not plan.embed_count and not stop() and catalog.holds_pictures():
-                tally.exported = export_alone(request.home, catalog, spec, request.engine, stop)
+                tally.exported = export_alone(export, catalog, spec, request.engine, stop)
             # Asked now: the index is built whole, so that a time limit that passes meanwhile has stopped nothing.
             run.outcome = Outcome.STOPPED if stop() else Outcome.DONE
             note_roots(catalog, request, plan)
@@ -175,27 +176,29 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
         logger.error("%s", problem_text(problem.path, problem.reason))
 
 
-def embed(catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest) -> Generator[EmbeddedBatch]:
+def embed(
+    catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest, export: TowerExport
+) -> Generator[EmbeddedBatch]:
     """Yield what the children make of the plan's files, once their model is known to be the index's own.
 
     Their first job is to export the towers, if they are missing. Where there is nothing to embed, no child is started.
     """
     if not plan.embed_count:
         return
-    with closing(TowerExport(request.home, catalog)) as export:
-        is_checked = False
-        for result in pool.embed(chain(export.jobs, request.engine.batches(plan.files_to_embed))):
-            # Before anything is stored: no index holds vectors of two models. But not before the first result: a run
-            # that is stopped earlier leaves a new index that may still be trained with another model.
-            if pool.facts and not is_checked:
-                check_model(catalog, pool.facts)
-                is_checked = True
-            if isinstance(result, EmbeddedBatch):
-                for failure in result.failures:
-                    logger.warning("%s: %s (%s)", printable(failure.file.path), failure.reason, failure.stage)
-                yield result
-            elif pool.facts:
-                export.settle(result, pool.facts)
+    is_checked = False
+    batches = request.engine.batches(plan.files_to_embed)
+    for result in pool.embed(chain(export.jobs, batches), plan.embed_count):
+        # Before anything is stored: no index holds vectors of two models. But not before the first result: a run that
+        # is stopped earlier leaves a new index that may still be trained with another model.
+        if pool.facts and not is_checked:
+            check_model(catalog, pool.facts)
+            is_checked = True
+        if isinstance(result, EmbeddedBatch):
+            for failure in result.failures:
+                logger.warning("%s: %s (%s)", printable(failure.file.path), failure.reason, failure.stage)
+            yield result
+        elif pool.facts:
+            export.settle(result, pool.facts)
 
 
 def note_roots(catalog: Catalog, request: UpdateRequest, plan: Plan) -> None:

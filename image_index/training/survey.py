@@ -33,20 +33,28 @@ class SurveyOptions:
     retry_failed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class EarlyStart:
+    """What to call once so many files are certain to be embedded."""
+
+    start: Callable[[], None] = lambda: None
+    files: int = 1
+
+
 def plan_roots(
     catalog: CatalogReader | None,
     options: SurveyOptions,
     report: Report,
     stop: StopRequest,
-    on_new_size: Callable[[], None] = lambda: None,
+    early: EarlyStart = EarlyStart(),
 ) -> Plan:
     """Scan every root and plan what to do; a root inside another is scanned on its own, once.
 
-    `on_new_size` is called as soon as it is certain that something has to be embedded, once or never, and the scan then
-    goes on: the children load their model meanwhile.
+    `early` is called as soon as it is certain that so much has to be embedded, once or never, and the scan then goes
+    on: the children load their model meanwhile.
     """
     plan = Plan()
-    on_new = _at_first_new_size(catalog, on_new_size)
+    on_new = _count_new_sizes(catalog, early)
     roots = all_roots(catalog, options)
     has_names = catalog is not None and catalog.holds_names()
     for root in roots:
@@ -76,21 +84,22 @@ def plan_roots(
     return plan
 
 
-def _at_first_new_size(catalog: CatalogReader | None, on_new_size: Callable[[], None]) -> Callable[[ImageFile], None]:
-    """Return a callback for `plan_update`: it calls `on_new_size` at the first new file whose size no row has.
+def _count_new_sizes(catalog: CatalogReader | None, early: EarlyStart) -> Callable[[ImageFile], None]:
+    """Return a callback for `plan_update`: it starts early once there are enough new files whose size no row has.
 
     Such a file cannot be a moved one, whose vector is known; one of a known size may be.
     """
-    sizes: set[int] = set()
-    waiting = True
+    is_known: dict[int, bool] = {}
+    count = 0
 
     def look(file: ImageFile) -> None:
-        nonlocal waiting
-        if waiting and file.size not in sizes:
-            sizes.add(file.size)
-            waiting = catalog is not None and any(catalog.images_of_size((file.size,)))
-            if not waiting:
-                on_new_size()
+        nonlocal count
+        if count < early.files:
+            if file.size not in is_known:
+                is_known[file.size] = catalog is not None and any(catalog.images_of_size((file.size,)))
+            count += not is_known[file.size]
+            if count == early.files:
+                early.start()
 
     return look
 

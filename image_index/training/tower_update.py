@@ -7,7 +7,6 @@ Nothing that goes wrong with it costs the run.
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.query_memory import QueryMemory
@@ -19,13 +18,17 @@ from image_index.records import DerivedState, ModelFacts
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.workers.engine import Engine
+from image_index.workers.exported import ExportedModel
 from image_index.workers.messages import Exported, ExportTowers, JobFailed
 
 logger = logging.getLogger(__name__)
 
 
 class TowerExport:
-    """One run's export of the towers; `jobs` is what a child has to do for it: one job, or none."""
+    """One run's export of the towers; `jobs` is what a child has to do for it: one job, or none.
+
+    `exported` is the image tower that is there and whole.
+    """
 
     def __init__(self, home: IndexHome, catalog: Catalog) -> None:
         """Look whether the towers of the index's model are there and whole.
@@ -41,6 +44,7 @@ class TowerExport:
         if manifest:
             note_times(self._directory, manifest)
         self.jobs = () if manifest else (ExportTowers(str(self.draft)),)
+        self.exported = ExportedModel.of(self._directory, model, manifest) if model else None
 
     def settle(self, outcome: Exported | JobFailed, facts: ModelFacts, *, remember_loss: bool = False) -> None:
         """Put what a child has exported in its place, or remember why the model of `facts` has no towers.
@@ -75,15 +79,15 @@ def _warn(text_refusal: str, image_refusal: str) -> None:
         logger.warning("Every picture will need torch, because the image tower cannot be exported: %s", image_refusal)
 
 
-def export_alone(home: IndexHome, catalog: Catalog, spec: ModelSpec, engine: Engine, stop: StopRequest) -> bool:
+def export_alone(export: TowerExport, catalog: Catalog, spec: ModelSpec, engine: Engine, stop: StopRequest) -> bool:
     """Export the towers where they are missing or damaged, in a run that has nothing to embed: by one child.
 
     Return whether a child was started. A model that is not on this machine is not fetched for it.
     """
     try:
-        with closing(TowerExport(home, catalog)) as export, engine.alone().pool(spec, stop, quiet=True) as pool:
-            if not export.jobs or locate_weights(spec) is None:
-                return False
+        if not export.jobs or locate_weights(spec) is None:
+            return False
+        with engine.alone().pool(spec, stop, quiet=True) as pool:
             outcome = pool.export_towers(str(export.draft))
             model = catalog.read_model()
             if outcome and model and pool.facts and pool.facts.fingerprint == model.fingerprint:

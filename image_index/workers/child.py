@@ -95,8 +95,9 @@ class Child:
         return cls(setup, slot, process, ours, deadlines, due=monotonic() + deadlines.load_s)
 
     def successor(self) -> Child:
-        """Spawn another child in its place."""
-        child = Child.start(self.setup, self.slot, self.deadlines)
+        """Spawn another child in its place; where the exported tower did not load, one with the whole model."""
+        setup = self.setup if self.state is State.READY else replace(self.setup, exported=None)
+        child = Child.start(setup, self.slot, self.deadlines)
         child.failed_starts = self.failed_starts
         return child
 

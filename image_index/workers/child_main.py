@@ -21,7 +21,6 @@ from image_index.errors import ModelUnavailable, UsageError
 from image_index.records import Batch, StageSeconds
 from image_index.workers.channel import Channel, ChannelClosed
 from image_index.workers.embed import BegunBatch, Embedder, check_memory, describe
-from image_index.workers.light_import import load_lightly
 from image_index.workers.messages import (
     ChildSetup,
     DeviceFailed,
@@ -37,6 +36,7 @@ from image_index.workers.messages import (
     Ready,
     Working,
 )
+from image_index.workers.onnx_encoder import load_model
 
 OUT_OF_MEMORY = 12
 """The exit code of a child that is short of memory: ENOMEM."""
@@ -148,8 +148,7 @@ class _Child:
         setup, start = self._setup, time.perf_counter()
         try:
             decode.prepare()
-            load = setup.loader or load_lightly
-            encoder = load(setup.spec, setup.weights_sha256, setup.device, setup.precision)
+            encoder = load_model(setup)
         except Exception as error:
             if not final and not isinstance(error, UsageError):  # a device that is not there does not appear
                 logger.warning("Preloading failed (%s); trying once more with the first batch", error)

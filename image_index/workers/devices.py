@@ -50,6 +50,14 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class EncoderKind(StrEnum):
+    """What runs the model: torch, or ONNX Runtime with the exported image tower; `AUTO` is the quicker one."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    ONNX = "onnx"
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """The place of one child: its device, how many threads it may use, and how many of them decode pictures.

@@ -9,9 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
-import resource
-import sys
 from collections.abc import Sequence
 from functools import partialmethod
 from pathlib import Path
@@ -24,15 +21,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from image_index.errors import ModelUnavailable, UsageError
+from image_index.machine import has_native_bf16, peak_memory_bytes
 from image_index.models.image_tower import LEAST_LENGTH
 from image_index.models.names import ModelSpec, locate_weights
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
 from image_index.workers.messages import DeviceFailed
-from image_index.workers.self_test import self_test_pictures
-
-SELF_TEST_COSINE = 0.999
-"""Below this a device or a number format computes something else than the CPU does in float32 (pytorch #174861)."""
+from image_index.workers.self_test import SELF_TEST_COSINE, self_test_pictures
 
 SELF_TEST_COSINE_BF16 = 0.995
 """The same for bfloat16, which rounds eight times as coarsely as float16.
@@ -41,8 +36,6 @@ Measured on a CPU, the least over the self-test's pictures: with `starter` 0.999
 device that swapped red and blue would get 0.88, one that mirrored 0.87. A ViT-B-32 with random weights: 0.9999 in
 bfloat16, and 0.94 and 0.71.
 """
-
-CPU_FACTS = Path("/proc/cpuinfo")
 
 logger = logging.getLogger("image_index.worker")
 
@@ -132,8 +125,7 @@ class Encoder:
         """Return the memory that grows with use: the Metal driver's on MPS, else this process's largest."""
         if self.device.type == "mps":
             return int(torch.mps.driver_allocated_memory())
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak_memory_bytes()
 
     @staticmethod
     def _to_numpy(features: torch.Tensor) -> Vectors:
@@ -229,18 +221,9 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     match precision, device.type:
         case Precision.AUTO, "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-        case Precision.AUTO, "cpu" if _has_native_bf16():
+        case Precision.AUTO, "cpu" if has_native_bf16():
             return torch.bfloat16
     return {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}.get(precision, torch.float32)
-
-
-def _has_native_bf16() -> bool:
-    """Tell whether the CPU multiplies bfloat16 by itself; elsewhere oneDNN emulates it, slower than float32."""
-    try:
-        flags = CPU_FACTS.read_text(encoding="ascii", errors="replace")
-    except OSError:  # no such file outside Linux
-        return False
-    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags))
 
 
 def _converted(encoder: Encoder, device: torch.device, dtype: torch.dtype) -> bool:

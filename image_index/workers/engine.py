@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,7 +12,15 @@ from image_index.errors import UsageError
 from image_index.models.names import ModelSpec, digest_weights, ensure_model
 from image_index.records import Batch, ImageFile
 from image_index.stop import StopRequest
-from image_index.workers.devices import Precision, default_batch_size, default_max_pixels, plan_slots
+from image_index.workers.devices import (
+    EncoderKind,
+    Precision,
+    Slot,
+    default_batch_size,
+    default_max_pixels,
+    plan_slots,
+)
+from image_index.workers.exported import ExportedModel, most_files
 from image_index.workers.messages import ChildSetup, Loader
 from image_index.workers.pool import ChildPool, PoolLimits, PoolPlan
 
@@ -40,23 +49,55 @@ class Engine:
     decode_threads: int | None = None
     limits: PoolLimits = field(default_factory=PoolLimits)
     loader: Loader | None = None
+    encoder: EncoderKind = EncoderKind.AUTO
 
-    def pool(self, spec: ModelSpec, stop: StopRequest, *, quiet: bool) -> ChildPool:
-        """Return a pool of children for `spec` that starts when it is told to, or given work."""
-        return ChildPool(partial(self.plan, spec, quiet=quiet), self.limits, stop)
+    def pool(
+        self, spec: ModelSpec, stop: StopRequest, exported: ExportedModel | None = None, *, quiet: bool
+    ) -> ChildPool:
+        """Return a pool of children for `spec` that starts when it is told to, or given work.
 
-    def plan(self, spec: ModelSpec, *, quiet: bool) -> PoolPlan:
-        """Return what the children of a pool for `spec` are told; this downloads the model if it is not there.
-
-        Raises `ModelUnavailable` if it cannot be had.
+        `exported` is the image tower that they may run in place of the whole model.
         """
+        return ChildPool(partial(self.plan, spec, exported, quiet=quiet), self.limits, stop)
+
+    def enough_to_start(self, exported: ExportedModel | None) -> int:
+        """Return how many files have to be found before it is certain what the children are to run."""
+        most = self._most_exported(exported)
+        return 1 if math.isinf(most) else int(most) + 1
+
+    def _most_exported(self, exported: ExportedModel | None) -> float:
+        """Return for how many files at most the children run the exported image tower."""
+        return most_files(self.encoder, self.device, self.precision, exported)
+
+    def plan(
+        self, spec: ModelSpec, exported: ExportedModel | None = None, files: float = math.inf, *, quiet: bool
+    ) -> PoolPlan:
+        """Return what the children of a pool for `spec` are told to embed at most so many files.
+
+        For the whole model this downloads it if it is not there. Raises `ModelUnavailable` if it cannot be had.
+        """
+        if exported and files <= self._most_exported(exported):
+            return self._plan_exported(spec, exported, files)
         weights = ensure_model(spec, quiet=quiet)
         slots = plan_slots(self.device, self.workers, weights.stat().st_size)
         if self.decode_threads is not None:
             slots = tuple(replace(slot, decode_threads=self.decode_threads) for slot in slots)
-        setup = ChildSetup(
+        return PoolPlan(self._setup(spec, digest_weights(weights), slots), slots)
+
+    def _plan_exported(self, spec: ModelSpec, exported: ExportedModel, files: float) -> PoolPlan:
+        """Return what children that run the exported image tower are told."""
+        few = files <= self._batch_size()
+        slots = plan_slots("cpu", self.workers or (1 if few else None))
+        if self.decode_threads is not None:
+            slots = tuple(replace(slot, decode_threads=self.decode_threads) for slot in slots)
+        exported = replace(exported, facts=replace(exported.facts, name=spec.name))
+        return PoolPlan(replace(self._setup(spec, "", slots), exported=exported), slots)
+
+    def _setup(self, spec: ModelSpec, weights_sha256: str, slots: Sequence[Slot]) -> ChildSetup:
+        """Return what every child is told."""
+        return ChildSetup(
             spec=spec,
-            weights_sha256=digest_weights(weights),
+            weights_sha256=weights_sha256,
             batch_size=self._batch_size(),
             max_pixels=self.max_pixels or default_max_pixels(slots),
             exact_decode=self.exact_decode,
@@ -65,7 +106,6 @@ class Engine:
             log_level=logging.getLogger("image_index").getEffectiveLevel(),
             loader=self.loader,
         )
-        return PoolPlan(setup, slots)
 
     def alone(self) -> Engine:
         """Return this engine with one child."""

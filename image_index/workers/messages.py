@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 from image_index.models.names import ModelSpec
 from image_index.records import Batch, EmbeddedBatch, ModelFacts, Pixels, Vectors
 from image_index.workers.devices import Precision
+from image_index.workers.exported import ExportedModel
 
 
 class DeviceFailed(RuntimeError):
@@ -47,6 +48,9 @@ Loader = Callable[[ModelSpec, str, str, Precision], LoadedEncoder]
 class ChildSetup:
     """Everything a child is told when it starts; `loader` None means the real encoder.
 
+    With `exported` it runs that image tower. The digest of the weights may then be empty: the child makes it where it
+    has to load the whole model after all.
+
     The device and the number of threads that decode are those of its slot. With 0 threads each picture is decoded when
     its turn comes, in the thread that runs the model.
     """
@@ -62,6 +66,7 @@ class ChildSetup:
     precision: Precision = Precision.AUTO
     log_level: int = logging.WARNING
     loader: Loader | None = None
+    exported: ExportedModel | None = None
 
 
 # Parent to child: a job, or None to stop. A job that is `alone` has no other job of its child beside or behind it.

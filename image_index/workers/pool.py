@@ -7,6 +7,7 @@ forward pass log2(batch size) more. No other file is lost.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
@@ -82,11 +83,14 @@ class ChildPool:
 
     def __init__(
         self,
-        make_plan: Callable[[], PoolPlan],
+        make_plan: Callable[[float], PoolPlan],
         limits: PoolLimits | None = None,
         should_stop: Callable[[], bool] = _never,
     ) -> None:
-        """Start nothing yet. `make_plan` is called at the start; `should_stop` is asked about every half second."""
+        """Start nothing yet.
+
+        `make_plan` is called at the start, with the most files there can be; `should_stop` about every half second.
+        """
         self._make_plan = make_plan
         self._limits = limits or PoolLimits()
         self._should_stop = should_stop
@@ -116,29 +120,33 @@ class ChildPool:
         """The process ids of the children that are alive now, as far as the parent knows."""
         return [child.process.pid for child in self._children]
 
-    def start(self) -> None:
+    def start(self, files: float = math.inf) -> None:
         """Start the children, which load their models from now on; once they are started, this does nothing.
 
-        Whoever knows early that there will be work calls it early. Raises what `make_plan` raises.
+        Whoever knows early that there will be work calls it early; `files` is how many there are at most. Raises what
+        `make_plan` raises.
         """
         if not self._started:
-            setup, slots = self._make_plan()
+            setup, slots = self._make_plan(files)
             self._started = True
             for slot in slots:
                 self._children.append(Child.start(setup, slot, self._limits.deadlines))
 
     @overload
-    def embed(self, jobs: Iterable[Batch]) -> Iterator[EmbeddedBatch]: ...
+    def embed(self, jobs: Iterable[Batch], files: float = math.inf) -> Iterator[EmbeddedBatch]: ...
     @overload
-    def embed(self, jobs: Iterable[Batch | ExportTowers]) -> Iterator[EmbeddedBatch | Exported | JobFailed]: ...
-    def embed(self, jobs: Iterable[Batch | ExportTowers]) -> Iterator[Any]:
+    def embed(
+        self, jobs: Iterable[Batch | ExportTowers], files: float = math.inf
+    ) -> Iterator[EmbeddedBatch | Exported | JobFailed]: ...
+    def embed(self, jobs: Iterable[Batch | ExportTowers], files: float = math.inf) -> Iterator[Any]:
         """Yield what becomes of `jobs`, in the order in which they are done; each file comes back exactly once.
 
         An `ExportTowers` among them comes back as `Exported` or `JobFailed`. Children are started only once there is a
-        job. After a stop no job is begun; those in flight are waited for, but not for long. Raises `ModelUnavailable`
-        where a child cannot load the model, and `WorkersFailed` where none stays alive.
+        job; `files` is how many there are at most. After a stop no job is begun; those in flight are waited for, but
+        not for long. Raises `ModelUnavailable` where a child cannot load the model, and `WorkersFailed` where none
+        stays alive.
         """
-        return self._results(jobs)
+        return self._results(jobs, files)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors (N, D) of `texts`, encoded by the first child that is ready.
@@ -159,13 +167,13 @@ class ChildPool:
         outcomes: list[Exported | JobFailed] = list(self._results([ExportTowers(directory)]))
         return outcomes[0] if outcomes else None
 
-    def _results(self, jobs: Iterable[Job]) -> Iterator[Any]:
+    def _results(self, jobs: Iterable[Job], files: float = math.inf) -> Iterator[Any]:
         """Yield the answers to `jobs`; batches that failed come as failures of their files."""
         queue = WorkQueue(jobs)
         while not self._should_stop():
             if not any(child.held for child in self._children) and not queue:
                 return
-            self.start()
+            self.start(files)
             self._feed(queue)
             for child, message in self._events():
                 yield from self._take(child, message, queue)

@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from image_index.records import Pixels
 
+SELF_TEST_COSINE = 0.999
+"""Below this a device or a number format computes something else than the CPU does in float32 (pytorch #174861)."""
+
 KNUTH = 2654435761
 """Times this, successive numbers look random in their upper bits (Knuth, TAOCP 3, 6.4): noise without a generator."""
 

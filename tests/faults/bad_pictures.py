@@ -71,7 +71,7 @@ def attack(seed: int, scale: float) -> Tally:
         )
         limits = PoolLimits(Deadlines(file_s=30.0), recycle_growth_bytes=MEMORY_BOUND_BYTES)
         plan = PoolPlan(setup, [Slot("cpu", 1)] * 2)
-        with counted_restarts() as restarts, ChildPool(lambda: plan, limits) as pool:
+        with counted_restarts() as restarts, ChildPool(lambda _: plan, limits) as pool:
             results = list(pool.embed(make_batches(files, 16)))
     return judge(files, results, restarts.call_count) + Tally("bad pictures", tried=len(files))
 

@@ -123,7 +123,7 @@ def picture_vectors(directory: Path, pictures: Pixels) -> Vectors:
     assert manifest is not None
     graph = Graph.of(directory, manifest, IMAGE_GRAPH)
     vectors = ImageTower(graph.load()).encode(pictures)
-    np.testing.assert_allclose(ImageTower(graph.load(2, packed=True)).encode(pictures), vectors, atol=1e-5)
+    np.testing.assert_allclose(ImageTower(graph.load(2, optimised=True)).encode(pictures), vectors, atol=1e-5)
     return vectors
 
 

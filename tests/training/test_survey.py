@@ -15,7 +15,7 @@ from image_index.files.scan import ScanOptions
 from image_index.records import EmbeddedBatch, Failure, Progress, ScanProblem, Stage
 from image_index.stop import StopRequest
 from image_index.training.plan import Plan
-from image_index.training.survey import SurveyOptions, all_roots, plan_roots
+from image_index.training.survey import EarlyStart, SurveyOptions, all_roots, plan_roots
 from tests.support.records import LONG_AGO_NS, embedded_image
 from tests.support.scanned import Scanned
 
@@ -217,11 +217,11 @@ def test_scan_reports_how_far_it_is(library: Scanned) -> None:
 # Starting the children early
 
 
-def starts(library: Scanned) -> int:
-    """Return how often a plan of the library asks for the children."""
+def starts(library: Scanned, files: int = 1) -> int:
+    """Return how often a plan of the library asks for the children, who are to come for so many files."""
     asked: list[None] = []
     survey = SurveyOptions((os.fsencode(library.root),))
-    plan_roots(library.catalog, survey, lambda _: None, StopRequest(), lambda: asked.append(None))
+    plan_roots(library.catalog, survey, lambda _: None, StopRequest(), EarlyStart(lambda: asked.append(None), files))
     return len(asked)
 
 
@@ -244,3 +244,11 @@ def test_no_child_is_asked_for_where_none_will_be_needed(library: Scanned, chang
         case "gone":
             known.unlink()
     assert starts(library) == 0
+
+
+def test_the_children_are_asked_for_once_there_is_enough_to_do(library: Scanned) -> None:
+    """Two new files of one size are two; one whose size a row has may be a moved one, and is none."""
+    library.write("a/5.jpg", "something longer")
+    library.write("a/6.jpg", "something wider!")
+    library.write("a/7.jpg", "something else, longer still")
+    assert [starts(library, files) for files in (1, 2, 3, 4)] == [1, 1, 1, 0]

@@ -149,7 +149,7 @@ def test_the_four_lines_of_a_preloading_child_reach_the_parents_log(
     """A real child with the real model says exactly these, in this order, before its first result."""
     caplog.set_level(logging.INFO, "image_index.worker")
     setup = ChildSetup(parse_model("starter"), "0" * 64, device="cpu", log_level=logging.INFO)
-    with ChildPool(lambda: PoolPlan(setup, [Slot("cpu", 1)])) as pool:
+    with ChildPool(lambda _: PoolPlan(setup, [Slot("cpu", 1)])) as pool:
         (result,) = pool.embed([Batch((pictures.make("a.png"),))])
         assert pool.facts
         assert pool.facts.dim == result.vectors.shape[1] == 512

@@ -436,7 +436,7 @@ def test_bfloat16_is_taken_by_itself_only_where_the_cpu_multiplies_it(
     facts = tmp_path / "cpuinfo"
     if flags is not None:
         facts.write_text(f"processor : 0\n{flags}\n")
-    monkeypatch.setattr("image_index.workers.encoder.CPU_FACTS", facts)
+    monkeypatch.setattr("image_index.machine.CPU_FACTS", facts)
     assert choose_dtype(Precision.AUTO, torch.device("cpu")) is chosen
     assert choose_dtype(Precision.FP32, torch.device("cpu")) is torch.float32
     assert choose_dtype(Precision.BF16, torch.device("cpu")) is torch.bfloat16

@@ -76,7 +76,7 @@ def fake_pool(
     """Return a pool of children that run a fake model."""
     setup = ChildSetup(fake_models.SPEC, "0" * 64, device="cpu", batch_size=4, loader=loader)
     plan = PoolPlan(setup, [Slot("cpu", 1, decode_threads)] * children)
-    return ChildPool(lambda: plan, limits, **changes)  # type: ignore[arg-type]
+    return ChildPool(lambda _: plan, limits, **changes)  # type: ignore[arg-type]
 
 
 def paths(files: Iterable[ImageFile]) -> list[bytes]:
@@ -383,7 +383,7 @@ def test_an_export_is_a_job_whose_answer_comes_among_the_results(pictures: Pictu
 def test_a_child_uses_the_device_of_its_slot() -> None:
     """Children are spread over several GPUs."""
     setup = ChildSetup(fake_models.SPEC, "0" * 64, loader=fake_models.load)
-    with ChildPool(lambda: PoolPlan(setup, [Slot("cuda:3", 1)])) as pool:
+    with ChildPool(lambda _: PoolPlan(setup, [Slot("cuda:3", 1)])) as pool:
         assert pool.encode_texts(["device"])[0, 0] == 3
 
 
