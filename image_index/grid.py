@@ -8,6 +8,7 @@ them. Decoding makes it from the pixels of which it makes the perceptual hash, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,15 @@ BYTES = SIDE * SIDE + 2 * COLOUR_SIDE * COLOUR_SIDE
 """The length of a stored grid: 1152 bytes."""
 
 
-def unpack_grids(grids: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the brightness (n, 32, 32) and the colour (n, 2, 8, 8) of stored grids."""
+class Grids(NamedTuple):
+    """The grids of n pictures: brightness (n, 32, 32) and colour (n, 2, 8, 8)."""
+
+    bright: NDArray[np.uint8]
+    colour: NDArray[np.uint8]
+
+
+def unpack_grids(grids: Sequence[bytes]) -> Grids:
+    """Return stored grids, each of `BYTES` bytes, as arrays."""
     rows = np.frombuffer(b"".join(grids), np.uint8).reshape(len(grids), BYTES)
     bright = rows[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
-    return bright, rows[:, SIDE * SIDE :].reshape(-1, 2, COLOUR_SIDE, COLOUR_SIDE)
+    return Grids(bright, rows[:, SIDE * SIDE :].reshape(-1, 2, COLOUR_SIDE, COLOUR_SIDE))

@@ -175,12 +175,12 @@ class Index:
     ) -> list[Group]:
         """Return the groups of the same picture, the largest first and in each the best copy first.
 
-        `similarity` is the least cosine of near ones; with `exact` only files of equal content count, with `pairs` also
-        the RAW file and the JPEG of one shot.
+        `similarity` is the least cosine that near ones must have; with `exact` only files of equal content count,
+        with `pairs` also the RAW file and the JPEG of one shot.
         """
-        from image_index.search.duplicates import SIMILARITY, DuplicateOptions, find_duplicates
+        from image_index.search.duplicates import DuplicateOptions, find_duplicates
 
-        options = DuplicateOptions(SIMILARITY if similarity is None else similarity, exact=exact, pairs=pairs)
+        options = DuplicateOptions(-1.0 if similarity is None else similarity, exact=exact, pairs=pairs)
         return find_duplicates(self._catalog, self._checked(filters), options, lambda image: is_there(image, filters))
 
     # Labels

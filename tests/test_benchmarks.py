@@ -232,16 +232,17 @@ def test_the_gpu_benchmark_tells_what_bounds_a_run(
 
 
 @pytest.mark.nightly
-def test_the_benchmark_of_duplicates_has_precision_recall_and_time(sample_photos: Path) -> None:
-    """For the default thresholds and others; a tenth of the large library is found."""
-    options = ["--count", "3", "--large", "1000", "--dim", "16"]
+def test_the_benchmark_of_duplicates_has_false_groups_recall_and_time(sample_photos: Path) -> None:
+    """Three photos are three, their copies are found, and of the large library what was planted."""
+    options = ["--count", "3", "--large", "2000", "--dim", "16"]
     record, table = run_benchmark("duplicates.py", "--photos", str(sample_photos), *options)
-    assert (record["photos"], record["large"]["pictures"], record["large"]["groups"]) == (3, 1000, 100)
-    assert len({(row["similarity"], row["distance"]) for row in record["quality"]}) == 9
-    for row in record["quality"]:
-        assert 0 <= row["precision"] <= 1
-        assert row["recall"] == pytest.approx(sum(row["recall_by_kind"].values()) / 6, abs=0.01)
-    assert f"recall {record['quality'][0]['recall']:.4f}" in table
+    assert (record["few"]["photos"], record["few"]["groups"]) == (3, [])
+    assert record["graphics"] == 0
+    assert set(record["copies"]["recall"]) == {"jpeg", "webp", "resized", "cropped", "rotated", "watermarked"}
+    assert record["copies"]["recall"]["rotated"] == 1
+    assert record["large"]["pictures"] == 2000
+    assert record["large"]["groups"] == record["large"]["planted"] == 101
+    assert "3 different photos: 0 groups" in table
 
 
 @pytest.mark.nightly

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.database import Database
-from image_index.catalog.filters import GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside, inside_any
+from image_index.catalog.filters import DATE, GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside, inside_any
 from image_index.catalog.schema import copy_database, damaged, storage_errors, version_of
+from image_index.grid import BYTES
 from image_index.paths import AnyPath, absolute, below, resolve, spellings
 from image_index.records import (
     Counts,
@@ -178,6 +179,26 @@ class CatalogReader(Database):
             found = [way for before in found for way in (b"%s/%s" % (before, one) for one in ways) if self.knows(way)]
         return tuple(found)
 
+    # Pictures that are compared
+
+    def ranked(self, filters: Filters) -> Iterator[tuple[int, bytes, str]]:
+        """Yield the id, the content's SHA-256 and the format of the images that `filters` choose, the best first.
+
+        These are the images of most pixels, then those of most bytes, then the oldest, then the first by path.
+        """
+        filters = self.spelled(filters)
+        condition, parameters = filters.where()
+        of_path, path_parameters = filters.where_path()
+        self._register(filters)
+        order = f"width * height DESC, size DESC, {DATE}, path"
+        sql = f"SELECT id, sha256, format FROM images WHERE {condition} AND {of_path} ORDER BY {order}"
+        return self.rows(sql, [*parameters, *path_parameters])
+
+    def grids_of(self, ids: Iterable[int]) -> dict[int, bytes]:
+        """Return the grids (`image_index.grid`), by id, of those images that have one."""
+        rows = (self.one("SELECT image_id, grid FROM grids WHERE image_id = ?", (image_id,)) for image_id in ids)
+        return {row[0]: row[1] for row in rows if row and len(row[1]) == BYTES}
+
     # Pictures that are searched
 
     def ids_matching(self, filters: Filters, *, other_names: bool = True) -> Ids:
@@ -188,8 +209,7 @@ class CatalogReader(Database):
         filters = self.spelled(filters)
         condition, parameters = filters.where()
         of_path, path_parameters = filters.where_path()
-        if filters.globs:
-            self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
+        self._register(filters)
         sql = f"SELECT id FROM images WHERE {condition} AND {of_path}"
         if of_path != "1" and other_names and self.holds_names():
             # a statement of its own: with an OR, SQLite would not use the index on paths
@@ -198,6 +218,11 @@ class CatalogReader(Database):
             parameters = [*parameters, *path_parameters, *parameters]
         rows = self.rows(sql, [*parameters, *path_parameters])
         return np.unique(np.fromiter((row[0] for row in rows), dtype=np.int64))
+
+    def _register(self, filters: Filters) -> None:
+        """Make the SQL function that `filters` need for their globs."""
+        if filters.globs:
+            self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
 
     def spelled(self, filters: Filters) -> Filters:
         """Return `filters` with each directory as the catalog spells it."""

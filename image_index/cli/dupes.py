@@ -35,7 +35,7 @@ SimilarityOption = Annotated[
         metavar="X",
         min=-1.0,
         max=1.0,
-        help="Smallest cosine of two pictures that are nearly the same. Default: 0.8.",
+        help="Smallest cosine that copies must have too. Default: any, for the pixels tell.",
     ),
 ]
 ExactOption = Annotated[bool, typer.Option("--exact", help="Only files of the same content, byte for byte.")]
@@ -71,9 +71,9 @@ def dupes(
 ) -> int:
     """Find groups of the same picture.
 
-    The pictures of a group have equal content, or one was made of the other by scaling, encoding or small edits. The
-    best copy comes first: most pixels, then most bytes, then the oldest. A blank line (with -0 an empty entry) ends
-    each group, unless the first are omitted. Nothing is ever deleted.
+    The pictures of a group have equal content, or one was made of the other by encoding, scaling, cropping a little, or
+    putting a text across. The best copy comes first: most pixels, then most bytes, then the oldest. A blank line (with
+    -0 an empty entry) ends each group, unless the first are omitted. Nothing is ever deleted.
 
     Example: imgidx dupes --under ~/Pictures --html dupes.html --open
 

@@ -218,7 +218,7 @@ def _picture(loaded: _Loaded, options: _DecodeOptions, raw: bytes = b"") -> Pict
         width, height = height, width
     pixels = np.array(_to_srgb(_fitted(image, (width, height), options), profile))
     # BILINEAR, for a copy of a different size would get another grid by BOX, which takes whole pixels.
-    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP)
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0)
     bright, *colours = _to_srgb(small, profile).convert("YCbCr").split()
     planes = (bright, *(colour.reduce(SIDE // COLOUR_SIDE) for colour in colours))
     taken = read_taken(loaded.image, raw)

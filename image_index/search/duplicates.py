@@ -1,33 +1,25 @@
 """Find groups of the same picture: files of equal content, and pictures that are copies but for scale or small edits.
 
-Near duplicates are proposed by perceptual hashes and confirmed by vectors (docs/decisions/0013). Every picture of a
-group is compared with the best one of it. Were A like B and B like C enough, A and C could be different pictures.
+Near duplicates are told by their grids (`copies`, docs/decisions/0013). Every picture of a group is compared with the
+best one of it. Were A like B and B like C enough, A and C could be different pictures.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.filters import Filters
-from image_index.catalog.pairs import raws_of_pairs
+from image_index.catalog.pairs import DEVELOPED, RAW, raws_of_pairs
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import UsageError
 from image_index.records import ImageFacts
-
-SIMILARITY = 0.80
-"""The least cosine of the vectors of two near duplicates (docs/decisions/0013)."""
-
-DISTANCE = 10
-"""In how many of their 64 bits the perceptual hashes of two near duplicates may differ."""
-
-HASH_BYTES = 8
-"""The length of a perceptual hash; a blob of another length is damaged, and is not compared."""
+from image_index.search.copies import Copies
 
 CHUNK = 4096
 """How many vectors are read at a time."""
@@ -45,17 +37,19 @@ class Duplicate:
 Group = tuple[Duplicate, ...]
 """Duplicates of one picture, best first: most pixels, then most bytes, then the oldest."""
 
+Clusters = dict[int, list[tuple[int, float]]]
+"""The near duplicates of some contents and their cosines: {content: [(other content, cosine)]}, as positions."""
+
 
 @dataclass(frozen=True, slots=True)
 class DuplicateOptions:
-    """How near two duplicates must be: the least cosine, and the greatest distance of their hashes in bits.
+    """How near two duplicates must be, beside their grids: the least cosine of their vectors, by default any.
 
     With `exact` only equal content counts. With `pairs` the RAW and the JPEG of one shot do too; see `catalog.pairs`.
     Raises `UsageError` for a cosine that there is not.
     """
 
-    similarity: float = SIMILARITY
-    distance: int = DISTANCE
+    similarity: float = -1.0
     exact: bool = False
     pairs: bool = False
 
@@ -72,28 +66,33 @@ def find_duplicates(
 ) -> list[Group]:
     """Return the groups of duplicates among the pictures that `filters` and `is_there` choose, the largest first."""
     options = options or DuplicateOptions()
-    by_content: defaultdict[bytes, list[ImageFacts]] = defaultdict(list)
-    chosen = catalog.facts_of(catalog.ids_matching(filters, other_names=False).tolist()).values()
-    for image in chosen:
-        by_content[image.sha256].append(image)
-    # Files of equal content are one node in the clustering, and `copies[node]` are those files, best first.
-    copies = [sorted(images, key=_rank) for images in by_content.values()]
-    copies.sort(key=lambda images: _rank(images[0]))
-    # The JPEG of a shot stands for its RAW file too, which therefore is like nothing but what has the same content.
-    raws = frozenset() if options.pairs else raws_of_pairs(chosen)
-    alone = {node for node, images in enumerate(copies) if raws and any(image.id in raws for image in images)}
-    clusters = {} if options.exact else _cluster(catalog, [images[0] for images in copies], alone, options)
-    members = {member for cluster in clusters.values() for member, _ in cluster}
-    groups = (
-        [(image, 1.0, True) for image in images]
-        + [(image, cosine, False) for member, cosine in clusters.get(node, ()) for image in copies[member]]
-        for node, images in enumerate(copies)
-        if node not in members and (len(images) > 1 or node in clusters)
-    )
-    found = (tuple(Duplicate(*member) for member in group if is_there(member[0])) for group in groups)
+    by_content: defaultdict[bytes, list[int]] = defaultdict(list)
+    formats: dict[int, str] = {}
+    for image_id, sha256, image_format in catalog.ranked(filters):
+        by_content[sha256].append(image_id)
+        formats[image_id] = image_format
+    # Files of equal content are one node in the clustering, and `copies[node]` are their ids, best first.
+    copies = list(by_content.values())
+    clusters = {} if options.exact else _clusters(catalog, copies, formats, options)
+    groups = _members(catalog, copies, clusters)
+    found = (tuple(member for member in group if is_there(member.image)) for group in groups)
     real = (_real_files(group) for group in found if len(group) > 1)
     ordered = (tuple(sorted(group, key=lambda member: _rank(member.image))) for group in real if len(group) > 1)
     return sorted(ordered, key=lambda group: (-len(group), group[0].image.path))
+
+
+def _members(catalog: CatalogReader, copies: Sequence[Sequence[int]], clusters: Clusters) -> Iterator[Group]:
+    """Yield the groups: of each cluster, and of each content that several files have."""
+    claimed = {member for cluster in clusters.values() for member, _ in cluster}
+    groups = [
+        [(image_id, 1.0, True) for image_id in ids]
+        + [(image_id, cosine, False) for member, cosine in clusters.get(node, ()) for image_id in copies[member]]
+        for node, ids in enumerate(copies)
+        if node not in claimed and (len(ids) > 1 or node in clusters)
+    ]
+    facts = catalog.facts_of(image_id for group in groups for image_id, _, _ in group)
+    for group in groups:
+        yield tuple(Duplicate(facts[member[0]], *member[1:]) for member in group if member[0] in facts)
 
 
 def _real_files(group: Group) -> Group:
@@ -129,112 +128,49 @@ def _rank(image: ImageFacts) -> tuple[int, int, int, bytes]:
     return -image.picture.width * image.picture.height, -image.size, image.date_s, image.path
 
 
-def _cluster(
-    catalog: CatalogReader, images: Sequence[ImageFacts], alone: Container[int], options: DuplicateOptions
-) -> dict[int, list[tuple[int, float]]]:
-    """Cluster near duplicates greedily, the best picture first: each centre takes all unclaimed pictures near it.
-
-    `images` differ in content and are sorted best first; those at the positions `alone` are not compared. A picture is
-    near a centre if it is within both thresholds. Returns {centre: [(member, cosine)]}, as positions in `images`; a
-    picture without neighbours is in no cluster.
-    """
-    hashed = [
-        position
-        for position, image in enumerate(images)
-        if position not in alone and len(image.picture.phash or b"") == HASH_BYTES
-    ]
-    hashes = _Hashes(images, hashed, options.distance)
-    candidates = hashes.candidates()
-    vectors = _Vectors(catalog, [images[position].id for position in candidates])
-    clusters: dict[int, list[tuple[int, float]]] = {}
-    unclaimed = np.ones(len(images), np.bool_)
-    for centre, neighbours in hashes.neighbours(candidates, unclaimed):
-        others = neighbours[unclaimed[neighbours] & (neighbours > centre)]
-        if not len(others):
+def _clusters(
+    catalog: CatalogReader, copies: Sequence[Sequence[int]], formats: dict[int, str], options: DuplicateOptions
+) -> Clusters:
+    """Cluster near duplicates greedily, the best picture first: each centre takes all unclaimed pictures near it."""
+    # The JPEG of a shot stands for its RAW file too, which therefore is like nothing but what has the same content.
+    raws = frozenset() if options.pairs else _raws_of_pairs(catalog, formats)
+    nodes = [node for node, ids in enumerate(copies) if raws.isdisjoint(ids)]
+    ids = [copies[node][0] for node in nodes]
+    near = Copies(catalog, ids)
+    pairs = near.pairs()
+    centres, starts = np.unique(pairs[:, 0], return_index=True)
+    clusters: Clusters = {}
+    unclaimed = np.ones(len(ids), np.bool_)
+    for centre, found in zip(centres.tolist(), np.split(pairs[:, 1], starts[1:]), strict=False):
+        if not unclaimed[centre]:
             continue
-        cosines = vectors.cosines(images[centre].id, [images[other].id for other in others])
-        near = cosines >= options.similarity
-        if near.any():
-            clusters[centre] = list(zip(others[near].tolist(), cosines[near].tolist(), strict=True))
-            unclaimed[others[near]] = False
+        others = np.union1d(found, near.all_of(centre, len(found)))
+        others = others[unclaimed[others] & (others > centre)]
+        cosines = _cosines(catalog, ids[centre], [ids[other] for other in others])
+        members, cosines = others[cosines >= options.similarity], cosines[cosines >= options.similarity]
+        if len(members):
+            clusters[nodes[centre]] = [
+                (nodes[at], cosine) for at, cosine in zip(members, cosines.tolist(), strict=True)
+            ]
+            unclaimed[members] = False
     return clusters
 
 
-class _Hashes:
-    """Pictures grouped by their perceptual hash, and the neighbours of each hash.
-
-    Only distinct hashes are compared, and pairs are never collected. Ten thousand blank pages have one hash between
-    them, or some that differ by a bit: as pairs of pictures they would be 50 million.
-    """
-
-    def __init__(self, images: Sequence[ImageFacts], positions: Sequence[int], distance: int) -> None:
-        raw = np.frombuffer(b"".join(images[position].picture.phash or b"" for position in positions), np.uint8)
-        self._hashes, groups = np.unique(raw.reshape(-1, HASH_BYTES), axis=0, return_inverse=True)
-        self._positions, self._distance = np.array(positions, np.int64), distance
-        self._group_of = np.full(len(images), -1, np.int64)
-        self._group_of[self._positions] = groups
-        self._by_group = self._positions[np.argsort(groups, kind="stable")]
-        self._counts = np.bincount(groups, minlength=len(self._hashes))
-        self._starts = np.cumsum(self._counts) - self._counts
-
-    def candidates(self) -> NDArray[np.int64]:
-        """Return the positions of the pictures whose hash is near that of any other picture, in ascending order."""
-        from image_index.vectors.hashes import near_pairs
-
-        has_near = self._counts > 1
-        for pair in near_pairs(self._hashes, self._distance):
-            for side in pair:
-                has_near[side] = True
-        return self._positions[has_near[self._group_of[self._positions]]]
-
-    def neighbours(
-        self, positions: NDArray[np.int64], unclaimed: NDArray[np.bool_]
-    ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Yield each of `positions` that is `unclaimed` when its turn comes, with the positions of its neighbours.
-
-        The caller changes `unclaimed` between two of them: what it claims is not yielded any more.
-        """
-        from image_index.vectors.hashes import HashIndex
-
-        index = HashIndex(self._hashes, self._distance)
-        for start in range(0, len(positions), index.block):
-            block = positions[start : start + index.block]
-            block = block[unclaimed[block]]
-            # Each distinct hash of the block is searched for once, however many pictures have it.
-            groups, places = np.unique(self._group_of[block], return_inverse=True)
-            limits, found = index.near(groups)
-            for position, place in zip(block.tolist(), places.tolist(), strict=True):
-                if unclaimed[position]:
-                    yield position, self._members(found[limits[place] : limits[place + 1]])
-
-    def _members(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the positions of the pictures that have any of these hashes.
-
-        The pictures of hash g stand in `_by_group` from `_starts[g]` on, `_counts[g]` of them: these ranges are joined
-        without a loop, as this is done for each picture that is yielded.
-        """
-        counts = self._counts[groups]
-        steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        members: NDArray[np.int64] = self._by_group[np.repeat(self._starts[groups], counts) + steps]
-        return members
+def _raws_of_pairs(catalog: CatalogReader, formats: dict[int, str]) -> frozenset[int]:
+    """Return the ids of those RAW files whose shot is among the images as JPEG or HEIC too; `formats` are by id."""
+    if RAW not in formats.values():
+        return frozenset()
+    shots = (image_id for image_id, image_format in formats.items() if image_format in (RAW, *DEVELOPED))
+    return raws_of_pairs(catalog.facts_of(shots).values())
 
 
-class _Vectors:
-    """The vectors of the pictures that are compared, as float16, so that a million take a gigabyte."""
-
-    def __init__(self, catalog: CatalogReader, ids: Sequence[int]) -> None:
-        parts = [catalog.vectors_of(ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
-        self._rows = (
-            {int(image_id): row for row, image_id in enumerate(np.concatenate([p[0] for p in parts]))} if parts else {}
-        )
-        self._vectors = (
-            np.concatenate([p[1].astype(np.float16) for p in parts]) if parts else np.empty((0, 0), np.float16)
-        )
-
-    def cosines(self, one: int, others: Iterable[int]) -> NDArray[np.float32]:
-        """Return the cosines of image `one` to `others`; -1 where a vector has been dropped in the meantime."""
-        rows = [self._rows.get(other, -1) for other in others]
-        if one not in self._rows:
-            return np.full(len(rows), -1, np.float32)
-        found = self._vectors[rows].astype(np.float32) @ self._vectors[self._rows[one]].astype(np.float32)
-        return np.where(np.array(rows) < 0, np.float32(-1), found)
+def _cosines(catalog: CatalogReader, one: int, others: Sequence[int]) -> NDArray[np.float32]:
+    """Return the cosines of image `one` to `others`; NaN, which is near nothing, where one has no vector."""
+    _, vector = catalog.vectors_of([one])
+    found = np.full(len(others), np.nan, np.float32)
+    for start in range(0, len(others) if len(vector) else 0, CHUNK):
+        some = np.array(others[start : start + CHUNK])
+        ids, vectors = catalog.vectors_of(some)
+        if len(ids):
+            found[start : start + CHUNK][np.isin(some, ids)] = vectors @ vector[0]
+    return found
