@@ -64,7 +64,7 @@ def test_large_file_is_checked_whole_only_when_that_is_asked_for(path: Path, mon
 
 
 @pytest.mark.parametrize(
-    "towers",
+    "text",
     [
         b"[]",
         b"7",
