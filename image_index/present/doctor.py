@@ -123,7 +123,7 @@ def _index_lines(index: IndexHealth) -> Iterator[tuple[str, str]]:
     pictures = f"{counts.images} pictures, {counts.missing} missing, {counts.failures} failures"
     yield "catalog", f"schema {catalog.schema}, {pictures}"
     if counts.without_vector:
-        yield "no vector", f"{counts.without_vector} pictures; {NO_VECTOR}"
+        yield "no vector", f"{counts.without_vector} ({NO_VECTOR})"
     yield "model", f"{model.name}, {model.dim} dimensions" if model else "none yet"
     yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, towers {catalog.towers}"
     run = catalog.last_run

@@ -59,7 +59,7 @@ def test_every_file_of_an_index_home_is_the_users_alone(
     def look_and_replace(source: Any, target: Any) -> None:
         open_catalog = {f"catalog.sqlite3{end}" for end in ("", "-wal", "-shm")}
         written = {"index.faiss"} if seen else set()  # before the moments
-        assert_private(library.home, {"lock", "text/manifest.json", Path(source).name, *written, *open_catalog})
+        assert_private(library.home, {"lock", "towers/manifest.json", Path(source).name, *written, *open_catalog})
         seen.append(Path(target).name)
         replace(source, target)
 
@@ -67,9 +67,10 @@ def test_every_file_of_an_index_home_is_the_users_alone(
         patch.setattr(os, "replace", look_and_replace)
         library.train()
     assert seen == ["index.faiss", "moments.f32"]
-    assert_private(library.home, {"lock", "index.faiss", "moments.f32", "text/manifest.json", "catalog.sqlite3"})
+    assert_private(library.home, {"lock", "index.faiss", "moments.f32", "towers/manifest.json", "catalog.sqlite3"})
     assert_private(
-        backup(library.home, tmp_path / "copy"), {"index.faiss", "moments.f32", "text/manifest.json", "catalog.sqlite3"}
+        backup(library.home, tmp_path / "copy"),
+        {"index.faiss", "moments.f32", "towers/manifest.json", "catalog.sqlite3"},
     )
 
 

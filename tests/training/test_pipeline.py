@@ -87,7 +87,7 @@ def test_a_picture_without_a_direction_is_indexed_once_and_found_by_nothing(libr
     assert (known.state, known.has_vector) == (PictureState.UNCHANGED, False)
     assert len(found(library.home, np.array([0.6, 0.6, 0.52], np.float32), 100)) == 5
     assert list(verify(library.home)) == []
-    assert {problem.subject for problem in examine_index(library.home).problems()} <= {"text", "towers"}
+    assert {problem.subject for problem in examine_index(library.home).problems()} <= {"towers"}
 
 
 def test_an_index_of_nothing_but_grey_is_whole(library: Library) -> None:
@@ -98,7 +98,7 @@ def test_an_index_of_nothing_but_grey_is_whole(library: Library) -> None:
     assert counts(library.train()) == {"embedded": 1}
     assert found(library.home, np.array([1, 0, 0], np.float32)) == []
     assert list(verify(library.home)) == []
-    assert {problem.subject for problem in examine_index(library.home).problems()} <= {"text", "towers"}
+    assert {problem.subject for problem in examine_index(library.home).problems()} <= {"towers"}
     library.add("b.png")
     assert counts(library.train()) == {"embedded": 1, "unchanged": 1}
     assert found(library.home, np.array([1, 0, 0], np.float32)) == [resolve(library.photos / "b.png")]
