@@ -42,7 +42,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "upkeep": ("files", "models", "catalog", "vectors", "training"),
     "index": ("workers", "catalog", "search", "upkeep"),
     "present": ("files", "pictures", "models", "training", "search", "upkeep"),
-    "cli": ("files", "models", "workers", "catalog", "training", "search", "upkeep", "index", "present"),
+    "service": ("files", "models", "catalog", "upkeep", "index", "present"),
+    "cli": ("files", "models", "workers", "catalog", "training", "search", "upkeep", "index", "present", "service"),
 }
 """Each room and the rooms that it may import, beside itself and the ground floor; it stands below all of them."""
 
@@ -64,6 +65,10 @@ HOMES = {
     "platformdirs": ("settings",),
     "rich": ("present", "cli"),
     "chafa": ("present",),
+    "fastapi": ("service",),
+    "starlette": ("service",),
+    "pydantic": ("service",),
+    "uvicorn": ("service",),
     "typer": ("cli",),
 }
 """Each library that is heavy, or that should be easy to exchange, and the rooms or modules that may import it."""
@@ -208,5 +213,5 @@ def test_status_loads_nothing_heavy(tmp_path: Path, home: IndexHome) -> None:
     library = Library(tmp_path / "photos", home)
     library.add("a.png")
     library.train()
-    assert not loaded_by("status", index=home.path) & HEAVY
+    assert not loaded_by("status", index=home.path) & (HEAVY | {"fastapi", "starlette", "uvicorn"})
     assert not loaded_by("show", str(library.photos / "a.png"), index=home.path) & (HEAVY | {"PIL"})

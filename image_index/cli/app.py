@@ -16,6 +16,7 @@ from image_index.cli.export import export
 from image_index.cli.maintain import backup, forget, prune, verify
 from image_index.cli.models import models_app
 from image_index.cli.search import search
+from image_index.cli.serve import serve
 from image_index.cli.show import show
 from image_index.cli.status import failures, status
 from image_index.cli.tag import tag
@@ -27,7 +28,7 @@ WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """click's UsageError. Newer typers vendor click, so this is the only way to the class that typer raises."""
 
 COMMANDS = {
-    "Everyday": ("train", "search", "dupes", "tag", "show"),
+    "Everyday": ("train", "search", "dupes", "tag", "show", "serve"),
     "Upkeep": ("status", "failures", "forget", "prune", "verify", "backup", "export"),
     "About": ("models", "doctor"),
 }
@@ -61,7 +62,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, search, dupes, tag, show, status, failures, forget, prune, verify, backup, export, doctor):
+for command in (
+    train,
+    search,
+    dupes,
+    tag,
+    show,
+    serve,
+    status,
+    failures,
+    forget,
+    prune,
+    verify,
+    backup,
+    export,
+    doctor,
+):
     app.command()(command)
 app.add_typer(models_app, name="models")
 

@@ -1,0 +1,92 @@
+"""`imgidx serve`: the index over HTTP."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from image_index.cli.options import IndexOption, QuietOption, VerboseOption, common, given_path, write
+from image_index.cli.output import open_page
+from image_index.cli.signals import stop_on_signals
+from image_index.errors import UsageError
+
+PACKAGES = {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"}
+"""What the extra `web` brings."""
+
+HostOption = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; by default this machine.")]
+PortOption = Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes one that is free.")]
+RootPathOption = Annotated[
+    str, typer.Option("--root-path", metavar="PATH", help="What a reverse proxy cuts off the path: /pictures.")
+]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="Another name of this server, as of a proxy. May be repeated."),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        parser=given_path,
+        metavar="FILE",
+        help="Where the token is kept from start to start; made if it is not there.",
+    ),
+]
+NoTokenOption = Annotated[bool, typer.Option("--no-token", help="Let every user of this machine ask.")]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
+
+
+def serve(
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    root_path: RootPathOption = "",
+    allow_host: AllowHostOption = None,
+    token_file: TokenFileOption = None,
+    no_token: NoTokenOption = False,
+    open: OpenOption = False,  # noqa: A002  # the option's name
+    index: IndexOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Answer over HTTP what the index holds.
+
+    Prints the address, with the token that whoever asks must know. SIGINT and SIGTERM end it once the requests at work
+    are done. Needs the extra web.
+
+    Example: imgidx serve --port 0
+
+    Exit codes: 0 ended by a signal, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
+    """
+    try:
+        from image_index.service.server import ServeOptions
+        from image_index.service.server import serve as answer_requests
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in PACKAGES:
+            raise
+        raise UsageError("imgidx serve needs more packages", "pip install 'imgidx[web]'") from error
+
+    options = ServeOptions(host, port, root_path, tuple(allow_host or ()), token_file, open_access=no_token)
+    setup = common(index, quiet=quiet, verbose=verbose)
+
+    def ready(address: str) -> None:
+        # where the token lasts, it must not get into the log of whatever has started the server
+        write(f"{address.partition('?')[0] if token_file else address}\n")
+        if open:
+            _open_address(address, Path(private))
+
+    with TemporaryDirectory(prefix="imgidx-") as private, stop_on_signals():  # which the server hands on at its end
+        answer_requests(setup.home, options, ready)
+    return 0
+
+
+def _open_address(address: str, private: Path) -> None:
+    """Show an address in the browser by a page in a private directory that leads there.
+
+    An address on the browser's command line could be read, with the token in it, by every user of the machine.
+    """
+    page = private / "serve.html"
+    page.write_text(f'<meta http-equiv="refresh" content="0; url={escape(address)}">\n', encoding="utf-8")
+    open_page(page)

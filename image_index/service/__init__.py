@@ -1,0 +1,4 @@
+"""The HTTP interface of an index: `imgidx serve`, installed with the extra `web`.
+
+Start with `app`, where the routes are; `server` listens, and `access` stands before every route.
+"""

@@ -1,0 +1,135 @@
+"""The objects that the server answers with: those that commands print with `--json`, as types.
+
+Each is made by the `*_record` of `image_index.present` that its docstring names; a key that is not declared here is an
+error, so neither can change without the other. A path that is no UTF-8 comes as base64 under the name with `_bytes`.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Answer(BaseModel):
+    """An object with these keys and no others."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class PathAnswer(Answer):
+    """A path, under one of two keys."""
+
+    path: str | None = None
+    path_bytes: str | None = None
+
+
+class Health(Answer):
+    """The server is up."""
+
+    status: str
+
+
+class RootAnswer(PathAnswer):
+    """A root of the index."""
+
+    scanned_at: str | None
+    problem: str | None
+
+
+class RunAnswer(Answer):
+    """How a run went; without the counts where it did not come to its end."""
+
+    started_at: str
+    ended_at: str | None
+    outcome: str
+    error: str | None
+    embedded: int | None = None
+    unchanged: int | None = None
+    moved: int | None = None
+    missing: int | None = None
+    failed: int | None = None
+    not_on_disk: int | None = None
+    excluded: dict[str, int] | None = None
+    seconds: float | None = None
+    pictures_per_second: float | None = None
+    stage_seconds: dict[str, float] | None = None
+
+
+class StatusAnswer(Answer):
+    """What the index holds: `imgidx status --json` (`status_record`)."""
+
+    images: int
+    missing: int
+    failures: int
+    without_vector: int
+    roots: list[RootAnswer]
+    model: str | None
+    dim: int | None
+    bytes: int
+    last_run: RunAnswer | None
+
+
+class ModelAnswer(Answer):
+    """A model: `imgidx models --json` (`model_record`)."""
+
+    name: str
+    kind: str
+    dim: int
+    size_mb: int | None
+    licence: str
+    note: str
+
+
+class Models(Answer):
+    """The models that can be used."""
+
+    models: list[ModelAnswer]
+
+
+class ReasonAnswer(Answer):
+    """Why a picture could not be indexed (`reason_record`)."""
+
+    stage: str
+    reason: str
+    attempts: int
+    first_failed_at: str
+    last_failed_at: str
+
+
+class FailureAnswer(ReasonAnswer, PathAnswer):
+    """A picture that could not be indexed: `imgidx failures --json` (`failure_record`)."""
+
+
+class Failures(Answer):
+    """A page of the failures; `next` is the cursor of the page that follows, null on the last."""
+
+    failures: list[FailureAnswer]
+    next: str | None
+
+
+class ImageAnswer(PathAnswer):
+    """All that is known of a picture: `imgidx show --json` (`known_record`)."""
+
+    names: list[PathAnswer]
+    file: str
+    bytes: int
+    modified: str | None
+    taken: str | None
+    date_source: str | None
+    camera: str | None
+    format: str | None
+    width: int | None
+    height: int | None
+    megapixels: float | None
+    sha256: str | None
+    phash: str | None
+    id: int | None
+    read_at: str | None
+    missing_since: str | None
+    pair: str | None = None
+    pair_bytes: str | None = None
+    root: str | None = None
+    root_bytes: str | None = None
+    failure: ReasonAnswer | None
+    model: str | None
+    dim: int | None
+    has_vector: bool | None

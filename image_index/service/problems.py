@@ -1,0 +1,80 @@
+"""Errors as `application/problem+json` (RFC 9457): the sentence that the command line prints, and its exit code."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from image_index.errors import ImgidxError, UsageError
+from image_index.paths import message_line
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS_OF_EXIT_CODE = {
+    2: HTTPStatus.UNPROCESSABLE_ENTITY,
+    7: HTTPStatus.CONFLICT,
+}
+"""The status of an error by its exit code; of any other, the server cannot answer now: 503."""
+
+logger = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """What went wrong: `detail` is a sentence for people, `exit_code` what the command line would exit with.
+
+    `exit_code` is null for what no command can meet, such as a path that there is not.
+    """
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    exit_code: int | None = None
+
+
+def problem(status: int, detail: str, exit_code: int | None = None, headers: Any = None) -> JSONResponse:
+    """Return the answer that tells of a problem."""
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=message_line(detail), exit_code=exit_code)
+    return JSONResponse(body.model_dump(), status, headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: ImgidxError) -> JSONResponse:
+    """Return the answer that tells of an error of ours."""
+    status = STATUS_OF_EXIT_CODE.get(error.exit_code, HTTPStatus.SERVICE_UNAVAILABLE)
+    return problem(status, str(error), error.exit_code)
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Make every error in a route of `app` an answer; none becomes a traceback that a client sees."""
+
+    @app.exception_handler(ImgidxError)
+    async def ours(_: Request, error: ImgidxError) -> JSONResponse:
+        return problem_of(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"][1:])) or str(first["loc"][0])
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{place}: {first['msg']}", UsageError.exit_code)
+
+    @app.exception_handler(HTTPException)
+    async def by_the_library(_: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, error.detail, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, error: Exception) -> JSONResponse:
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}; the server's log has the rest")
+
+
+PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": HTTPStatus(status).phrase}
+    for status in (401, 403, 404, 421, 422, 503)
+}
+"""The answers, beside that of success, that every route may give: for the OpenAPI document."""

@@ -1,0 +1,121 @@
+"""`imgidx serve` as users and systemd run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from image_index.settings import IndexHome
+from tests.support.photos import REPOSITORY
+from tests.support.served import make_served
+from tests.support.shell import Shell
+
+
+@contextmanager
+def running(home: IndexHome, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Give the address that a server prints, and its process."""
+    command = [sys.executable, "-m", "image_index", "serve", "--index", str(home.path), "--port", "0", *options]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=dict(os.environ)
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip(), process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def get(address: str, token: str = "") -> tuple[int, str]:
+    """Return the status and the body of an answer."""
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_it_prints_its_address_and_ends_by_a_signal(tmp_path: Path) -> None:
+    """The token is in the address and in a file of its owner's alone, which is gone at the end; nothing is logged."""
+    home = make_served(tmp_path)
+    with running(home) as (address, process):
+        base, _, token = address.partition("?token=")
+        assert base.startswith("http://127.0.0.1:")
+        (file,) = home.path.glob("serve-*.token")
+        assert (file.read_text().strip(), file.stat().st_mode & 0o777) == (token, 0o600)
+        assert get(f"{base}api/v1/status")[0] == 401
+        assert json.loads(get(f"{base}api/v1/status", token)[1])["images"] == 4
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert not list(home.path.glob("serve-*"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_it_listens_on_this_machine_alone_and_loads_no_torch(tmp_path: Path) -> None:
+    """By default; a token that is kept is not printed, for what starts the server may log that."""
+    kept = tmp_path / "token"
+    with running(make_served(tmp_path), "--token-file", str(kept)) as (address, process):
+        assert "token" not in address
+        assert get(f"{address}api/v1/status", kept.read_text().strip())[0] == 200
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+        port = int(address.rpartition(":")[2].rstrip("/"))
+        listening = [
+            line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if f":{port:04X} " in line
+        ]
+    assert "torch" not in maps
+    assert "0100007F" in {place.partition(":")[0] for place in listening}
+    assert "00000000" not in {place.partition(":")[0] for place in listening}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--no-token", "--host", "0.0.0.0"), "without a token anybody could ask"),
+        (("--no-token", "--token-file", "t"), "cannot be had at once"),
+        (("--root-path", "pictures"), "--root-path"),
+        (("--root-path", "/pictures/"), "--root-path"),
+        (("--host", "no.such.host.invalid"), "cannot listen"),
+    ],
+)
+def test_wrong_use_is_told(shell: Shell, tmp_path: Path, options: tuple[str, ...], says: str) -> None:
+    """Before anything listens."""
+    done = shell.run("serve", "--index", make_served(tmp_path).path, *options)
+    assert done.code == 2
+    assert says in done.complaint
+
+
+def test_a_port_that_is_taken_is_told(shell: Shell, tmp_path: Path) -> None:
+    """With what to do about it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = shell.run("serve", "--index", make_served(tmp_path).path, "--port", str(taken.getsockname()[1]))
+    assert done.code == 2
+    assert "--port 0 takes a port that is free" in done.complaint
+
+
+def test_without_an_index_there_is_nothing_to_serve(shell: Shell) -> None:
+    """The exit code is that of every command."""
+    assert shell.run("serve").code == 4
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the core installs does not bring a server."""
+    for name in [name for name in sys.modules if name.startswith("image_index.service")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = shell.run("serve")
+    assert done.code == 2
+    assert "pip install 'imgidx[web]'" in done.complaint

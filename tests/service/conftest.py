@@ -1,0 +1,24 @@
+"""An index that is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from image_index.settings import IndexHome
+from tests.support.served import client_of, make_served
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> IndexHome:
+    """Return an index that tests only read."""
+    return make_served(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="session")
+def client(served: IndexHome) -> Iterator[TestClient]:
+    """Return a client of it that knows the token."""
+    with client_of(served) as found:
+        yield found

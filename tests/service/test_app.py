@@ -1,0 +1,47 @@
+"""The application as a whole: errors, and the document that describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import rmtree
+
+from starlette.testclient import TestClient
+
+from tests.support.served import client_of, make_served
+
+
+def test_errors_are_problems_with_the_sentence_of_the_command_line(tmp_path: Path) -> None:
+    """And with its exit code."""
+    home = make_served(tmp_path)
+    with client_of(home) as client:
+        rmtree(home.path)
+        answer = client.get("/api/v1/status")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json() == {
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": f"no index in {home.path}; make one with: imgidx train DIRECTORY",
+        "exit_code": 4,
+    }
+
+
+def test_wrong_parameters_are_named(client: TestClient) -> None:
+    """What is not understood is told, and where it stands."""
+    answer = client.get("/api/v1/failures?limit=0")
+    assert (answer.status_code, answer.json()["exit_code"]) == (422, 2)
+    assert answer.json()["detail"].startswith("limit: ")
+
+
+def test_what_there_is_not_is_a_problem_too(client: TestClient) -> None:
+    """A path that there is not, and a method."""
+    assert client.get("/nowhere").json()["status"] == 404
+    assert client.post("/api/v1/status", json={}).json()["status"] == 405
+
+
+def test_the_document_names_every_route(client: TestClient) -> None:
+    """And nothing of it is fetched from elsewhere: FastAPI's own pages, which would be, are not there."""
+    document = client.get("/openapi.json").json()
+    assert {"/healthz", "/api/v1/status", "/api/v1/images/{image_id}"} <= set(document["paths"])
+    for path in ("/docs", "/redoc"):
+        assert client.get(path).status_code == 404

@@ -1,0 +1,64 @@
+"""A small library that is served, and clients that ask for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from starlette.testclient import TestClient
+
+from image_index.catalog.catalog import Catalog
+from image_index.records import EmbeddedBatch, EmbeddedImage, Failure, ImageFile, PictureFacts, Stage
+from image_index.service.access import Rules
+from image_index.service.app import make_app
+from image_index.settings import IndexHome
+from image_index.training.freshness import build_if_stale
+from tests.support.library import starter_digest
+from tests.support.records import LONG_AGO_NS, facts
+
+TOKEN = "a-token-of-the-tests"
+HOST = "127.0.0.1:8000"
+RULES = Rules(frozenset({"127.0.0.1", "localhost", "::1"}), TOKEN, "imgidx-8000")
+COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250), "pink": (250, 120, 120)}
+
+
+def make_served(directory: Path) -> IndexHome:
+    """Make an index of pictures of `COLOURS`, `red.png` and so on, whose vectors are their colours; no child starts."""
+    home, photos = IndexHome(directory / "index"), directory / "photos"
+    photos.mkdir()
+    home.create()
+    images = [_picture(photos / f"{name}.png", colour) for name, colour in COLOURS.items()]
+    vectors = np.array([*COLOURS.values()], np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    broken = Failure(ImageFile(os.fsencode(photos / "broken.png"), 1, 1), Stage.DECODE, "it is broken")
+    with Catalog(home.catalog, write=True) as catalog:
+        catalog.set_model(replace(facts(3), name="starter", weights_sha256=starter_digest()))
+        catalog.note_scan(os.fsencode(photos), None)
+        catalog.record(EmbeddedBatch(tuple(images), vectors, (broken,)))
+        build_if_stale(catalog, home, lambda _: None)
+    return home
+
+
+def _picture(path: Path, colour: tuple[int, int, int]) -> EmbeddedImage:
+    """Write a picture and return what embedding it would tell."""
+    Image.new("RGB", (400, 300), colour).save(path)
+    os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
+    file = ImageFile.of(os.fsencode(path), path.stat())
+    picture = PictureFacts(400, 300, "png")
+    return EmbeddedImage(file, sha256(path.read_bytes()).digest(), 2 * LONG_AGO_NS, picture)
+
+
+@contextmanager
+def client_of(home: IndexHome, rules: Rules = RULES, root_path: str = "") -> Iterator[TestClient]:
+    """Give a client that knows the token."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with TestClient(
+        make_app(home, rules), f"http://{HOST}", root_path=root_path, headers=headers, raise_server_exceptions=False
+    ) as client:
+        yield client
