@@ -48,7 +48,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 """Each room and the rooms that it may import, beside itself and the ground floor; it stands below all of them."""
 
 HOMES = {
-    "torch": ("workers.encoder", "workers.light_import", "models.tower_export"),
+    "torch": ("workers.encoder", "workers.light_import", "models.mapped_weights", "models.tower_export"),
     "open_clip": ("workers.encoder", "models.tower_export"),
     "faiss": ("vectors",),
     "PIL": ("pictures",),

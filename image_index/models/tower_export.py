@@ -25,6 +25,7 @@ from image_index.models import image_tower, text_tower
 from image_index.models.graph import Graph, optimise, runtime_name
 from image_index.models.graph_weights import StoredTensors, place_weights
 from image_index.models.image_tower import ImageTower
+from image_index.models.mapped_weights import keep_visual
 from image_index.models.text_tower import TextTower, run_graph
 from image_index.models.tokens import ClipTokenizer, pack_merges
 from image_index.models.tower_files import (
@@ -179,7 +180,10 @@ def _may_be_short(tower: Any) -> bool:
 
 
 def export_towers(original: Original, directory: Path) -> None:
-    """Write both towers of a model with a manifest to the new `directory`; it says why one of them is not there."""
+    """Write both towers of a model with a manifest to the new `directory`; it says why one of them is not there.
+
+    Of the model only the image tower is left.
+    """
     directory.mkdir(mode=0o700)
     stored = StoredTensors.of(original.weights)
     manifest = Manifest(original.facts.fingerprint, dim=original.facts.dim)
@@ -188,6 +192,7 @@ def export_towers(original: Original, directory: Path) -> None:
             manifest = replace(manifest, text=_export_text(original, directory, stored))
         except ExportRefused as refusal:
             manifest = replace(manifest, text_refusal=str(refusal))
+        keep_visual(original.model)  # one tower in memory is enough
         try:
             manifest = replace(manifest, image=_export_image(original, directory, stored))
         except ExportRefused as refusal:

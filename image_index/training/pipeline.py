@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import chain
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
@@ -181,13 +180,13 @@ def embed(
 ) -> Generator[EmbeddedBatch]:
     """Yield what the children make of the plan's files, once their model is known to be the index's own.
 
-    Their first job is to export the towers, if they are missing. Where there is nothing to embed, no child is started.
+    One of them exports the towers, if they are missing. Where there is nothing to embed, no child is started.
     """
     if not plan.embed_count:
         return
     is_checked = False
     batches = request.engine.batches(plan.files_to_embed)
-    for result in pool.embed(chain(export.jobs, batches), plan.embed_count):
+    for result in pool.embed(export.among(batches), plan.embed_count):
         # Before anything is stored: no index holds vectors of two models. But not before the first result: a run that
         # is stopped earlier leaves a new index that may still be trained with another model.
         if pool.facts and not is_checked:

@@ -1,12 +1,15 @@
 """When a training run exports the towers of the index's model, and what becomes of it.
 
-The first child that is ready does it before its first batch, so that searches during a long run need no torch.
-Nothing that goes wrong with it costs the run.
+A child does it once the run has embedded for a minute, so that searches during a long run need no torch. In a shorter
+run the last child does it, when the others have left and there is memory for it. Nothing that goes wrong with it costs
+the run.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
+from time import monotonic
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.query_memory import QueryMemory
@@ -14,12 +17,15 @@ from image_index.errors import ImgidxError, StorageError
 from image_index.files.atomic import draft_of, put_directory, remove
 from image_index.models.names import ModelSpec, locate_weights
 from image_index.models.tower_files import note_times, read_manifest, state, write_refusal
-from image_index.records import DerivedState, ModelFacts
+from image_index.records import Batch, DerivedState, ModelFacts
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.workers.engine import Engine
 from image_index.workers.exported import ExportedModel
 from image_index.workers.messages import Exported, ExportTowers, JobFailed
+
+EXPORT_AFTER_S = 60.0
+"""How long after the first batch a child is taken from the embedding, which costs some seconds of it, to export."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +51,16 @@ class TowerExport:
             note_times(self._directory, manifest)
         self.jobs = () if manifest else (ExportTowers(str(self.draft)),)
         self.exported = ExportedModel.of(self._directory, model, manifest) if model else None
+
+    def among(self, batches: Iterable[Batch]) -> Iterator[Batch | ExportTowers]:
+        """Yield `batches`, and the export among them where they take long to embed, else behind them."""
+        jobs, began = self.jobs, monotonic()
+        for batch in batches:
+            if jobs and monotonic() - began > EXPORT_AFTER_S:
+                yield from jobs
+                jobs = ()
+            yield batch
+        yield from jobs
 
     def settle(self, outcome: Exported | JobFailed, facts: ModelFacts, *, remember_loss: bool = False) -> None:
         """Put what a child has exported in its place, or remember why the model of `facts` has no towers.

@@ -1,28 +1,28 @@
 """An OpenCLIP model in a child: weights on a device, pictures and texts to unit vectors.
 
-Two modules use torch and open_clip: this one, which `workers.light_import` imports, and `models.tower_export`, which
-it calls.
+Two modules use open_clip: this one, which `workers.light_import` imports, and `models.tower_export`, which it calls.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
-from collections.abc import Sequence
-from functools import partialmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.overrides import TorchFunctionMode
 
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.machine import has_native_bf16, peak_memory_bytes
 from image_index.models.image_tower import LEAST_LENGTH
+from image_index.models.mapped_weights import MappedWeights, converted_behind, keep_visual
 from image_index.models.names import ModelSpec, locate_weights
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
@@ -37,6 +37,15 @@ device that swapped red and blue would get 0.88, one that mirrored 0.87. A ViT-B
 bfloat16, and 0.94 and 0.71.
 """
 
+M_MMAP_THRESHOLD = -3
+"""The number of glibc's parameter (malloc.h)."""
+
+WEIGHT_BYTES = 1 << 20
+"""Larger tensors of weights get memory of their own."""
+
+HEAP_BYTES = (32 << 20, 1 << 30)
+"""Smaller tensors of anything else do not: what glibc takes of these at most, which an old one refuses in part."""
+
 logger = logging.getLogger("image_index.worker")
 
 
@@ -45,7 +54,8 @@ class Encoder:
 
     def __init__(self, model: torch.nn.Module, spec: ModelSpec, weights_sha256: str) -> None:
         """Take over `model`, on the CPU, in evaluation mode."""
-        self._model = model
+        self._model: Any = model
+        self._text_model: torch.nn.Module | None = model
         self._spec = spec
         self._tokenizer: Any = None
         self.device = torch.device("cpu")
@@ -58,12 +68,31 @@ class Encoder:
         self._std = torch.tensor(self.facts.preprocess.std).view(shape)
 
     def convert(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move the weights to `device`, those of the visual tower folded and in the number format `dtype`."""
-        self._model.to(device)
-        _fold_norms(self._model.visual)  # type: ignore[arg-type]
-        self._model.visual.to(dtype)
+        """Move the visual tower to `device`, folded and in the number format `dtype`.
+
+        Where that makes a copy of it, nothing else of the model is kept, and the weights' file is mapped no longer: who
+        embeds needs no more of it, and the first text loads it again.
+        """
+        visual: Any = self._model.visual
+        visual.to(device)
+        _fold_norms(visual)
+        visual.to(dtype)
         self._mean, self._std = self._mean.to(device), self._std.to(device)
         self.device, self._dtype = device, dtype
+        if (device.type, dtype) != ("cpu", torch.float32):
+            self._text_model = None
+            keep_visual(self._model)
+
+    def encode_and_convert(self, pixels: Pixels, device: torch.device, dtype: torch.dtype) -> Vectors:
+        """Return the unit vectors of `pixels` as the CPU computes them in float32, and convert the visual tower."""
+        visual: Any = self._model.visual
+        if device.type == "cpu" and not any(isinstance(module, torch.nn.BatchNorm2d) for module in visual.modules()):
+            with converted_behind(visual, dtype):
+                vectors = self.encode_images(pixels)
+        else:
+            vectors = self.encode_images(pixels)
+        self.convert(device, dtype)
+        return vectors
 
     def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
         """Return unit vectors (N, D) float32 of `pixels` (N, H, W, 3) uint8.
@@ -98,28 +127,33 @@ class Encoder:
         batch = torch.from_numpy(pixels).to(self.device).float().div_(255)
         batch = batch.sub_(self._mean).div_(self._std).to(self._dtype)
         batch = batch.permute(0, 3, 1, 2)  # NHWC bytes are channels_last for free
-        return self._to_numpy(self._model.encode_image(batch))[:count]  # type: ignore[operator]
+        return self._to_numpy(self._model.encode_image(batch))[:count]
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors (N, D) float32 of `texts`; words past the model's context length are cut off."""
         if self._tokenizer is None:
             self._tokenizer = open_clip.get_tokenizer(self._spec.architecture)
-        tokens = self._tokenizer(list(texts)).to(self.device)
-        return self._to_numpy(self._model.encode_text(tokens))  # type: ignore[operator]
+        if self._text_model is None:
+            self._text_model = _load(self._spec, self.facts.weights_sha256)._model
+        return self._to_numpy(self._text_model.encode_text(self._tokenizer(list(texts))))  # type: ignore[operator]
 
     def export_towers(self, directory: str) -> None:
-        """Write both towers to the new `directory`; raises what keeps them from being exported."""
+        """Write both towers to the new `directory`; raises what keeps them from being exported.
+
+        The model takes the place of the converted tower: no picture is encoded afterwards.
+        """
         from image_index.models.tower_export import Original, export_towers
 
         weights = locate_weights(self._spec)
         if weights is None:
             raise ModelUnavailable(f"the weights of {self._spec.name} are gone")
-        # loaded again, mapped, for here the image tower may be folded, in another number format, on another device
-        model = _load(self._spec, self.facts.weights_sha256)._model
+        with _weights_beside_the_heap():
+            self._model = self._text_model = None
+            self._model = _load(self._spec, self.facts.weights_sha256)._model  # as it stands in the file
         tokenizer = open_clip.get_tokenizer(self._spec.architecture)
         pictures = self_test_pictures(*self.facts.preprocess.size)
-        export_towers(Original(model, tokenizer, self.facts, weights, pictures), Path(directory))
+        export_towers(Original(self._model, tokenizer, self.facts, weights, pictures), Path(directory))
 
     def memory_bytes(self) -> int:
         """Return the memory that grows with use: the Metal driver's on MPS, else this process's largest."""
@@ -150,16 +184,37 @@ def load_encoder(spec: ModelSpec, weights_sha256: str, device: str, precision: P
     target = choose_device(device)
     logger.info("Loading OpenCLIP model %s on %s", spec.architecture if spec.pretrained else spec.name, target)
     for dtype in dict.fromkeys([choose_dtype(precision, target), torch.float32]):
-        encoder = _load(spec, weights_sha256)
-        if _converted(encoder, target, dtype):
-            return encoder
+        with _weights_beside_the_heap():
+            encoder = _load(spec, weights_sha256)
+            if _converted(encoder, target, dtype):
+                return encoder
     return _load(spec, weights_sha256)
+
+
+@contextmanager
+def _weights_beside_the_heap() -> Iterator[None]:
+    """Let glibc give back, within the block, the memory of each large tensor that is freed, and all that is free after.
+
+    `Slot.environment` tells it to keep everything, which is right for activations: they come back with every batch. But
+    of open_clip's empty weights and the copies of them that are made and dropped while a model is loaded, it would keep
+    a heap with holes (measured: 100 MB more in each child).
+    """
+    glibc = ctypes.CDLL(None)
+    with suppress(AttributeError):  # other C libraries have no such functions
+        glibc.mallopt(M_MMAP_THRESHOLD, WEIGHT_BYTES)
+    try:
+        yield
+    finally:
+        with suppress(AttributeError):
+            for most in HEAP_BYTES:
+                glibc.mallopt(M_MMAP_THRESHOLD, most)
+            glibc.malloc_trim(0)
 
 
 def _load(spec: ModelSpec, weights_sha256: str) -> Encoder:
     """Load a model onto the CPU, in float32."""
     try:
-        with _MappedWeights():
+        with MappedWeights():
             model = open_clip.create_model(spec.architecture, pretrained=spec.pretrained, require_pretrained=True)
     except Exception as error:  # open_clip raises what its libraries raise: RuntimeError, OSError, KeyError, ...
         raise ModelUnavailable(f"cannot load the model {spec.name}: {_one_line(error)}") from error
@@ -167,33 +222,6 @@ def _load(spec: ModelSpec, weights_sha256: str) -> Encoder:
     if _is_convolutional(model):
         model.to(memory_format=torch.channels_last)
     return Encoder(model, spec, weights_sha256)
-
-
-class _MappedWeights(TorchFunctionMode):
-    """While it is on, no weights are drawn at random, and those of a file are mapped into memory instead of copied.
-
-    open_clip would draw every weight and then copy the file's over it (measured for a ViT-B-32 of 605 MB: 2.0 s instead
-    of 0.7 s, and 1.9 GB at most instead of 1.3). What the file lacks makes the loading fail, as ever.
-    """
-
-    # open_clip has no option for either. torch's function mode catches the drawing wherever open_clip or timm asks for
-    # it; `assign=True` makes a module take the mapped tensors of the file in place of its own. Patching the class is
-    # safe: a child loads one model, in one thread, and the patch is gone before anything else runs.
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Leave out the functions of `torch.nn.init`; they return the tensor they are given."""
-        if getattr(function, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
-
-    def __enter__(self) -> Self:
-        self._copying = torch.nn.Module.load_state_dict
-        torch.nn.Module.load_state_dict = partialmethod(self._copying, assign=True)  # type: ignore[assignment]
-        return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
-
-    def __exit__(self, *error: object) -> None:
-        torch.nn.Module.load_state_dict = self._copying  # type: ignore[method-assign]
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -229,9 +257,8 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 def _converted(encoder: Encoder, device: torch.device, dtype: torch.dtype) -> bool:
     """Convert `encoder`; tell whether fixed pictures get the vectors there that the CPU gives them in float32."""
     pictures = self_test_pictures(*encoder.facts.preprocess.size)
-    expected = encoder.encode_images(pictures)
     try:
-        encoder.convert(device, dtype)
+        expected = encoder.encode_and_convert(pictures, device, dtype)
         cosine = float((encoder.encode_images(pictures) * expected).sum(axis=1).min())  # NaN where one of them is
     except RuntimeError as error:
         cosine, reason = 0.0, _one_line(error)

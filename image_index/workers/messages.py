@@ -34,7 +34,10 @@ class LoadedEncoder(Protocol):
         """Return unit vectors (N, D) of texts."""
 
     def export_towers(self, directory: str) -> None:
-        """Write both towers to the new `directory`; raises what keeps them from being exported."""
+        """Write both towers to the new `directory`; raises what keeps them from being exported.
+
+        This is the last thing that is asked of an encoder: the pool then ends the child.
+        """
 
     def memory_bytes(self) -> int:
         """Return the memory that grows with use."""

@@ -95,7 +95,6 @@ class ChildPool:
         self._limits = limits or PoolLimits()
         self._should_stop = should_stop
         self._children: list[Child] = []
-        self._started = False
         self._fruitless_deaths = 0
         self.facts: ModelFacts | None = None
         """What the model is, known before the first result."""
@@ -121,14 +120,13 @@ class ChildPool:
         return [child.process.pid for child in self._children]
 
     def start(self, files: float = math.inf) -> None:
-        """Start the children, which load their models from now on; once they are started, this does nothing.
+        """Start the children, which load their models from now on; while there are any, this does nothing.
 
         Whoever knows early that there will be work calls it early; `files` is how many there are at most. Raises what
         `make_plan` raises.
         """
-        if not self._started:
+        if not self._children:
             setup, slots = self._make_plan(files)
-            self._started = True
             for slot in slots:
                 self._children.append(Child.start(setup, slot, self._limits.deadlines))
 
@@ -141,10 +139,10 @@ class ChildPool:
     def embed(self, jobs: Iterable[Batch | ExportTowers], files: float = math.inf) -> Iterator[Any]:
         """Yield what becomes of `jobs`, in the order in which they are done; each file comes back exactly once.
 
-        An `ExportTowers` among them comes back as `Exported` or `JobFailed`. Children are started only once there is a
-        job; `files` is how many there are at most. After a stop no job is begun; those in flight are waited for, but
-        not for long. Raises `ModelUnavailable` where a child cannot load the model, and `WorkersFailed` where none
-        stays alive.
+        An `ExportTowers` among them comes back as `Exported` or `JobFailed`, and its child is ended. Children are
+        started only once there is a job; `files` is how many there are at most. After a stop no job is begun; those in
+        flight are waited for, but not for long. Raises `ModelUnavailable` where a child cannot load the model, and
+        `WorkersFailed` where none stays alive.
         """
         return self._results(jobs, files)
 
@@ -190,6 +188,10 @@ class ChildPool:
                     job = queue.take(alone=not child.held)
                     if job is not None:
                         child.give(job)
+        # An export takes as much memory as another child. If it comes last, those that hold nothing make room for it.
+        if any(isinstance(job, ExportTowers) for child in self._children for job in child.held) and not queue:
+            for child in [child for child in self._children if not child.held]:
+                self._drop(child)
 
     def _drain(self) -> Iterator[Any]:
         """Yield the answers to what is in flight, for `drain_s` at most; begin nothing."""
@@ -243,12 +245,16 @@ class ChildPool:
                     self._fruitless_deaths = 0
                 self._recycle_if_grown(child, message.memory_bytes, queue)
                 yield message.result
-            case Encoded() | Exported():
+            case Encoded():
                 child.answered()
                 yield message
-            case JobFailed():
+            case Exported() | JobFailed():
                 job = child.answered()
-                if isinstance(job, Batch):
+                if isinstance(job, ExportTowers):
+                    self._drop(child)  # with all the memory that an export takes
+                    if queue:
+                        self._children.append(child.successor())
+                if isinstance(job, Batch) and isinstance(message, JobFailed):
                     yield from _given_up(queue.isolate(job, None, Stage.EMBED, message.reason))
                 else:
                     yield message

@@ -17,9 +17,11 @@ from image_index.catalog.catalog import Catalog
 from image_index.models.names import ModelSpec
 from image_index.models.text_tower import open_text_tower
 from image_index.models.tower_files import TEXT_GRAPH, Manifest, own_weights, read_manifest, write_refusal
-from image_index.records import Vectors
+from image_index.records import Batch, Vectors
 from image_index.search.encode import QueryEncoder
 from image_index.settings import IndexHome
+from image_index.training import tower_update
+from image_index.training.tower_update import TowerExport
 from image_index.upkeep.maintenance import backup
 from image_index.upkeep.verify import repair, verify
 from image_index.workers.devices import Precision
@@ -105,6 +107,19 @@ def test_a_first_run_exports_and_searches_start_no_child(library: Library, refus
     assert vector_of(library, "A  cat") @ by_child >= 0.9999  # not the remembered one: other words for the same tokens
     assert vector_of(library, "a bird") @ expected < 0.99
     assert not list(library.home.path.glob("*towers.*"))
+
+
+def test_an_export_comes_last_or_after_a_minute(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short run has the memory for it at its end; during a long one searches should not wait for the end."""
+    clock = iter(range(0, 1000, 25))
+    monkeypatch.setattr(tower_update, "monotonic", lambda: next(clock))
+    library.home.create()
+    with Catalog(library.home.catalog, write=True) as catalog:
+        export = TowerExport(library.home, catalog)
+    batches = [Batch(()) for _ in range(5)]
+    [job] = list(export.jobs)
+    assert list(export.among(batches)) == [*batches[:2], job, *batches[2:]]
+    assert list(export.among(batches[:2])) == [*batches[:2], job]
 
 
 def test_what_a_rotten_tower_encoded_is_forgotten(library: Library) -> None:

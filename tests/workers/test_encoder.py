@@ -305,6 +305,16 @@ def test_a_device_that_computes_something_else_is_not_used(
     assert "Not using float32 on mps, which fails the self-test" in record.getMessage()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it in /proc")
+@pytest.mark.parametrize(("precision", "is_mapped"), [(Precision.FP32, True), (Precision.BF16, False)])
+def test_weights_are_in_memory_once(tmp_path: Path, encoder: Encoder, precision: Precision, is_mapped: bool) -> None:
+    """They are mapped, or the converted image tower is there and no more; a text gets its vector all the same."""
+    directory = save_small_vit(tmp_path / "own", {})
+    loaded = load(f"local-dir:{directory}", precision=precision)
+    assert (str(directory) in Path("/proc/self/maps").read_text()) is is_mapped
+    assert (loaded.encode_texts(TEXTS) * encoder.encode_texts(TEXTS)).sum(axis=1).min() >= 0.9999
+
+
 def test_bfloat16_may_differ_more_than_float32(
     break_metal: Callable[..., None], vit: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -369,15 +369,27 @@ def test_texts_are_encoded_by_a_child() -> None:
         assert pool.encode_texts(["four", "seven.."]).tolist() == [[4, 0, 0], [7, 0, 0]]
 
 
-def test_an_export_is_a_job_whose_answer_comes_among_the_results(pictures: Pictures, tmp_path: Path) -> None:
-    """A refusal costs no file; without batches beside it the answer is returned."""
+def test_an_export_is_a_job_whose_answer_comes_among_the_results(
+    pictures: Pictures, tmp_path: Path, restarts: MagicMock
+) -> None:
+    """A refusal costs no file; the child is replaced while there is work; alone, the answer is returned."""
     refused = JobFailed("RuntimeError: a fake model has no text tower")
-    files = pictures.good(10)
+    files = pictures.good(40)
     with fake_pool() as pool:
         results = list(pool.embed([ExportTowers(str(tmp_path / "text")), *make_batches(files, 4)]))
+        assert restarts.call_count == 1
         assert pool.export_towers(str(tmp_path / "text")) == refused
     assert [result for result in results if not isinstance(result, EmbeddedBatch)] == [refused]
     assert embedded([result for result in results if isinstance(result, EmbeddedBatch)]) == paths(files)
+
+
+def test_an_export_that_comes_last_has_the_memory_to_itself(pictures: Pictures, tmp_path: Path) -> None:
+    """The children that have nothing more to do leave, the one that exports behind them; the next job finds others."""
+    files = pictures.good(10)
+    with fake_pool(children=3) as pool:
+        assert len(list(pool.embed([*make_batches(files, 4), ExportTowers(str(tmp_path / "text"))]))) == 4
+        assert pool.pids == []
+        assert embedded(list(pool.embed(make_batches(files, 4)))) == paths(files)
 
 
 def test_a_child_uses_the_device_of_its_slot() -> None:
