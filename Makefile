@@ -66,6 +66,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/commits.py >/dev/null
 	$(BENCH)/search.py --text >/dev/null
 	$(BENCH)/duplicates.py $(OF) >/dev/null
+	$(BENCH)/without_torch.py --photos $(PHOTOS) >/dev/null
 
 audit: $(STAMP)  ## look the pinned packages up in the databases of known weaknesses
 	$(BIN)/python -m pip install --quiet pip-audit

@@ -141,10 +141,13 @@ class Index:
         if not (self._catalog.read_last_id() if filters.missing else self._catalog.holds_pictures()):
             return []
         own = self._encoder.own_ids(query) if isinstance(query, Query) and not options.include_query else frozenset()
+        if isinstance(query, Query):
+            self._encoder.start(query)
+        files = self._files  # faiss is imported while the child, if there is one, loads
         vector = self.encode(query) if isinstance(query, Query) else self._unit(query)
 
         shown = self._shown(filters)
-        return search(self._files, self._catalog, vector, options, lambda one: None if one.id in own else shown(one))
+        return search(files, self._catalog, vector, options, lambda one: None if one.id in own else shown(one))
 
     def _checked(self, filters: Filters) -> Filters:
         """Return `filters`; raise `UsageError` for a directory that is not there and that the index never saw."""

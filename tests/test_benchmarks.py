@@ -254,3 +254,16 @@ def test_the_promises_on_a_device_are_checked(sample_photos: Path) -> None:
     )
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert [record["ok"] for record in records] == [True] * 7
+
+
+@pytest.mark.nightly
+def test_commands_without_torch_are_measured_against_their_references(sample_photos: Path) -> None:
+    """Differences and the ratio are those of the medians; every run has embedded what it was for."""
+    options = ["--model", "starter", "--count", "40", "--repeat", "1", "--bulk-repeat", "1"]
+    record, table = run_benchmark("without_torch.py", "--photos", str(sample_photos), *options)
+    seconds, fp32 = record["seconds"], record["fp32_seconds"]
+    assert set(seconds) == {"text", "picture", "picture, torch", "nothing new", "ten new", "ten new, torch"}
+    assert record["beyond_text_s"] == pytest.approx(seconds["picture"] - seconds["text"], abs=0.002)
+    assert record["beyond_nothing_new_s"] == pytest.approx(seconds["ten new"] - seconds["nothing new"], abs=0.002)
+    assert record["fp32_ratio"] == pytest.approx(fp32["torch"] / fp32["auto"], abs=0.01)
+    assert "torch / auto, in float32" in table

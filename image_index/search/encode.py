@@ -150,6 +150,15 @@ class QueryEncoder:
             self._memory.remember(text, model, found)
         return found
 
+    def start(self, query: Query) -> None:
+        """Start the child that a picture of `query` will need; its model loads while the caller goes on."""
+        for term in query.terms:
+            path = self._catalog.known_path(os.path.expanduser(term.value))
+            if term.kind is Kind.FILE and os.path.isfile(path) and self._catalog.image_at(path) is None:
+                with self._child() as pool:
+                    pool.start(1)
+                return
+
     def picture(self, path: bytes, shown: str | None = None) -> QueryVector:
         """Return the vector (D,) of the picture at `path`: the stored one if the index has it, else a child embeds it.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,9 @@ from image_index.errors import UsageError
 from image_index.records import Hit, Ids, ImageFacts, Vectors
 from image_index.settings import IndexHome
 from image_index.vectors.moments import Moments, Spread, measure, read_moments
-from image_index.vectors.open_index import FaissIndex, open_index
+
+if TYPE_CHECKING:
+    from image_index.vectors.open_index import FaissIndex
 
 EXTRA = 6
 """How many more than wanted FAISS is asked for at first: a worse one shows that no wanted one was left out."""
@@ -105,6 +108,8 @@ class _Criteria:
 
 def open_files(catalog: CatalogReader, home: IndexHome) -> OpenFiles:
     """Open the derived files of `home`, as far as they are whole and of this catalog."""
+    from image_index.vectors.open_index import open_index  # faiss takes 60 ms: a child for the query is started first
+
     catalog_id, moments = catalog.read_catalog_id(), open_moments(catalog, home)
     first = open_index(home.faiss, catalog_id)
     if first is None:

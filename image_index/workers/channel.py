@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import select
 import socket
 import threading
 from collections.abc import Iterator
-from multiprocessing.connection import wait
 from typing import Any
 
 BUFFER_BYTES = 1 << 20
@@ -77,7 +77,9 @@ class Channel:
 
     def is_readable(self) -> bool:
         """Tell whether a message has arrived, or begun to."""
-        return bool(self._received) or bool(wait([self._socket], 0))
+        poll = select.poll()  # a socket may have a number beyond those that `select.select` takes
+        poll.register(self._socket, select.POLLIN)
+        return bool(self._received) or bool(poll.poll(0))
 
     def receive(self) -> Any:
         """Wait for one message and return it; raise `ChannelClosed` at the end of the stream."""
