@@ -1,7 +1,8 @@
-"""Which files count as pictures: extensions that the scan takes and formats that the decoder may open."""
+"""Which files count as pictures: extensions that the scan takes, formats that the decoder may open, and shortcuts."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from importlib.util import find_spec
 
 PICTURE_EXTENSIONS = frozenset(
@@ -32,6 +33,18 @@ _OTHER_NAMES = {
 }
 _FORMATS = {name.lower(): name.lower() for name in PILLOW_FORMATS} | {"raw": "raw"}
 _FORMATS |= {other: name for name, others in _OTHER_NAMES.items() for other in others.split()}
+
+
+class Decoding(StrEnum):
+    """With which shortcuts pictures are decoded (docs/decisions/0012).
+
+    With `preview` the small copy that a camera or phone has put into the file stands for the picture, where it has as
+    many pixels as the model takes.
+    """
+
+    FAST = "fast"
+    EXACT = "exact"
+    PREVIEW = "preview"
 
 
 def format_names(word: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,7 @@ from image_index.cli.options import (
     write,
 )
 from image_index.errors import UsageError
+from image_index.formats import Decoding
 from image_index.workers.devices import EncoderKind, Precision
 
 if TYPE_CHECKING:
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
     from image_index.training.pipeline import UpdateRequest
 
 DONE, INCOMPLETE = 0, 3
-
-
-class Decoding(StrEnum):
-    """Whether pictures are decoded with shortcuts."""
-
-    FAST = "fast"
-    EXACT = "exact"
 
 
 RootsArgument = Annotated[
@@ -114,7 +107,12 @@ PrecisionOption = Annotated[
 ]
 DecodeOption = Annotated[
     Decoding,
-    typer.Option("--decode", help="exact: open_clip's own pixels, without shortcuts; slower for large pictures."),
+    typer.Option(
+        "--decode",
+        help="exact: open_clip's own pixels, without shortcuts; slower for large pictures. preview: the small copy "
+        "that some phones put into HEIC and JPEG; for a HEIC 27 to 53 times as fast, but another vector (cosine 0.91 "
+        "to 0.99; 6 real photos).",
+    ),
 ]
 
 
@@ -173,7 +171,7 @@ def train(
         max_pixels=_max_pixels(max_megapixels),
         precision=precision,
         encoder=encoder,
-        exact_decode=decode is Decoding.EXACT,
+        decoding=decode,
     )
     wait_s = duration_s(wait, "--wait") if wait else 0.0
     limit_s = duration_s(time_limit, "--time-limit") if time_limit else None

@@ -25,12 +25,13 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, PngImagePlugin, Unid
 
 from image_index.errors import DecodeError
 from image_index.files.read import FileContent
-from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS
+from image_index.formats import PILLOW_FORMATS, RAW_EXTENSIONS, Decoding
 from image_index.grid import COLOUR_SIDE, SIDE
 from image_index.pictures import jpeg, phash, png
 from image_index.pictures.containers import adopt_metadata
 from image_index.pictures.layouts import list_more_layouts, name_layout, plain_tiff_pixels
 from image_index.pictures.levels import to_8_bits
+from image_index.pictures.previews import PREVIEW_FORMATS, load_preview
 from image_index.pictures.taken import read_taken
 from image_index.pictures.truncation import is_truncated
 from image_index.records import PictureFacts, Preprocess
@@ -68,19 +69,19 @@ class _DecodeOptions:
 
     preprocess: Preprocess
     max_pixels: float
-    exact: bool
+    decoding: Decoding
 
 
 def decode(
-    content: FileContent, preprocess: Preprocess, max_pixels: float = math.inf, *, exact: bool = False
+    content: FileContent, preprocess: Preprocess, max_pixels: float = math.inf, decoding: Decoding = Decoding.FAST
 ) -> Picture:
     """Decode a file's content and fit it to the model: `pixels` is `(*preprocess.size, 3)` uint8, C-contiguous.
 
     A picture of more than `max_pixels` is refused by its header, before any pixel is decoded.
-    `exact` takes no shortcut: the pixels are those of open_clip's transform. Raises DecodeError, and nothing else,
-    whatever the bytes are.
+    With `Decoding.EXACT` the pixels are those of open_clip's transform. Raises DecodeError, and nothing else, whatever
+    the bytes are.
     """
-    options = _DecodeOptions(preprocess, max_pixels, exact)
+    options = _DecodeOptions(preprocess, max_pixels, decoding)
     try:
         # Pillow warns of damaged metadata, which is no news to anybody. Changing the filters is not thread-safe, but
         # the worst that a race can do is let a warning through, or swallow one of another thread.
@@ -100,7 +101,7 @@ def prepare() -> None:
     """Register the openers and set Pillow's limits; a child does so before its first picture."""
     import pillow_heif
 
-    pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+    pillow_heif.register_heif_opener(decode_threads=1, thumbnails=True, depth_images=False, aux_images=False)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     list_more_layouts()
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it says names no file; what matters comes as a failure
@@ -186,10 +187,15 @@ def _load(data: bytes, options: _DecodeOptions, default_orientation: int = 1) ->
     if (pixels := image.width * image.height) > limit:
         raise DecodeError(f"{pixels / 1e6:.6g} megapixels, more than --max-megapixels {limit / 1e6:.6g} allows")
     scan_start = stream.tell()  # where JPEG's header ends
+    if options.decoding is Decoding.PREVIEW and image.format in PREVIEW_FORMATS:
+        wanted_size = _least_size(image, options.preprocess, default_orientation)
+        preview = load_preview(image, data, scan_start, wanted_size)
+        if preview is not None:
+            return _Loaded(preview, size, _orientation(image) or default_orientation)
     least_size = None
     # JPEG alone: other formats cannot be decoded at a fraction, and for some the orientation costs all pixels.
-    if not options.exact and image.format in ("JPEG", "MPO"):
-        least_size = _least_size(image, options.preprocess, default_orientation)
+    if options.decoding is not Decoding.EXACT and image.format in ("JPEG", "MPO"):
+        least_size = _least_size(image, options.preprocess, default_orientation, LEAST_MARGIN)
         image.draft(None, least_size)
     image.load()
     if is_truncated(image, data, scan_start, least_size):
@@ -198,11 +204,13 @@ def _load(data: bytes, options: _DecodeOptions, default_orientation: int = 1) ->
     return _Loaded(image, size, _orientation(image) or default_orientation)
 
 
-def _least_size(image: Image.Image, preprocess: Preprocess, default_orientation: int) -> tuple[int, int]:
-    """Return the least (width, height), before any rotation, at which libjpeg may decode a picture."""
+def _least_size(
+    image: Image.Image, preprocess: Preprocess, default_orientation: int, margin: float = 1.0
+) -> tuple[int, int]:
+    """Return the (width, height), before any rotation, to which the model wants a picture scaled, times `margin`."""
     rotated = (_orientation(image) or default_orientation) in _QUARTER_TURNS
     width, height = _scaled_size(image.size[::-1] if rotated else image.size, preprocess)
-    least = int(width * LEAST_MARGIN), int(height * LEAST_MARGIN)
+    least = int(width * margin), int(height * margin)
     return least[::-1] if rotated else least
 
 
@@ -284,7 +292,7 @@ def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | N
 
 def _fitted(image: Image.Image, size: tuple[int, int], options: _DecodeOptions) -> Image.Image:
     """Scale a picture that had `size`, then crop or pad it to the model's, as open_clip's inference transform does."""
-    preprocess, gap = options.preprocess, None if options.exact else REDUCING_GAP
+    preprocess, gap = options.preprocess, None if options.decoding is Decoding.EXACT else REDUCING_GAP
     height, width = preprocess.size
     # open_clip 3 forgets the interpolation where it scales the shortest side to a target that is not square.
     is_bicubic = preprocess.interpolation != "bilinear" or (preprocess.resize_mode == "shortest" and height != width)
@@ -292,7 +300,7 @@ def _fitted(image: Image.Image, size: tuple[int, int], options: _DecodeOptions) 
     scaled = _scaled_size(size, preprocess)
     left, top = _offset(scaled[0], width), _offset(scaled[1], height)
     covers = left <= 0 and top <= 0
-    if (covers and not options.exact) or scaled[0] * scaled[1] > 32 * width * height:
+    if (covers and options.decoding is not Decoding.EXACT) or scaled[0] * scaled[1] > 32 * width * height:
         # Scale the crop alone: of a picture of 65500x1 the whole would become 14 million columns. The result is within
         # 2 levels of scaling first and cropping then; Pillow's box is float32.
         x, y = image.width / scaled[0], image.height / scaled[1]

@@ -27,7 +27,7 @@ def is_truncated(image: Image.Image, data: bytes, scan_start: int, least_size: t
         case "JPEG2000":  # the end marker after the first tile-part: OpenJPEG leaves missing tiles black
             return data.find(b"\xff\xd9", data.find(b"\xff\x90")) < 0
         case "HEIF" | "AVIF":  # libheif leaves missing tiles of a grid, as in any iPhone picture, black
-            return _a_box_is_cut(data)
+            return a_box_is_cut(data)
     return False
 
 
@@ -44,7 +44,7 @@ def _jpeg_ends_early(image: Image.Image, data: bytes, scan_start: int, least_siz
     return ImageChops.difference(image, again).getbbox(alpha_only=False) is not None
 
 
-def _a_box_is_cut(data: bytes) -> bool:
+def a_box_is_cut(data: bytes) -> bool:
     """Tell whether a top-level box that holds a picture ends beyond the file (ISO/IEC 14496-12, 4.2)."""
     start = 0
     while len(data) - start >= 16:

@@ -130,7 +130,7 @@ class Embedder:
             content = read.read_file(file.path, fetch_cloud=self._setup.fetch_cloud)
             has_read = time.perf_counter()
             picture = decode.decode(
-                content, self.encoder.facts.preprocess, self._setup.max_pixels, exact=self._setup.exact_decode
+                content, self.encoder.facts.preprocess, self._setup.max_pixels, self._setup.decoding
             )
         except (FileNotFoundError, read.DatalessError):  # gone since the scan, from the disk or into a cloud
             pass

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from image_index.errors import UsageError
+from image_index.formats import Decoding
 from image_index.models.names import ModelSpec, digest_weights, ensure_model
 from image_index.records import Batch, ImageFile
 from image_index.stop import StopRequest
@@ -44,7 +45,7 @@ class Engine:
     batch_size: int | None = None
     max_pixels: float | None = None
     precision: Precision = Precision.AUTO
-    exact_decode: bool = False
+    decoding: Decoding = Decoding.FAST
     fetch_cloud: bool = False
     decode_threads: int | None = None
     limits: PoolLimits = field(default_factory=PoolLimits)
@@ -100,7 +101,7 @@ class Engine:
             weights_sha256=weights_sha256,
             batch_size=self._batch_size(),
             max_pixels=self.max_pixels or default_max_pixels(slots),
-            exact_decode=self.exact_decode,
+            decoding=self.decoding,
             fetch_cloud=self.fetch_cloud,
             precision=self.precision,
             log_level=logging.getLogger("image_index").getEffectiveLevel(),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from image_index.formats import Decoding
 from image_index.models.names import ModelSpec
 from image_index.records import Batch, EmbeddedBatch, ModelFacts, Pixels, Vectors
 from image_index.workers.devices import Precision
@@ -64,7 +65,7 @@ class ChildSetup:
     decode_threads: int = 0
     batch_size: int = 16
     max_pixels: float = math.inf
-    exact_decode: bool = False
+    decoding: Decoding = Decoding.FAST
     fetch_cloud: bool = False
     precision: Precision = Precision.AUTO
     log_level: int = logging.WARNING

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin
 
 from image_index.errors import DecodeError
-from image_index.formats import PILLOW_FORMATS
+from image_index.formats import PILLOW_FORMATS, Decoding
 from image_index.pictures.decode import decode
 from image_index.records import Preprocess
 from tests.support.encoded_pictures import (
@@ -99,7 +99,7 @@ def test_the_shortcuts_change_a_picture_by_little(size: tuple[int, int], orienta
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = saved(photo_like(*size), "JPEG", quality=92, exif=exif)
-    fast, exact = decoded(data, target, exact=False), decoded(data, target)
+    fast, exact = decoded(data, target, decoding=Decoding.FAST), decoded(data, target)
     assert fast.facts[:3] == exact.facts[:3]
     assert fast.pixels.shape == exact.pixels.shape
     difference = np.abs(fast.pixels.astype(int) - exact.pixels)
@@ -116,8 +116,9 @@ def test_a_large_jpeg_is_decoded_at_the_least_size_that_serves(monkeypatch: pyte
         return load(self)
 
     monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", noting)
-    for size, exact in [((560, 800), False), ((559, 800), False), ((2240, 3000), False), ((2240, 3000), True)]:
-        decode(content(saved(photo_like(*size), "JPEG")), SQUARE_224, exact=exact)
+    fast, exact = Decoding.FAST, Decoding.EXACT
+    for size, decoding in [((560, 800), fast), ((559, 800), fast), ((2240, 3000), fast), ((2240, 3000), exact)]:
+        decode(content(saved(photo_like(*size), "JPEG")), SQUARE_224, decoding=decoding)
     assert list(dict.fromkeys(sizes)) == [(400, 280), (800, 559), (375, 280), (3000, 2240)]
 
 

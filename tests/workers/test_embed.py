@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from image_index.files import read
+from image_index.formats import Decoding
 from image_index.pictures import decode
 from image_index.records import Batch, EmbeddedBatch, Pixels, Stage, Vectors
 from image_index.workers.embed import Embedder
@@ -209,6 +210,24 @@ def test_a_file_that_went_into_a_cloud_since_the_scan_is_read_on_request_alone(
     monkeypatch.setattr(read, "read_file", reads)
     embed_batch(Batch(files), encoder, replace(SETUP, fetch_cloud=True), ignore)
     assert told == [True, True]
+
+
+@pytest.mark.parametrize("decoding", Decoding)
+def test_pictures_are_decoded_as_the_child_is_told(
+    pictures: Pictures, encoder: fake_models.FakeEncoder, monkeypatch: pytest.MonkeyPatch, decoding: Decoding
+) -> None:
+    """What `--decode` says reaches the decoder."""
+    shown = []
+    file = pictures.make("a.jpg")
+    decode_content = decode.decode
+
+    def noting(*arguments: Any) -> decode.Picture:
+        shown.append(arguments[3])
+        return decode_content(*arguments)
+
+    monkeypatch.setattr(decode, "decode", noting)
+    embed_batch(Batch((file,)), encoder, replace(SETUP, decoding=decoding), ignore)
+    assert shown == [decoding]
 
 
 def test_seconds_are_counted_by_stage(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:

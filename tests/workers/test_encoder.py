@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from image_index.catalog.catalog import Catalog
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.files.read import read_file
+from image_index.formats import Decoding
 from image_index.models.names import digest_weights, locate_weights, parse_model
 from image_index.pictures.decode import decode
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
@@ -64,7 +65,7 @@ def load(name: str, device: str = "cpu", precision: Precision = Precision.FP32) 
 def photo_pixels(encoder: Encoder, photos: list[Path]) -> Pixels:
     """Return the photos as our decoder fits them to a model without a shortcut, (N, H, W, 3)."""
     contents = (read_file(os.fsencode(photo)) for photo in photos)
-    return np.stack([decode(content, encoder.facts.preprocess, exact=True).pixels for content in contents])
+    return np.stack([decode(content, encoder.facts.preprocess, decoding=Decoding.EXACT).pixels for content in contents])
 
 
 @dataclass

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_index.errors import ModelUnavailable, UsageError, WorkersFailed
+from image_index.formats import Decoding
 from image_index.models.names import digest_weights, locate_weights, parse_model
 from image_index.records import ImageFile
 from image_index.stop import StopRequest
@@ -87,10 +88,18 @@ def test_two_of_the_largest_batches_fit_into_a_pipe_that_nobody_reads(path_bytes
 
 def test_children_are_told_what_the_engine_was_set_to() -> None:
     """Device, batch size, pixel limit and loader reach the children; workers are their number."""
-    engine = Engine("cpu", workers=3, batch_size=7, max_pixels=1234, fetch_cloud=True, loader=fake_models.load)
+    engine = Engine(
+        "cpu",
+        workers=3,
+        batch_size=7,
+        max_pixels=1234,
+        fetch_cloud=True,
+        loader=fake_models.load,
+        decoding=Decoding.EXACT,
+    )
     setup, slots = engine.plan(STARTER, quiet=True)
     assert (setup.spec, setup.batch_size, setup.max_pixels, setup.loader) == (STARTER, 7, 1234, fake_models.load)
-    assert setup.fetch_cloud
+    assert (setup.fetch_cloud, setup.decoding) == (True, Decoding.EXACT)
     assert [slot.device for slot in slots] == ["cpu"] * 3
 
 
