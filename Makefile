@@ -61,6 +61,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/end_to_end.py $(OF) --mosaics --count 300 >/dev/null
 	$(BENCH)/grid.py $(OF) >/dev/null
 	$(BENCH)/parity.py $(OF) >/dev/null
+	$(BENCH)/decode_heic.py --photos $(PHOTOS) >/dev/null
 	$(BENCH)/start.py $(OF) >/dev/null
 	$(BENCH)/rescan.py >/dev/null
 	$(BENCH)/commits.py >/dev/null

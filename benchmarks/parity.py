@@ -3,7 +3,8 @@
     python benchmarks/parity.py --photos DIRECTORY [--model starter] [--count 1010]
 
 With a directory per category it also tells how often the ten nearest pictures (and the first) are of the same category.
-The pictures are taken as they are and, for the decoding, enlarged four times, so that libjpeg has something to scale.
+The pictures are taken as they are and, for the decoding, enlarged four times, so that libjpeg has something to scale;
+and so, as HEIC, by their preview.
 Prints a table on stderr and JSON on stdout.
 """
 
@@ -26,31 +27,37 @@ from PIL import Image
 
 from image_index import __version__
 from image_index.files.read import FileContent, read_file
+from image_index.formats import Decoding
 from image_index.models.names import parse_model
-from image_index.pictures.decode import decode
+from image_index.pictures.decode import decode, prepare
 from image_index.records import ImageFile, Pixels, Vectors
 from image_index.workers.devices import Precision
 from image_index.workers.encoder import Encoder, load_encoder
 
 BATCH_SIZE = 32
 ENLARGED = 4
+JPEG: dict[str, Any] = {"quality": 90}
+HEIC: dict[str, Any] = {"quality": 60, "tile_size": 512, "thumbnails": [320], "enc_params": {"preset": "ultrafast"}}
+"""How the enlarged pictures are written; the HEIC as an iPhone does, in tiles and with a preview."""
+
 TOP = 10
 
 Figures = dict[str, float]
 
 
-def enlarged(path: Path) -> FileContent:
-    """Return a photo as a JPEG of `ENLARGED` times its width and height."""
+def enlarged(path: Path, format_name: str, **options: Any) -> FileContent:
+    """Return a photo as a file of `ENLARGED` times its width and height."""
+    prepare()
     stream = BytesIO()
     image = Image.open(path).convert("RGB")
-    image.resize((image.width * ENLARGED, image.height * ENLARGED)).save(stream, "JPEG", quality=90)
+    image.resize((image.width * ENLARGED, image.height * ENLARGED)).save(stream, format_name, **options)
     return FileContent(stream.getvalue(), ImageFile(os.fsencode(path), 1, 0), b"", 0)
 
 
-def pixels_of(contents: list[FileContent], encoder: Encoder, *, exact: bool) -> Pixels:
+def pixels_of(contents: list[FileContent], encoder: Encoder, decoding: Decoding) -> Pixels:
     """Return decoded pictures (N, H, W, 3)."""
     preprocess = encoder.facts.preprocess
-    return np.stack([decode(content, preprocess, exact=exact).pixels for content in contents])
+    return np.stack([decode(content, preprocess, decoding=decoding).pixels for content in contents])
 
 
 def embed(encoder: Encoder, pixels: Pixels) -> Vectors:
@@ -90,13 +97,14 @@ def compare(paths: list[Path], model: str) -> dict[str, Figures]:
     encoder = encoders[Precision.FP32]
     labels = np.array([path.parent.name for path in paths])
     as_they_are = [read_file(os.fsencode(path)) for path in paths]
-    pixels = pixels_of(as_they_are, encoder, exact=True)
+    pixels = pixels_of(as_they_are, encoder, Decoding.EXACT)
     exact = embed(encoder, pixels)
     results = {f"precision {name}": figures(embed(other, pixels), exact, labels) for name, other in encoders.items()}
-    for kind, contents in (("", as_they_are), (f", enlarged x{ENLARGED}", [enlarged(path) for path in paths])):
-        slow = embed(encoder, pixels_of(contents, encoder, exact=True)) if kind else exact
-        fast = embed(encoder, pixels_of(contents, encoder, exact=False))
-        results[f"fast decoding{kind}"] = figures(fast, slow, labels)
+    results["fast decoding"] = figures(embed(encoder, pixels_of(as_they_are, encoder, Decoding.FAST)), exact, labels)
+    large, heic = [enlarged(path, "JPEG", **JPEG) for path in paths], [enlarged(path, "HEIF", **HEIC) for path in paths]
+    for decoding, contents in ((Decoding.FAST, large), (Decoding.PREVIEW, heic)):
+        slow, quick = (embed(encoder, pixels_of(contents, encoder, way)) for way in (Decoding.EXACT, decoding))
+        results[f"{decoding} decoding, enlarged x{ENLARGED}"] = figures(quick, slow, labels)
     return results
 
 

@@ -87,7 +87,7 @@ def test_parity_tells_what_every_shortcut_does_to_the_vectors(sample_photos: Pat
     shortcuts = record["shortcuts"]
     assert list(shortcuts) == [
         *(f"precision {name}" for name in ("auto", "fp32", "bf16", "fp16")),
-        *("fast decoding", "fast decoding, enlarged x4"),
+        *("fast decoding", "fast decoding, enlarged x4", "preview decoding, enlarged x4"),
     ]
     assert shortcuts["precision fp32"]["least_cosine"] == pytest.approx(1, abs=1e-4)
     assert all(0.9 < figures["mean_cosine"] <= 1.0001 for figures in shortcuts.values())
@@ -267,3 +267,13 @@ def test_commands_without_torch_are_measured_against_their_references(sample_pho
     assert record["beyond_nothing_new_s"] == pytest.approx(seconds["ten new"] - seconds["nothing new"], abs=0.002)
     assert record["fp32_ratio"] == pytest.approx(fp32["torch"] / fp32["auto"], abs=0.01)
     assert "torch / auto, in float32" in table
+
+
+def test_a_heic_is_measured_in_full_by_its_preview_and_beside_a_jpeg(sample_photos: Path) -> None:
+    """The ratios are of core seconds, and the picture that was made has a preview that serves."""
+    record, table = run_benchmark("decode_heic.py", "--photos", str(sample_photos), "--count", "1", "--repeat", "1")
+    seconds = record["core_seconds"]
+    assert list(seconds) == ["fast", "preview", "jpeg"]
+    assert (record["pictures"], record["preview_served"]) == (1, 1)
+    assert record["ratio"]["preview"] == pytest.approx(seconds["fast"] / seconds["preview"], rel=0.02)
+    assert len(table.splitlines()) == 3
