@@ -80,14 +80,7 @@ class QueryEncoder:
         Raises `QueryError` where the terms cancel each other or a picture cannot be read, `DecodeError` where it is no
         picture.
         """
-        if len(query.terms) == 1 and query.terms[0].weight > 0:
-            return self._term(query.terms[0])  # scaled again, it would differ in its last bits
-        parts = [np.float32(term.weight) * self._term(term) for term in query.terms]
-        total: QueryVector = np.sum(parts, axis=0, dtype=np.float32)
-        length = float(np.linalg.norm(total))
-        if length < LEAST_LENGTH:
-            raise QueryError("the parts of the query cancel each other; nothing is left to search for")
-        return total / np.float32(length)
+        return add_up([(term.weight, self._term(term)) for term in query.terms])
 
     def own_ids(self, query: Query) -> frozenset[int]:
         """Return the ids of the images that lie where the query's own pictures do, and of the other file of each shot.
@@ -108,6 +101,11 @@ class QueryEncoder:
                 encoded = np.concatenate([pool.encode_texts(part) for part in parts])
                 _check(self._catalog, pool)
         return encoded
+
+    @property
+    def has_text_tower(self) -> bool:
+        """Whether texts are encoded in this process, without a child."""
+        return self._tower is not None
 
     @property
     def logit_scale(self) -> float:
@@ -233,6 +231,21 @@ class QueryEncoder:
         exported = find_exported(self._home.towers, model) if model else None
         spec = choose_model(self._catalog, None)
         return self._children.enter_context(engine.pool(spec, StopRequest(), exported, quiet=True))
+
+
+def add_up(parts: Sequence[tuple[float, QueryVector]]) -> QueryVector:
+    """Return the sum of unit vectors (D,), each times its weight, at unit length (D,).
+
+    Raises `QueryError` where they cancel each other.
+    """
+    if len(parts) == 1 and parts[0][0] > 0:
+        return parts[0][1]  # scaled again, it would differ in its last bits
+    weighted = [np.float32(weight) * vector for weight, vector in parts]
+    total: QueryVector = np.sum(weighted, axis=0, dtype=np.float32)
+    length = float(np.linalg.norm(total))
+    if length < LEAST_LENGTH:
+        raise QueryError("the parts of the query cancel each other; nothing is left to search for")
+    return total / np.float32(length)
 
 
 def _with_direction(vectors: Vectors, name: str) -> QueryVector:

@@ -133,3 +133,54 @@ class ImageAnswer(PathAnswer):
     model: str | None
     dim: int | None
     has_vector: bool | None
+
+
+class PictureAnswer(PathAnswer):
+    """What is shown of a picture (`image_record`), and its id."""
+
+    id: int
+    date: str
+    date_source: str
+    width: int
+    height: int
+    format: str
+    camera: str | None
+
+
+class HitAnswer(PictureAnswer):
+    """A hit: `imgidx search --json` (`hit_record`)."""
+
+    query: str | None = None
+    rank: int
+    score: float
+    sigma: float | None
+    pair: str | None = None
+    pair_bytes: str | None = None
+
+
+class SearchAnswer(Answer):
+    """A page of hits, best first; `next` is the cursor of the page that follows, null on the last."""
+
+    hits: list[HitAnswer]
+    next: str | None
+
+
+class DuplicateAnswer(PictureAnswer):
+    """A member of a group (`group_record`)."""
+
+    bytes: int
+    similarity: float
+    exact: bool
+
+
+class GroupAnswer(Answer):
+    """Files of the same picture, the best first: `imgidx dupes --json` (`group_record`)."""
+
+    pictures: list[DuplicateAnswer]
+
+
+class DuplicatesAnswer(Answer):
+    """A page of groups, the largest first; `next` is the cursor of the page that follows, null on the last."""
+
+    groups: list[GroupAnswer]
+    next: str | None

@@ -9,21 +9,25 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from image_index.service import library
+from image_index.service import library, searching
 from image_index.service.access import Access, Rules
 from image_index.service.problems import PROBLEM_ANSWERS, answer_with_problems
-from image_index.service.readers import Readers
+from image_index.service.readers import Service
 from image_index.settings import IndexHome
+from image_index.workers.engine import Engine
 
 
-def make_app(home: IndexHome, rules: Rules) -> ASGIApp:
-    """Return the application that answers for the index in `home` to whom `rules` allow."""
+def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASGIApp:
+    """Return the application that answers for the index in `home` to whom `rules` allow.
+
+    `engine` is what runs the model where a child is needed.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.readers = Readers(home)
+        app.state.service = Service.start(home, engine)
         yield
-        app.state.readers.close()
+        app.state.service.close()
 
     app = FastAPI(
         title="imgidx",
@@ -37,4 +41,5 @@ def make_app(home: IndexHome, rules: Rules) -> ASGIApp:
     answer_with_problems(app)
     app.include_router(library.outer)
     app.include_router(library.router)
+    app.include_router(searching.router)
     return Access(app, rules)

@@ -1,7 +1,8 @@
 """A bounded number of threads that read the index, each with connections of its own.
 
-Reading SQLite and FAISS blocks, and an open `Index` is not for several threads. So the event loop hands the reading to
-these threads and waits for none of them.
+Reading SQLite and FAISS blocks, as encoding does, and an open `Index` is not for several threads. So the event loop
+hands that to these threads and waits for none of them. What takes long has threads of its own: a search waits for no
+picture that is decoded, and for no duplicates that are looked for.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from queue import Empty, Full, Queue
+from queue import Empty, Queue
 from threading import Thread
 from time import monotonic
 from typing import Any, TypeVar
@@ -20,13 +21,18 @@ from typing import Any, TypeVar
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import WorkersFailed
 from image_index.index import Index
+from image_index.search.encode import QueryEncoder
 from image_index.settings import IndexHome
+from image_index.workers.engine import Engine
 
 THREADS = 4
 """How many reads are done at once: numpy, SQLite and FAISS let other threads run while they work."""
 
 MOST_WAITING = 256
 """How many reads may wait for a thread; a further one is refused at once."""
+
+IDLE_S = 300.0
+"""After how long without work a thread closes what it has open: files, a model, and the child that holds one."""
 
 LEAVE_S = 2.0
 """How long the reads at work may take once the server ends."""
@@ -36,75 +42,31 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class OpenIndex:
-    """What a thread has open of the index in `home`."""
+    """What a thread has open of the index in `home`; `encoder` loads nothing before it is asked for a vector."""
 
     home: IndexHome
     catalog: CatalogReader
     index: Index
+    encoder: QueryEncoder
 
 
-Job = tuple["Future[Any]", Callable[[OpenIndex], Any]]
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The index that threads open, and the engine of the children that they start."""
 
+    home: IndexHome
+    engine: Engine | None = None
 
-class Readers:
-    """The threads; `close` ends them."""
+    def open(self, stack: ExitStack) -> OpenIndex:
+        """Open the index until `stack` is closed; raise `IndexNotFound` where there is none."""
+        catalog = stack.enter_context(CatalogReader(self.home.catalog))
+        index = stack.enter_context(Index.open(self.home.path))
+        return OpenIndex(self.home, catalog, index, stack.enter_context(QueryEncoder(catalog, self.home, self.engine)))
 
-    def __init__(self, home: IndexHome, threads: int = THREADS) -> None:
-        self._home = home
-        self._jobs: Queue[Job | None] = Queue(MOST_WAITING)
-        # daemons: a process that has been told to end does not wait for a long read
-        self._threads = [Thread(target=self._work, daemon=True, name=f"reader-{n}") for n in range(threads)]
-        for thread in self._threads:
-            thread.start()
-
-    async def read(self, job: Callable[[OpenIndex], Result]) -> Result:
-        """Return what `job` returns in one of the threads; raise `WorkersFailed` where too many wait already."""
-        future: Future[Result] = Future()
-        try:
-            self._jobs.put_nowait((future, job))
-        except Full as error:
-            raise WorkersFailed("the server has too much to do", "try again in a moment") from error
-        return await asyncio.wrap_future(future)
-
-    def close(self) -> None:
-        """Let no read begin any more, and give those at work a moment."""
-        try:
-            while waiting := self._jobs.get_nowait():
-                waiting[0].cancel()
-        except Empty:
-            pass
-        for _ in self._threads:
-            self._jobs.put_nowait(None)
-        leave_by = monotonic() + LEAVE_S
-        for thread in self._threads:
-            thread.join(max(0.0, leave_by - monotonic()))
-
-    def _work(self) -> None:
-        """Do jobs until there is None; what is open is opened again when a training has replaced the files."""
-        with ExitStack() as stack:
-            opened, state = None, None
-            while (taken := self._jobs.get()) is not None:
-                future, job = taken
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    if opened is None or state != _state(self._home):
-                        stack.close()
-                        opened, state = None, _state(self._home)
-                        opened = _open(self._home, stack)
-                    future.set_result(job(opened))
-                except BaseException as error:  # whatever it is, the one who waits for the answer is told
-                    future.set_exception(error)
-
-
-def _open(home: IndexHome, stack: ExitStack) -> OpenIndex:
-    return OpenIndex(home, stack.enter_context(CatalogReader(home.catalog)), stack.enter_context(Index.open(home.path)))
-
-
-def _state(home: IndexHome) -> tuple[tuple[int, int] | None, ...]:
-    """Return what tells the derived files, and the file of the catalog, from those that take their places."""
-    files = (home.faiss, home.tail, home.moments)
-    return (_identity(home.catalog, 0), *(_identity(path, 1) for path in files))
+    def state(self) -> tuple[tuple[int, int] | None, ...]:
+        """Return what tells the files of the index from those that take their places."""
+        derived = (self.home.faiss, self.home.tail, self.home.moments, self.home.towers)
+        return (_identity(self.home.catalog, 0), *(_identity(path, 1) for path in derived))
 
 
 def _identity(path: os.PathLike[str], times: int) -> tuple[int, int] | None:
@@ -114,3 +76,93 @@ def _identity(path: os.PathLike[str], times: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns * times
+
+
+Job = tuple["Future[Any]", Callable[[OpenIndex], Any]]
+
+
+class Readers:
+    """Some threads that read one index, until they are stopped."""
+
+    def __init__(self, source: Source, threads: int = 1) -> None:
+        self._source = source
+        self._jobs: Queue[Job | None] = Queue()
+        # daemons: a process that has been told to end does not wait for a long read
+        self._threads = [Thread(target=self._work, daemon=True, name=f"reader-{n}") for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    async def read(self, job: Callable[[OpenIndex], Result]) -> Result:
+        """Return what `job` returns in one of the threads; raise `WorkersFailed` where too many wait already."""
+        if self._jobs.qsize() >= MOST_WAITING:
+            raise WorkersFailed("the server has too much to do", "try again in a moment")
+        future: Future[Result] = Future()
+        self._jobs.put((future, job))
+        return await asyncio.wrap_future(future)
+
+    def stop(self) -> None:
+        """Let no read begin any more."""
+        with suppress(Empty):
+            while waiting := self._jobs.get_nowait():
+                waiting[0].cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def join(self, leave_by: float) -> None:
+        """Wait for the reads at work, until `leave_by` on the monotonic clock."""
+        for thread in self._threads:
+            thread.join(max(0.0, leave_by - monotonic()))
+
+    def _work(self) -> None:
+        """Do jobs until there is None; the index is opened again when a training has replaced its files."""
+        with ExitStack() as stack:
+            opened, state = None, None
+            while True:
+                try:
+                    taken = self._jobs.get(timeout=IDLE_S if opened else None)
+                except Empty:
+                    stack.close()
+                    opened = None
+                    continue
+                if taken is None:
+                    return
+                future, job = taken
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    if opened is None or state != self._source.state():
+                        stack.close()
+                        opened, state = None, self._source.state()
+                        opened = self._source.open(stack)
+                    future.set_result(job(opened))
+                except BaseException as error:  # whatever it is, the one who waits for the answer is told
+                    future.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The threads of a server: several to `read`, and one each for what takes longer.
+
+    `texts` encodes texts by the exported tower; `child` has the one child, which encodes what needs the model itself;
+    `duplicates` looks for duplicates.
+    """
+
+    home: IndexHome
+    read: Readers
+    texts: Readers
+    child: Readers
+    duplicates: Readers
+
+    @classmethod
+    def start(cls, home: IndexHome, engine: Engine | None = None) -> Service:
+        """Start the threads for the index in `home`."""
+        source = Source(home, engine)
+        return cls(home, Readers(source, THREADS), Readers(source), Readers(source), Readers(source))
+
+    def close(self) -> None:
+        """Stop the threads, and give the reads at work a moment."""
+        groups, leave_by = (self.read, self.texts, self.child, self.duplicates), monotonic() + LEAVE_S
+        for group in groups:
+            group.stop()
+        for group in groups:
+            group.join(leave_by)

@@ -9,7 +9,7 @@ import pytest
 
 from image_index.errors import WorkersFailed
 from image_index.service import readers
-from image_index.service.readers import OpenIndex, Readers
+from image_index.service.readers import OpenIndex, Readers, Source
 from image_index.settings import IndexHome
 
 
@@ -17,7 +17,7 @@ def test_a_long_read_does_not_keep_others_waiting(served: IndexHome) -> None:
     """Each thread has its own connections."""
 
     async def run() -> tuple[int, int]:
-        threads, done = Readers(served, threads=2), Event()
+        threads, done = Readers(Source(served), threads=2), Event()
 
         def long(_: OpenIndex) -> int:
             assert done.wait(60)
@@ -31,7 +31,7 @@ def test_a_long_read_does_not_keep_others_waiting(served: IndexHome) -> None:
         try:
             first, second = await asyncio.gather(threads.read(long), threads.read(short))
         finally:
-            threads.close()
+            threads.stop()
         return first, second
 
     first, second = asyncio.run(run())
@@ -43,7 +43,7 @@ def test_what_waits_is_bounded(served: IndexHome, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(readers, "MOST_WAITING", 1)
 
     async def run() -> tuple[object, object]:
-        threads, begun, done = Readers(served, threads=1), Event(), Event()
+        threads, begun, done = Readers(Source(served)), Event(), Event()
 
         def long(_: OpenIndex) -> str:
             begun.set()
@@ -57,7 +57,7 @@ def test_what_waits_is_bounded(served: IndexHome, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(WorkersFailed, match="too much to do"):
             await threads.read(lambda _: "refused")
         done.set()
-        threads.close()
+        threads.stop()
         return await asyncio.gather(at_work, waiting, return_exceptions=True)
 
     first, second = asyncio.run(run())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -28,13 +28,17 @@ RULES = Rules(frozenset({"127.0.0.1", "localhost", "::1"}), TOKEN, "imgidx-8000"
 COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250), "pink": (250, 120, 120)}
 
 
-def make_served(directory: Path) -> IndexHome:
-    """Make an index of pictures of `COLOURS`, `red.png` and so on, whose vectors are their colours; no child starts."""
+def make_served(directory: Path, copies: Mapping[str, Sequence[str]] | None = None) -> IndexHome:
+    """Make an index of pictures of `COLOURS`, `red.png` and so on, whose vectors are their colours; no child starts.
+
+    `copies` are names of further pictures by the name of that which they are copies of.
+    """
+    colours = COLOURS | {name: COLOURS[of] for of, names in (copies or {}).items() for name in names}
     home, photos = IndexHome(directory / "index"), directory / "photos"
     photos.mkdir()
     home.create()
-    images = [_picture(photos / f"{name}.png", colour) for name, colour in COLOURS.items()]
-    vectors = np.array([*COLOURS.values()], np.float32)
+    images = [_picture(photos / f"{name}.png", colour) for name, colour in colours.items()]
+    vectors = np.array([*colours.values()], np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     broken = Failure(ImageFile(os.fsencode(photos / "broken.png"), 1, 1), Stage.DECODE, "it is broken")
     with Catalog(home.catalog, write=True) as catalog:

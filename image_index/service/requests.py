@@ -1,0 +1,107 @@
+"""What a search over HTTP may say: the keys of a line of `--queries`, and the options of the command line."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from image_index.catalog.filters import Filters
+from image_index.search.ranking import SearchOptions
+from image_index.search.selection import make_filters
+
+MOST_ID = (1 << 63) - 1
+"""The largest id that the catalog can have."""
+
+MOST_HITS = 1000
+"""How many hits a page may have; the next one begins where it ends."""
+
+MOST_TERMS = 64
+"""How many texts or pictures a key of a query may have."""
+
+
+def _listed(value: Any) -> Any:
+    """Return one word as a list: a line of `--queries` may have either."""
+    return [value] if isinstance(value, str | int) else value
+
+
+Word = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
+Words = Annotated[list[Word], BeforeValidator(_listed), Field(max_length=MOST_TERMS)]
+Id = Annotated[int, Field(ge=1, le=MOST_ID)]
+Ids = Annotated[list[Id], BeforeValidator(_listed), Field(max_length=MOST_TERMS)]
+Limit = Annotated[int, Field(ge=1, le=MOST_HITS, description="How many at most.")]
+Cursor = Annotated[str | None, Field(max_length=8192, description="`next` of the page before.")]
+ImageId = Annotated[int, Path(ge=1, le=MOST_ID, description="The id of a picture; ids are never used again.")]
+
+
+class Choice(BaseModel):
+    """Which pictures are asked for: the options of the command line under their names, `_` for `-`."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    under: Words = []
+    exclude_under: Words = []
+    glob: Words = []
+    type: Words = []
+    newer: Word | None = None
+    older: Word | None = None
+    camera: Word | None = None
+    min_size: Word | None = None
+    orientation: Word | None = None
+    missing: bool = False
+    cursor: Cursor = None
+
+    def filters(self) -> Filters:
+        """Return the conditions; raise `UsageError` for one that makes no sense."""
+        return make_filters(
+            under=self.under,
+            exclude_under=self.exclude_under,
+            glob=self.glob,
+            type=self.type,
+            newer=self.newer,
+            older=self.older,
+            camera=self.camera,
+            min_size=self.min_size,
+            orientation=self.orientation,
+            missing=self.missing,
+        )
+
+
+class Ranking(Choice):
+    """How good a hit must be, and how many are wanted."""
+
+    limit: Limit = 10
+    min_score: Annotated[float, Field(ge=-1, le=1)] = -1.0
+    min_sigma: float | None = None
+    exact: bool = False
+    include_query: bool = False
+
+    def options(self) -> SearchOptions:
+        """Return the options of the search; raise `UsageError` for one that makes no sense."""
+        least_sigma = -math.inf if self.min_sigma is None else self.min_sigma
+        return SearchOptions(self.limit, self.min_score, least_sigma, exact=self.exact, filters=self.filters())
+
+
+class SearchRequest(Ranking):
+    """A search: texts and pictures, added and subtracted, as in a line of `--queries`.
+
+    A picture is given by its `image_id`, or as `image` by a path that the index knows; no other file is read.
+    """
+
+    name: Word | None = None
+    text: Word | None = None
+    image: Words = []
+    add: Words = []
+    minus: Words = []
+    image_id: Ids = []
+
+
+class DuplicatesRequest(Choice):
+    """Which duplicates are wanted: the options of `imgidx dupes`."""
+
+    limit: Limit = 10
+    similarity: Annotated[float | None, Field(ge=-1, le=1)] = None
+    exact: bool = False
+    pairs: bool = False

@@ -1,0 +1,201 @@
+"""Routes that search: by texts and pictures, by a picture of the index, and for duplicates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from image_index.catalog.pairs import pair_of
+from image_index.errors import QueryError
+from image_index.paths import printable
+from image_index.present.groups import group_record
+from image_index.present.hits import hit_record
+from image_index.records import Hit, ImageFacts
+from image_index.search.duplicates import Group
+from image_index.search.encode import QueryVector, add_up
+from image_index.search.query import Kind, Term, make_query
+from image_index.service.answers import DuplicatesAnswer, SearchAnswer
+from image_index.service.cursors import digest, read_cursor, write_cursor
+from image_index.service.library import facts_of, service_of
+from image_index.service.readers import OpenIndex, Service
+from image_index.service.requests import DuplicatesRequest, ImageId, Ranking, SearchRequest
+
+GROWTH = 4
+"""How many times as many hits are asked for whenever a page is not full yet."""
+
+router = APIRouter(prefix="/api/v1")
+
+
+@router.get("/search", response_model=SearchAnswer, response_model_exclude_unset=True)
+async def search(request: Request, wanted: Annotated[SearchRequest, Query()]) -> dict[str, Any]:
+    """The pictures nearest to texts and pictures, best first: as `imgidx search --json`."""
+    return await _answer(service_of(request), wanted)
+
+
+@router.post("/search", response_model=SearchAnswer, response_model_exclude_unset=True)
+async def search_by_body(request: Request, wanted: SearchRequest) -> dict[str, Any]:
+    """The same, asked for by a JSON object: a line of `--queries` and options."""
+    return await _answer(service_of(request), wanted)
+
+
+@router.get("/images/{image_id}/similar", response_model=SearchAnswer, response_model_exclude_unset=True)
+async def similar(request: Request, image_id: ImageId, wanted: Annotated[Ranking, Query()]) -> dict[str, Any]:
+    """The pictures most like one of the index, best first."""
+    service = service_of(request)
+    await service.read.read(lambda opened: facts_of(opened, image_id))
+    return await _answer(service, SearchRequest(**wanted.model_dump(), image_id=[image_id]))
+
+
+@router.get("/duplicates", response_model=DuplicatesAnswer, response_model_exclude_unset=True)
+async def duplicates(request: Request, wanted: Annotated[DuplicatesRequest, Query()]) -> dict[str, Any]:
+    """Groups of the same picture, the largest first and in each the best copy first: as `imgidx dupes --json`."""
+    kind = digest(wanted)
+    after = read_cursor(wanted.cursor, kind, int, bytes) if wanted.cursor is not None else ()
+
+    def read(opened: OpenIndex) -> dict[str, Any]:
+        groups = opened.index.duplicates(
+            wanted.filters(), similarity=wanted.similarity, exact=wanted.exact, pairs=wanted.pairs
+        )
+        rest = [group for group in groups if _group_key(group) > after]
+        page = rest[: wanted.limit]
+        following = write_cursor(kind, *_group_key(page[-1])) if len(rest) > len(page) else None
+        return {"groups": [_group_record(group) for group in page], "next": following}
+
+    return await service_of(request).duplicates.read(read)
+
+
+def _group_key(group: Group) -> tuple[int, bytes]:
+    """Return the place of a group in the answer: the largest first, then by the path of the best copy."""
+    return -len(group), group[0].image.path
+
+
+def _group_record(group: Group) -> dict[str, Any]:
+    """Return a group with the id of each picture."""
+    pictures = group_record(group)["pictures"]
+    return {"pictures": [record | {"id": one.image.id} for record, one in zip(pictures, group, strict=True)]}
+
+
+# Search
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The terms of a search: texts, and pictures of the index with their vectors; each has its weight.
+
+    `own` are the pictures of the query itself, and the other files of their shots, none of which is a hit.
+    """
+
+    texts: tuple[tuple[float, str], ...]
+    pictures: tuple[tuple[float, QueryVector], ...]
+    own: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a page begins: behind the hit of this score and id, the `rank`-th, among the pictures up to `up_to_id`."""
+
+    score: float
+    image_id: int
+    rank: int
+    up_to_id: int
+
+    def is_before(self, hit: Hit) -> bool:
+        """Tell whether a hit comes behind this place, and was there when the first page was made."""
+        return (-hit.score, hit.image.id) > (-self.score, self.image_id) and hit.image.id <= self.up_to_id
+
+
+async def _answer(service: Service, wanted: SearchRequest) -> dict[str, Any]:
+    """Return the page of hits that is asked for."""
+    kind = digest(wanted)
+    place = _place(wanted.cursor, kind)
+    asked = await service.read.read(lambda opened: _asked(opened, wanted))
+    if asked is None:
+        return {"hits": [], "next": None}
+    encoded = await _encoded(service, [text for _, text in asked.texts])
+    parts = [(weight, encoded[text]) for weight, text in asked.texts] + [*asked.pictures]
+    vector = add_up(parts)
+    return await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
+
+
+def _place(cursor: str | None, kind: str) -> _Place | None:
+    """Return where the page begins, None for the first; raise `UsageError` for a cursor of another request."""
+    if cursor is None:
+        return None
+    return _Place(*read_cursor(cursor, kind, float, int, int, int))
+
+
+async def _encoded(service: Service, texts: list[str]) -> dict[str, QueryVector]:
+    """Return the vectors of texts: by the exported tower, or by the child where there is none."""
+    if not texts:
+        return {}
+    threads = service.texts if await service.texts.read(lambda opened: opened.encoder.has_text_tower) else service.child
+    return await threads.read(lambda opened: {text: opened.encoder.text(text) for text in texts})
+
+
+def _asked(opened: OpenIndex, wanted: SearchRequest) -> _Asked | None:
+    """Return the terms of a search, None where the index has no picture; raise `UsageError` for what makes no sense."""
+    wanted.options()
+    terms: tuple[Term, ...] = ()
+    if not wanted.image_id or wanted.text is not None or wanted.image or wanted.add or wanted.minus:
+        terms = make_query(wanted.text, wanted.image, wanted.add, wanted.minus).terms
+    pictures = [(1.0, _known(opened, image_id)) for image_id in wanted.image_id]
+    pictures += [(term.weight, _at(opened, term)) for term in terms if term.kind is not Kind.TEXT]
+    if not opened.index.last_id:
+        return None
+    texts = tuple((term.weight, term.value) for term in terms if term.kind is Kind.TEXT)
+    pairs = (pair_of(opened.catalog, image) for _, image in pictures)
+    own = (
+        frozenset() if wanted.include_query else {one.id for one in (*(image for _, image in pictures), *pairs) if one}
+    )
+    return _Asked(texts, tuple((weight, _vector(opened, image)) for weight, image in pictures), frozenset(own))
+
+
+def _known(opened: OpenIndex, image_id: int) -> ImageFacts:
+    """Return the picture of that id; raise `QueryError` where there is none."""
+    image = opened.catalog.facts_of([image_id]).get(image_id)
+    if image is None:
+        raise QueryError(f"the index has no picture {image_id}")
+    return image
+
+
+def _at(opened: OpenIndex, term: Term) -> ImageFacts:
+    """Return the picture at a path that the index knows; raise `QueryError` for any other, and for an address."""
+    if term.kind is Kind.URL:
+        raise QueryError("the server fetches no pictures from the web", "train it, and give its image_id")
+    image = opened.catalog.facts_at(opened.catalog.known_path(term.value))
+    if image is None:
+        raise QueryError(f"the index does not know {printable(term.value)}", "the server reads no other files")
+    return image
+
+
+def _vector(opened: OpenIndex, image: ImageFacts) -> QueryVector:
+    """Return the stored vector of a picture; raise `QueryError` where the model sees nothing in it."""
+    _, vectors = opened.catalog.vectors_of([image.id])
+    if not len(vectors):
+        raise QueryError(f"the model sees nothing in {printable(image.path)} to search by", "choose another picture")
+    vector: QueryVector = vectors[0]
+    return vector
+
+
+def _page(
+    opened: OpenIndex, wanted: Ranking, query: tuple[QueryVector, frozenset[int]], begins: tuple[str, _Place | None]
+) -> dict[str, Any]:
+    """Return the page of hits that begins at a place, and the cursor of the next one."""
+    (vector, own), (kind, place) = query, begins
+    start, up_to_id = (place.rank, place.up_to_id) if place else (0, opened.index.last_id)
+    options, asked = wanted.options(), start + wanted.limit + len(own) + 1
+    while True:
+        found = opened.index.search(vector, replace(options, limit=asked))
+        rest = [hit for hit in found if hit.image.id not in own and (place is None or place.is_before(hit))]
+        if len(rest) > wanted.limit or len(found) < asked:
+            break
+        asked *= GROWTH
+    page = [replace(hit, rank=rank) for rank, hit in enumerate(rest[: wanted.limit], start + 1)]
+    following = None
+    if len(rest) > len(page):
+        last = page[-1]
+        following = write_cursor(kind, last.score, last.image.id, last.rank, up_to_id)
+    name = wanted.name if isinstance(wanted, SearchRequest) else None
+    return {"hits": [hit_record(hit, name) | {"id": hit.image.id} for hit in page], "next": following}

@@ -1,0 +1,196 @@
+"""Searching over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from image_index.catalog.catalog import Catalog
+from image_index.index import Index
+from image_index.present.groups import group_record
+from image_index.present.hits import hit_record
+from image_index.search.encode import QueryEncoder
+from image_index.search.query import make_query
+from image_index.search.ranking import SearchOptions
+from image_index.settings import IndexHome
+from tests.support.library import make_index, random_batch
+from tests.support.served import client_of, make_served
+
+RED, GREEN, BLUE, PINK = 1, 2, 3, 4
+SEARCH = "/api/v1/search"
+
+
+@pytest.fixture
+def red_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let every text mean what `red.png` shows, without a model; return the texts that are asked for."""
+    asked: list[str] = []
+
+    def text(_: QueryEncoder, words: str) -> Any:
+        asked.append(words)
+        return np.array([1, 0, 0], np.float32)
+
+    monkeypatch.setattr(QueryEncoder, "text", text)
+    monkeypatch.setattr(QueryEncoder, "has_text_tower", True)
+    return asked
+
+
+def ids(answer: Any) -> list[int]:
+    """Return the ids of the hits of an answer."""
+    assert answer.status_code == 200, answer.text
+    return [hit["id"] for hit in answer.json()["hits"]]
+
+
+def test_hits_are_the_objects_of_the_command_line(client: TestClient, served: IndexHome) -> None:
+    """With the id; the query's own picture is no hit, unless it is asked for."""
+    photo = str(served.path.parent / "photos/red.png")
+    with Index.open(served.path) as index:
+        for include in (False, True):
+            options = SearchOptions(include_query=include)
+            hits = index.search(make_query(images=[photo]), options)
+            expected = [hit_record(hit) | {"id": hit.image.id} for hit in hits]
+            answer = client.get(SEARCH, params={"image_id": RED, "include_query": include}).json()
+            assert answer == {"hits": expected, "next": None}
+            assert client.post(SEARCH, json={"image": photo, "include_query": include}).json() == answer
+            similar = client.get(f"/api/v1/images/{RED}/similar", params={"include_query": include}).json()
+            assert similar == answer
+
+
+def test_texts_and_pictures_are_added_up(client: TestClient, served: IndexHome, red_texts: list[str]) -> None:
+    """With their weights, as on the command line."""
+    photo = str(served.path.parent / "photos/blue.png")
+    body = {"text": "2:red", "add": ["warm", f"0.5:{photo}"], "minus": "cold", "name": "mine"}
+    found = client.post(SEARCH, json=body).json()["hits"]
+    assert sorted(red_texts) == ["cold", "red", "warm"]
+    with Index.open(served.path) as index:
+        query = make_query("2:red", add=["warm", f"0.5:{photo}"], minus=["cold"])
+        assert found == [hit_record(hit, "mine") | {"id": hit.image.id} for hit in index.search(query)]
+
+
+def test_a_text_may_be_asked_for_by_an_address(client: TestClient, red_texts: list[str]) -> None:
+    """The parameters are the keys of the body."""
+    assert ids(client.get(SEARCH, params={"text": "red", "limit": 2})) == [RED, PINK]
+    assert red_texts == ["red"]
+
+
+def test_filters_decide_before_the_ranking(client: TestClient, served: IndexHome, red_texts: list[str]) -> None:
+    """They have the names of the options."""
+    photos = str(served.path.parent / "photos")
+    assert ids(client.get(SEARCH, params={"text": "x", "glob": ["b*.png", "g*.png"]})) == [GREEN, BLUE]
+    assert ids(client.get(SEARCH, params={"text": "x", "exclude_under": photos})) == []
+    assert ids(client.post(SEARCH, json={"text": "x", "type": "png", "orientation": "landscape", "limit": 1})) == [RED]
+    assert ids(client.get(SEARCH, params={"text": "x", "min_score": 0.9})) == [RED]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "search takes a text"),
+        ({"text": " "}, "the query is empty"),
+        ({"text": "0:red"}, "the weight of"),
+        ({"text": "red", "minus": "red"}, "cancel each other"),
+        ({"image": "/etc/passwd"}, "the index does not know /etc/passwd"),
+        ({"add": "./nothing.png"}, "the index does not know"),
+        ({"image": "http://127.0.0.1/a.png"}, "fetches no pictures"),
+        ({"image_id": 999}, "the index has no picture 999"),
+        ({"text": "a\0b"}, "text: "),
+        ({"text": "red", "colour": "red"}, "colour: "),
+        ({"text": "red", "limit": 0}, "limit: "),
+        ({"text": "red", "under": "/no/such/directory"}, "--under"),
+        ({"text": "red", "newer": "tomorrowish"}, "--newer"),
+        ({"text": "red", "glob": "!"}, "--glob"),
+        ({"text": "red", "cursor": "x"}, "the cursor"),
+        ({"text": "red", "cursor": "W10="}, "the cursor"),
+        ({"text": ["red"]}, "text: "),
+        ([], ""),
+    ],
+)
+def test_wrong_use_is_told_with_its_exit_code(client: TestClient, red_texts: list[str], body: Any, says: str) -> None:
+    """Whatever is asked for: never a traceback."""
+    answer = client.post(SEARCH, json=body)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["exit_code"] == 2
+    assert says in answer.json()["detail"]
+
+
+def test_a_body_that_is_no_json_is_wrong_use(client: TestClient) -> None:
+    """As is a number that JSON has not."""
+    for content in (b"{", b"\xff", b'{"text": "\\ud800"}', b'{"text": "x", "min_sigma": NaN}', b"[" * 100_000):
+        answer = client.post(SEARCH, content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422)
+
+
+def test_pages_follow_each_other(home: IndexHome) -> None:
+    """Every hit once, in the order of one long page, with the ranks of that."""
+    make_index(home, 50)
+    with client_of(home) as client:
+        whole = client.get(SEARCH, params={"image_id": 7, "limit": 1000, "missing": True}).json()
+        assert whole["next"] is None
+        assert pages(client, {"image_id": 7, "limit": 8, "missing": True}) == whole["hits"]
+        assert len(whole["hits"]) == 49
+
+
+def pages(client: TestClient, params: dict[str, Any]) -> list[Any]:
+    """Return the hits of all pages."""
+    found, cursor = [], None
+    while True:
+        page = client.get(SEARCH, params=params | ({"cursor": cursor} if cursor else {})).json()
+        found += page["hits"]
+        cursor = page["next"]
+        if cursor is None:
+            return found
+
+
+def test_a_training_between_two_pages_moves_no_hit(home: IndexHome) -> None:
+    """What it stores comes with the next search; what it forgets is left out and shifts nothing."""
+    make_index(home, 30)
+    with client_of(home) as client:
+        params: dict[str, Any] = {"image_id": 7, "limit": 10, "missing": True}
+        whole = [hit["id"] for hit in client.get(SEARCH, params=params | {"limit": 100}).json()["hits"]]
+        first = client.get(SEARCH, params=params).json()
+        with Catalog(home.catalog, write=True) as catalog:
+            catalog.record(random_batch(30, seed=2))
+            catalog.forget(catalog.facts_of([whole[2]])[whole[2]].path)
+        second = client.get(SEARCH, params=params | {"cursor": first["next"]}).json()
+        assert [hit["id"] for hit in second["hits"]] == whole[10:20]
+        assert [hit["rank"] for hit in second["hits"]] == [*range(11, 21)]
+        assert {hit["id"] for hit in client.get(SEARCH, params=params | {"limit": 100}).json()["hits"]} > {*whole[3:]}
+
+
+def test_a_cursor_belongs_to_its_search(home: IndexHome) -> None:
+    """With another query it would be nonsense; another number of hits is fine."""
+    make_index(home, 30)
+    with client_of(home) as client:
+        params: dict[str, Any] = {"image_id": 7, "missing": True}
+        cursor = client.get(SEARCH, params=params).json()["next"]
+        assert client.get(SEARCH, params=params | {"image_id": 8, "cursor": cursor}).status_code == 422
+        assert len(client.get(SEARCH, params=params | {"cursor": cursor, "limit": 5}).json()["hits"]) == 5
+
+
+def test_duplicates_are_the_objects_of_the_command_line(tmp_path: Path) -> None:
+    """With ids, page by page."""
+    home = make_served(tmp_path, copies={"red": ["red2", "red3"], "blue": ["blue2"]})
+    with Index.open(home.path) as index, client_of(home) as client:
+        groups = index.duplicates(exact=True)
+        whole = client.get("/api/v1/duplicates", params={"exact": True}).json()
+        first = client.get("/api/v1/duplicates", params={"exact": True, "limit": 1}).json()
+        rest = client.get("/api/v1/duplicates", params={"exact": True, "limit": 1, "cursor": first["next"]}).json()
+        assert client.get("/api/v1/duplicates", params={"similarity": 2}).status_code == 422
+    assert len(groups) == 2
+    assert whole == {"groups": first["groups"] + rest["groups"], "next": rest["next"]}
+    for found, group in zip(whole["groups"], groups, strict=True):
+        assert [one.pop("id") for one in found["pictures"]] == [member.image.id for member in group]
+        assert found == group_record(group)
+
+
+def test_an_empty_index_has_no_hits(home: IndexHome, red_texts: list[str]) -> None:
+    """And no model is loaded to find none."""
+    home.create()
+    with Catalog(home.catalog, write=True):
+        pass
+    with client_of(home) as client:
+        assert client.get(SEARCH, params={"text": "red"}).json() == {"hits": [], "next": None}
+    assert red_texts == []
