@@ -184,7 +184,8 @@ class CatalogReader(Database):
     def ranked(self, filters: Filters) -> Iterator[tuple[int, bytes, str]]:
         """Yield the id, the content's SHA-256 and the format of the images that `filters` choose, the best first.
 
-        These are the images of most pixels, then those of most bytes, then the oldest, then the first by path.
+        These are the images of most pixels, then those of most bytes, then the oldest, then the first by path. Unlike a
+        search, this asks for the path of the row alone: of a file in another directory none is proposed for deletion.
         """
         filters = self.spelled(filters)
         condition, parameters = filters.where()
@@ -201,17 +202,14 @@ class CatalogReader(Database):
 
     # Pictures that are searched
 
-    def ids_matching(self, filters: Filters, *, other_names: bool = True) -> Ids:
-        """Return the ids (n,) of the images that `filters` choose, in ascending order.
-
-        A path may be any name of a file, or with `other_names=False` only the one of its row.
-        """
+    def ids_matching(self, filters: Filters) -> Ids:
+        """Return the ids (n,) of the images that `filters` choose by any of their names, in ascending order."""
         filters = self.spelled(filters)
         condition, parameters = filters.where()
         of_path, path_parameters = filters.where_path()
         self._register(filters)
         sql = f"SELECT id FROM images WHERE {condition} AND {of_path}"
-        if of_path != "1" and other_names and self.holds_names():
+        if of_path != "1" and self.holds_names():
             # a statement of its own: with an OR, SQLite would not use the index on paths
             named = f"path IN (SELECT main FROM names WHERE {of_path})"
             sql += f" UNION ALL SELECT id FROM images WHERE {condition} AND {named}"

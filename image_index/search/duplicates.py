@@ -98,8 +98,9 @@ def _members(catalog: CatalogReader, copies: Sequence[Sequence[int]], clusters: 
 def _real_files(group: Group) -> Group:
     """Return the members of a group with one name for each file, if possible one without a link.
 
-    Names of one file share its device and inode: links that a training followed, hard links, mounts of the same disk.
-    They are no copies: who deletes "the other one", as `dupes --omit-first` invites to, deletes the only file there is.
+    A training leaves one row for each file, but files may have become one since (programs replace copies by links), and
+    where files have no inode it cannot tell. Who deletes "the other one", as `dupes --omit-first` invites to, would
+    delete the only file there is.
     """
     files: dict[object, Duplicate] = {}
     for member in group:
