@@ -48,6 +48,11 @@ class IndexHome:
         return self.path / "towers"
 
     @property
+    def thumbnails(self) -> Path:
+        """The directory of the small pictures that `imgidx serve` has made: a cache."""
+        return self.path / "thumbnails"
+
+    @property
     def lock(self) -> Path:
         """The file that a writing run holds locked."""
         return self.path / "lock"

@@ -52,12 +52,25 @@ def thumbnails(images: Iterable[ImageFacts]) -> Iterator[Thumbnail]:
 def thumbnail(image: ImageFacts) -> Thumbnail:
     """Return a thumbnail whose longer side is at most `SIDE` pixels; whatever the file is, nothing is raised."""
     try:
-        pixels = small_pixels(image, SIDE)
+        return Thumbnail(_encoded(small_pixels(image, SIDE)))
     except DecodeError as error:
         return Thumbnail(None, str(error))
+
+
+def thumbnail_of(image: ImageFacts, content: FileContent, side: int) -> bytes:
+    """Return the thumbnail, its longer side at most `side` pixels, of a picture whose content has been read.
+
+    Raises `DecodeError`, and nothing else.
+    """
+    _check_size(image)
+    return _encoded(_fitted(content, image, side))
+
+
+def _encoded(pixels: NDArray[np.uint8]) -> bytes:
+    """Return pixels (H, W, 3) as a WebP file."""
     encoded = BytesIO()
     Image.fromarray(pixels).save(encoded, "WEBP", quality=QUALITY, method=METHOD)
-    return Thumbnail(encoded.getvalue())
+    return encoded.getvalue()
 
 
 def small_pixels(image: ImageFacts, side: int) -> NDArray[np.uint8]:
@@ -65,15 +78,26 @@ def small_pixels(image: ImageFacts, side: int) -> NDArray[np.uint8]:
 
     Raises `DecodeError`, and nothing else: the file may have gone or changed since it was indexed.
     """
-    width, height = size = image.picture.width, image.picture.height
-    if width * height > LEAST_MAX_PIXELS:
-        raise DecodeError(f"too large to show: {width} x {height} pixels")
+    _check_size(image)
     try:
         content = read_file(image.path)
     except FileNotFoundError as error:
         raise DecodeError("the file is gone") from error
     except OSError as error:
         raise DecodeError(error.strerror or "the file cannot be read") from error
+    return _fitted(content, image, side)
+
+
+def _check_size(image: ImageFacts) -> None:
+    """Raise `DecodeError` for a picture that has too many pixels to be decoded here."""
+    width, height = image.picture.width, image.picture.height
+    if width * height > LEAST_MAX_PIXELS:
+        raise DecodeError(f"too large to show: {width} x {height} pixels")
+
+
+def _fitted(content: FileContent, image: ImageFacts, side: int) -> NDArray[np.uint8]:
+    """Return the content of a file, where `image` was found, as (H, W, 3) uint8 of at most `side` pixels each way."""
+    size = image.picture.width, image.picture.height
     picture = _scaled(content, size, side)
     found = picture.facts.width, picture.facts.height
     if found != size:  # another picture than was indexed

@@ -136,24 +136,30 @@ class ImageAnswer(PathAnswer):
 
 
 class PictureAnswer(PathAnswer):
-    """What is shown of a picture (`image_record`), and its id."""
+    """What is shown of a picture (`image_record`), its id, and the path of its thumbnail."""
 
-    id: int
     date: str
     date_source: str
     width: int
     height: int
     format: str
     camera: str | None
+    id: int
+    thumbnail: str
 
 
-class HitAnswer(PictureAnswer):
-    """A hit: `imgidx search --json` (`hit_record`)."""
+class RankAnswer(Answer):
+    """How well a picture fits a query, which has a name where one was given."""
 
     query: str | None = None
     rank: int
     score: float
     sigma: float | None
+
+
+class HitAnswer(PictureAnswer, RankAnswer):
+    """A hit: `imgidx search --json` (`hit_record`)."""
+
     pair: str | None = None
     pair_bytes: str | None = None
 

@@ -9,10 +9,11 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from image_index.service import library, searching
+from image_index.service import library, pictures, searching
 from image_index.service.access import Access, Rules
 from image_index.service.problems import PROBLEM_ANSWERS, answer_with_problems
 from image_index.service.readers import Service
+from image_index.service.thumbnail_cache import ThumbnailCache
 from image_index.settings import IndexHome
 from image_index.workers.engine import Engine
 
@@ -26,6 +27,7 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = Service.start(home, engine)
+        app.state.thumbnails = ThumbnailCache(home.thumbnails)
         yield
         app.state.service.close()
 
@@ -42,4 +44,5 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     app.include_router(library.outer)
     app.include_router(library.router)
     app.include_router(searching.router)
+    app.include_router(pictures.router)
     return Access(app, rules)

@@ -75,6 +75,6 @@ def answer_with_problems(app: FastAPI) -> None:
 
 PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": HTTPStatus(status).phrase}
-    for status in (401, 403, 404, 421, 422, 503)
+    for status in (401, 404, 410, 421, 422, 503)
 }
 """The answers, beside that of success, that every route may give: for the OpenAPI document."""

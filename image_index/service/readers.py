@@ -28,6 +28,9 @@ from image_index.workers.engine import Engine
 THREADS = 4
 """How many reads are done at once: numpy, SQLite and FAISS let other threads run while they work."""
 
+THUMBNAIL_THREADS = 2
+"""How many pictures are decoded at once: each may take half a gigabyte meanwhile."""
+
 MOST_WAITING = 256
 """How many reads may wait for a thread; a further one is refused at once."""
 
@@ -141,10 +144,10 @@ class Readers:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The threads of a server: several to `read`, and one each for what takes longer.
+    """The threads of a server: several to `read`, others for what takes longer.
 
     `texts` encodes texts by the exported tower; `child` has the one child, which encodes what needs the model itself;
-    `duplicates` looks for duplicates.
+    `duplicates` looks for duplicates; `thumbnails` decodes pictures.
     """
 
     home: IndexHome
@@ -152,16 +155,25 @@ class Service:
     texts: Readers
     child: Readers
     duplicates: Readers
+    thumbnails: Readers
 
     @classmethod
     def start(cls, home: IndexHome, engine: Engine | None = None) -> Service:
         """Start the threads for the index in `home`."""
         source = Source(home, engine)
-        return cls(home, Readers(source, THREADS), Readers(source), Readers(source), Readers(source))
+        return cls(
+            home,
+            read=Readers(source, THREADS),
+            texts=Readers(source),
+            child=Readers(source),
+            duplicates=Readers(source),
+            thumbnails=Readers(source, THUMBNAIL_THREADS),
+        )
 
     def close(self) -> None:
         """Stop the threads, and give the reads at work a moment."""
-        groups, leave_by = (self.read, self.texts, self.child, self.duplicates), monotonic() + LEAVE_S
+        leave_by = monotonic() + LEAVE_S
+        groups = (self.read, self.texts, self.child, self.duplicates, self.thumbnails)
         for group in groups:
             group.stop()
         for group in groups:

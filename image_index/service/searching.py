@@ -31,21 +31,20 @@ router = APIRouter(prefix="/api/v1")
 @router.get("/search", response_model=SearchAnswer, response_model_exclude_unset=True)
 async def search(request: Request, wanted: Annotated[SearchRequest, Query()]) -> dict[str, Any]:
     """The pictures nearest to texts and pictures, best first: as `imgidx search --json`."""
-    return await _answer(service_of(request), wanted)
+    return await _answer(request, wanted)
 
 
 @router.post("/search", response_model=SearchAnswer, response_model_exclude_unset=True)
 async def search_by_body(request: Request, wanted: SearchRequest) -> dict[str, Any]:
     """The same, asked for by a JSON object: a line of `--queries` and options."""
-    return await _answer(service_of(request), wanted)
+    return await _answer(request, wanted)
 
 
 @router.get("/images/{image_id}/similar", response_model=SearchAnswer, response_model_exclude_unset=True)
 async def similar(request: Request, image_id: ImageId, wanted: Annotated[Ranking, Query()]) -> dict[str, Any]:
     """The pictures most like one of the index, best first."""
-    service = service_of(request)
-    await service.read.read(lambda opened: facts_of(opened, image_id))
-    return await _answer(service, SearchRequest(**wanted.model_dump(), image_id=[image_id]))
+    await service_of(request).read.read(lambda opened: facts_of(opened, image_id))
+    return await _answer(request, SearchRequest(**wanted.model_dump(), image_id=[image_id]))
 
 
 @router.get("/duplicates", response_model=DuplicatesAnswer, response_model_exclude_unset=True)
@@ -63,7 +62,10 @@ async def duplicates(request: Request, wanted: Annotated[DuplicatesRequest, Quer
         following = write_cursor(kind, *_group_key(page[-1])) if len(rest) > len(page) else None
         return {"groups": [_group_record(group) for group in page], "next": following}
 
-    return await service_of(request).duplicates.read(read)
+    page = await service_of(request).duplicates.read(read)
+    for group in page["groups"]:
+        group["pictures"] = [_linked(picture, request) for picture in group["pictures"]]
+    return page
 
 
 def _group_key(group: Group) -> tuple[int, bytes]:
@@ -106,8 +108,9 @@ class _Place:
         return (-hit.score, hit.image.id) > (-self.score, self.image_id) and hit.image.id <= self.up_to_id
 
 
-async def _answer(service: Service, wanted: SearchRequest) -> dict[str, Any]:
+async def _answer(request: Request, wanted: SearchRequest) -> dict[str, Any]:
     """Return the page of hits that is asked for."""
+    service = service_of(request)
     kind = digest(wanted)
     place = _place(wanted.cursor, kind)
     asked = await service.read.read(lambda opened: _asked(opened, wanted))
@@ -116,7 +119,14 @@ async def _answer(service: Service, wanted: SearchRequest) -> dict[str, Any]:
     encoded = await _encoded(service, [text for _, text in asked.texts])
     parts = [(weight, encoded[text]) for weight, text in asked.texts] + [*asked.pictures]
     vector = add_up(parts)
-    return await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
+    page = await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
+    return page | {"hits": [_linked(hit, request) for hit in page["hits"]]}
+
+
+def _linked(picture: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return the record of a picture with the path of its thumbnail."""
+    root = request.scope.get("root_path", "")
+    return picture | {"thumbnail": f"{root}/api/v1/images/{picture['id']}/thumbnail"}
 
 
 def _place(cursor: str | None, kind: str) -> _Place | None:

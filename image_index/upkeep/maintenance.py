@@ -32,6 +32,7 @@ def forget(home: IndexHome, named: tuple[AnyPath, ...], *, dry_run: bool = False
     if not dry_run:
         with exclusive_lock(home.lock), Catalog(home.catalog, write=True) as catalog:
             count = sum(catalog.forget(path) for path in paths)
+        remove(home.thumbnails)  # which must not show any more what was dropped on purpose
     return count
 
 

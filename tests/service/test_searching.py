@@ -38,6 +38,11 @@ def red_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
+def linked(record: dict[str, Any], image_id: int) -> dict[str, Any]:
+    """Return the object of a command with what the server adds."""
+    return record | {"id": image_id, "thumbnail": f"/api/v1/images/{image_id}/thumbnail"}
+
+
 def ids(answer: Any) -> list[int]:
     """Return the ids of the hits of an answer."""
     assert answer.status_code == 200, answer.text
@@ -51,7 +56,7 @@ def test_hits_are_the_objects_of_the_command_line(client: TestClient, served: In
         for include in (False, True):
             options = SearchOptions(include_query=include)
             hits = index.search(make_query(images=[photo]), options)
-            expected = [hit_record(hit) | {"id": hit.image.id} for hit in hits]
+            expected = [linked(hit_record(hit), hit.image.id) for hit in hits]
             answer = client.get(SEARCH, params={"image_id": RED, "include_query": include}).json()
             assert answer == {"hits": expected, "next": None}
             assert client.post(SEARCH, json={"image": photo, "include_query": include}).json() == answer
@@ -67,7 +72,7 @@ def test_texts_and_pictures_are_added_up(client: TestClient, served: IndexHome, 
     assert sorted(red_texts) == ["cold", "red", "warm"]
     with Index.open(served.path) as index:
         query = make_query("2:red", add=["warm", f"0.5:{photo}"], minus=["cold"])
-        assert found == [hit_record(hit, "mine") | {"id": hit.image.id} for hit in index.search(query)]
+        assert found == [linked(hit_record(hit, "mine"), hit.image.id) for hit in index.search(query)]
 
 
 def test_a_text_may_be_asked_for_by_an_address(client: TestClient, red_texts: list[str]) -> None:
@@ -182,8 +187,8 @@ def test_duplicates_are_the_objects_of_the_command_line(tmp_path: Path) -> None:
     assert len(groups) == 2
     assert whole == {"groups": first["groups"] + rest["groups"], "next": rest["next"]}
     for found, group in zip(whole["groups"], groups, strict=True):
-        assert [one.pop("id") for one in found["pictures"]] == [member.image.id for member in group]
-        assert found == group_record(group)
+        records = zip(group_record(group)["pictures"], group, strict=True)
+        assert found["pictures"] == [linked(record, member.image.id) for record, member in records]
 
 
 def test_an_empty_index_has_no_hits(home: IndexHome, red_texts: list[str]) -> None:
