@@ -197,8 +197,9 @@ class CatalogReader(Database):
 
     def grids_of(self, ids: Iterable[int]) -> dict[int, bytes]:
         """Return the grids (`image_index.grid`), by id, of those images that have one."""
-        rows = (self.one("SELECT image_id, grid FROM grids WHERE image_id = ?", (image_id,)) for image_id in ids)
-        return {row[0]: row[1] for row in rows if row and len(row[1]) == BYTES}
+        wanted = "SELECT value FROM json_each(?)"
+        rows = self.rows(f"SELECT image_id, grid FROM grids WHERE image_id IN ({wanted})", (json.dumps(list(ids)),))
+        return {image_id: grid for image_id, grid in rows if len(grid) == BYTES}
 
     # Pictures that are searched
 

@@ -173,5 +173,7 @@ def _cosines(catalog: CatalogReader, one: int, others: Sequence[int]) -> NDArray
         some = np.array(others[start : start + CHUNK])
         ids, vectors = catalog.vectors_of(some)
         if len(ids):
-            found[start : start + CHUNK][np.isin(some, ids)] = vectors @ vector[0]
+            # which of `some` have a vector: vectors come in their order
+            there = slice(None) if len(ids) == len(some) else np.isin(some, ids)
+            found[start : start + CHUNK][there] = vectors @ vector[0]
     return found
