@@ -174,17 +174,39 @@ class Index:
     # More than search
 
     def duplicates(
-        self, filters: Filters = ALL, *, similarity: float | None = None, exact: bool = False, pairs: bool = False
+        self,
+        filters: Filters = ALL,
+        *,
+        similarity: float | None = None,
+        exact: bool = False,
+        pairs: bool = False,
+        kept: bool = False,
     ) -> list[Group]:
         """Return the groups of the same picture, the largest first and in each the best copy first.
 
         `similarity` is the least cosine that near ones must have; with `exact` only files of equal content count,
-        with `pairs` also the RAW file and the JPEG of one shot.
+        with `pairs` also the RAW file and the JPEG of one shot, with `kept` also what `keep` was called for.
         """
         from image_index.search.duplicates import DuplicateOptions, find_duplicates
 
-        options = DuplicateOptions(-1.0 if similarity is None else similarity, exact=exact, pairs=pairs)
+        options = DuplicateOptions(-1.0 if similarity is None else similarity, exact=exact, pairs=pairs, kept=kept)
         return find_duplicates(self._catalog, self._checked(filters), options, lambda image: is_there(image, filters))
+
+    def keep(self, paths: Sequence[AnyPath], *, kept: bool = True) -> None:
+        """Remember that no two of these pictures are duplicates of each other, or with `kept=False` forget it.
+
+        It counts for these pictures as they are: for one that changes, and for further copies, nothing is remembered.
+        Raises `UsageError` for a path that the index does not know, and for less than two.
+        """
+        found = {path: self.image(path) for path in paths}
+        for path, image in found.items():
+            if image is None:
+                raise UsageError(f"{printable(resolve(path))}: the index does not know it", "train it first")
+        ids = {image.id for image in found.values() if image}
+        if len(ids) < 2:
+            raise UsageError("two pictures or more can be kept beside each other, not one")
+        with Catalog(self.home.catalog) as catalog:
+            catalog.keep(ids, kept=kept)
 
     # Labels
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import combinations
 
 from image_index.catalog.filters import INSIDE, inside
 from image_index.catalog.reader import CatalogReader, stored_summary
@@ -172,6 +173,13 @@ class Catalog(CatalogReader):
         )
         with self.transaction() as connection:
             connection.execute(sql, (name, last_id, int(time.time())))
+
+    def keep(self, ids: Iterable[int], *, kept: bool = True) -> None:
+        """Remember that each two of these images are not to be shown as duplicates, or with `kept=False` forget it."""
+        pairs = combinations(sorted(ids), 2)
+        sql = "INSERT OR IGNORE INTO kept VALUES (?, ?)" if kept else "DELETE FROM kept WHERE one = ? AND other = ?"
+        with self.transaction() as connection:
+            connection.executemany(sql, pairs)
 
     @contextmanager
     def run(self) -> Iterator[Run]:

@@ -195,6 +195,11 @@ class CatalogReader(Database):
         sql = f"SELECT id, sha256, format FROM images WHERE {condition} AND {of_path} ORDER BY {order}"
         return self.rows(sql, [*parameters, *path_parameters])
 
+    def kept(self) -> frozenset[tuple[int, int]]:
+        """Return the pairs of ids that are not to be shown as duplicates, in either order."""
+        pairs = [(one, other) for one, other in self.rows("SELECT one, other FROM kept")]
+        return frozenset(pairs) | {(other, one) for one, other in pairs}
+
     def grids_of(self, ids: Iterable[int]) -> dict[int, bytes]:
         """Return the grids (`image_index.grid`), by id, of those images that have one."""
         wanted = "SELECT value FROM json_each(?)"

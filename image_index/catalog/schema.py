@@ -46,6 +46,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # apart for the same reason; `image_index.grid` says what is in it
         """CREATE TABLE grids (
             image_id INTEGER PRIMARY KEY REFERENCES images (id) ON DELETE CASCADE, grid BLOB NOT NULL)""",
+        # dupes --keep: pairs that are shown no more, one < other. A picture whose content changes gets another id.
+        """CREATE TABLE kept (
+            one INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+            other INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+            PRIMARY KEY (one, other)) WITHOUT ROWID""",
+        "CREATE INDEX kept_by_other ON kept (other)",
         # paths that lead to the same file as another path, `main`, which has the row in images or failures. That path
         # and not the id of a row: other names are noted before the file is read, and outlast a change of its content.
         "CREATE TABLE names (path BLOB PRIMARY KEY, main BLOB NOT NULL) WITHOUT ROWID",

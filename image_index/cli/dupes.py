@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, screen, write
+from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, given_path, screen, write
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, open_page
 from image_index.cli.selection import (
     CameraOption,
@@ -42,15 +43,28 @@ ExactOption = Annotated[bool, typer.Option("--exact", help="Only files of the sa
 PairsOption = Annotated[
     bool, typer.Option("--pairs", help="Also the RAW file and the JPEG or HEIC of one shot, which are no duplicates.")
 ]
+PathsArgument = Annotated[
+    list[Path] | None, typer.Argument(parser=given_path, metavar="[PATH]...", help="Pictures, for --keep alone.")
+]
+KeepOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep/--no-keep", help="Show no two of the pictures PATH... as duplicates any more, or show them again."
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Also pictures that --keep was used for.")]
 OmitFirstOption = Annotated[
     bool, typer.Option("--omit-first", "-f", help="Print all of each group but the first, the best copy.")
 ]
 
 
 def dupes(
+    paths: PathsArgument = None,
+    keep: KeepOption = None,
     similarity: SimilarityOption = None,
     exact: ExactOption = False,
     pairs: PairsOption = False,
+    all: AllOption = False,  # noqa: A002  # the option's name
     omit_first: OmitFirstOption = False,
     under: UnderOption = None,
     exclude_under: ExcludeUnderOption = None,
@@ -75,9 +89,12 @@ def dupes(
     putting a text across. The best copy comes first: most pixels, then most bytes, then the oldest. A blank line (with
     -0 an empty entry) ends each group, unless the first are omitted. Nothing is ever deleted.
 
+    With --keep nothing is searched: the pictures PATH... are remembered as they are now. If one of them changes, or
+    another copy comes, that is shown.
+
     Example: imgidx dupes --under ~/Pictures --html dupes.html --open
 
-    Exit codes: 0 found, 1 none found, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
+    Exit codes: 0 found or kept, 1 none found, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
     """
     from image_index.index import Index
 
@@ -85,12 +102,17 @@ def dupes(
         raise UsageError("--json and --null cannot be had at once", "choose one")
     if open and html is None:
         raise UsageError("--open goes with --html FILE")
+    if paths and keep is None:
+        raise UsageError("imgidx dupes takes pictures with --keep alone", "to look into a directory: --under DIR")
     filters = make_filters(
         under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
         camera=camera, min_size=min_size, orientation=orientation, missing=missing,
     )  # fmt: skip
     with Index.open(common(index, quiet=quiet).home.path) as opened:
-        found = opened.duplicates(filters, similarity=similarity, exact=exact, pairs=pairs)
+        if keep is not None:
+            opened.keep(paths or (), kept=keep)
+            return FOUND
+        found = opened.duplicates(filters, similarity=similarity, exact=exact, pairs=pairs, kept=all)
     if html is not None:
         from image_index.present.sheet import write_duplicates
 

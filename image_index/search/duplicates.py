@@ -37,6 +37,9 @@ class Duplicate:
 Group = tuple[Duplicate, ...]
 """Duplicates of one picture, best first: most pixels, then most bytes, then the oldest."""
 
+Kept = frozenset[tuple[int, int]]
+"""Pairs of ids, in either order, of pictures that are not to be shown as duplicates."""
+
 Clusters = dict[int, list[tuple[int, float]]]
 """The near duplicates of some contents and their cosines: {content: [(other content, cosine)]}, as positions."""
 
@@ -46,12 +49,13 @@ class DuplicateOptions:
     """How near two duplicates must be, beside their grids: the least cosine of their vectors, by default any.
 
     With `exact` only equal content counts. With `pairs` the RAW and the JPEG of one shot do too; see `catalog.pairs`.
-    Raises `UsageError` for a cosine that there is not.
+    With `kept` so do pictures that the user wants to keep both. Raises `UsageError` for a cosine that there is not.
     """
 
     similarity: float = -1.0
     exact: bool = False
     pairs: bool = False
+    kept: bool = False
 
     def __post_init__(self) -> None:
         if not -1 <= self.similarity <= 1:
@@ -73,12 +77,23 @@ def find_duplicates(
         formats[image_id] = image_format
     # Files of equal content are one node in the clustering, and `copies[node]` are their ids, best first.
     copies = list(by_content.values())
-    clusters = {} if options.exact else _clusters(catalog, copies, formats, options)
+    kept = frozenset() if options.kept else catalog.kept()
+    # The JPEG of a shot stands for its RAW file too, which therefore is like nothing but what has the same content.
+    raws = frozenset() if options.exact or options.pairs else _raws_of_pairs(catalog, formats)
+    compared = {node: ids[0] for node, ids in enumerate(copies) if raws.isdisjoint(ids)}
+    clusters = {} if options.exact else _clusters(catalog, compared, kept, options.similarity)
     groups = _members(catalog, copies, clusters)
     found = (tuple(member for member in group if is_there(member.image)) for group in groups)
     real = (_real_files(group) for group in found if len(group) > 1)
-    ordered = (tuple(sorted(group, key=lambda member: _rank(member.image))) for group in real if len(group) > 1)
-    return sorted(ordered, key=lambda group: (-len(group), group[0].image.path))
+    ordered = (tuple(sorted(group, key=lambda member: _rank(member.image))) for group in real)
+    left = (_without_kept(group, kept) for group in ordered)
+    return sorted((group for group in left if len(group) > 1), key=lambda group: (-len(group), group[0].image.path))
+
+
+def _without_kept(group: Group, kept: Kept) -> Group:
+    """Return a group without those pictures that are to be kept beside the best of it."""
+    best = group[0].image.id
+    return tuple(member for member in group if (best, member.image.id) not in kept)
 
 
 def _members(catalog: CatalogReader, copies: Sequence[Sequence[int]], clusters: Clusters) -> Iterator[Group]:
@@ -129,14 +144,12 @@ def _rank(image: ImageFacts) -> tuple[int, int, int, bytes]:
     return -image.picture.width * image.picture.height, -image.size, image.date_s, image.path
 
 
-def _clusters(
-    catalog: CatalogReader, copies: Sequence[Sequence[int]], formats: dict[int, str], options: DuplicateOptions
-) -> Clusters:
-    """Cluster near duplicates greedily, the best picture first: each centre takes all unclaimed pictures near it."""
-    # The JPEG of a shot stands for its RAW file too, which therefore is like nothing but what has the same content.
-    raws = frozenset() if options.pairs else _raws_of_pairs(catalog, formats)
-    nodes = [node for node, ids in enumerate(copies) if raws.isdisjoint(ids)]
-    ids = [copies[node][0] for node in nodes]
+def _clusters(catalog: CatalogReader, images: dict[int, int], kept: Kept, similarity: float) -> Clusters:
+    """Cluster near duplicates greedily: each centre takes all unclaimed pictures near it.
+
+    `images` are the ids of pictures by node, best first; `similarity` is the least cosine of their vectors.
+    """
+    nodes, ids = list(images), list(images.values())
     near = Copies(catalog, ids)
     pairs = near.pairs()
     centres, starts = np.unique(pairs[:, 0], return_index=True)
@@ -147,8 +160,9 @@ def _clusters(
             continue
         others = np.union1d(found, near.all_of(centre, len(found)))
         others = others[unclaimed[others] & (others > centre)]
+        others = np.array([other for other in others.tolist() if (ids[centre], ids[other]) not in kept], np.int64)
         cosines = _cosines(catalog, ids[centre], [ids[other] for other in others])
-        members, cosines = others[cosines >= options.similarity], cosines[cosines >= options.similarity]
+        members, cosines = others[cosines >= similarity], cosines[cosines >= similarity]
         if len(members):
             clusters[nodes[centre]] = [
                 (nodes[at], cosine) for at, cosine in zip(members, cosines.tolist(), strict=True)

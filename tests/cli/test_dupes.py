@@ -86,6 +86,25 @@ def test_a_contact_sheet_has_every_group(trained: Shell) -> None:
     assert page.count("<img") == 4
 
 
+def test_kept_pictures_are_shown_no_more(trained: Shell) -> None:
+    """But with --all, and after --no-keep; the other group stays."""
+    photos = trained.directory / "photos"
+    pair = (photos / "1.png", photos / "small.jpg")
+    before = trained.run("dupes", "--json").records
+    assert trained.run("dupes", "--keep", *pair) == Done(0, b"", "")
+    assert trained.run("dupes", "--json").records == before[:1]
+    assert trained.run("dupes", "--all", "--json").records == before
+    assert trained.run("dupes", "--no-keep", *pair) == Done(0, b"", "")
+    assert trained.run("dupes", "--json").records == before
+
+
+@pytest.mark.parametrize("paths", [(), ("photos/1.png",), ("photos/1.png", "photos/nothing.png")])
+def test_what_is_kept_are_two_pictures_that_the_index_knows(trained: Shell, paths: tuple[str, ...]) -> None:
+    """The message says which is not; and paths mean nothing without --keep."""
+    assert trained.run("dupes", "--keep", *paths).code == 2
+    assert trained.run("dupes", "photos/1.png", "photos/small.jpg").code == 2
+
+
 @pytest.mark.parametrize(
     "options",
     [("--json", "-0"), ("--open",), ("--similarity", "2"), ("--html", "/nonexistent/page.html")],

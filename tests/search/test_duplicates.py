@@ -236,6 +236,31 @@ def test_groups_are_those_of_going_through_all_pictures_by_hand(catalog: Catalog
     assert found == sorted(groups, key=lambda group: (-len(group), group[0]))
 
 
+def test_kept_pictures_are_shown_when_something_about_them_is_new(catalog: Catalog) -> None:
+    """A third copy, or one that changed; and all of them where they are asked for."""
+    add(catalog, *((picture(b"%d" % n, b"%d" % n, ONE, (9 - n, 1)), 0) for n in (1, 2)))
+    add(catalog, *((picture(b"x%d" % n, b"x", OTHER), 0) for n in (1, 2)))
+    catalog.keep(catalog.ids_matching(Filters(globs=("[12]",))).tolist())
+    catalog.keep(catalog.ids_matching(Filters(globs=("x?",))).tolist())
+    assert find_duplicates(catalog, Filters()) == []
+    assert names(find_duplicates(catalog, Filters(), DuplicateOptions(kept=True))) == [["1", "2"], ["x1", "x2"]]
+    add(catalog, (picture(b"3", b"3", ONE, (1, 1)), 0))
+    assert names(find_duplicates(catalog, Filters())) == [["1", "3"]]
+    add(catalog, (picture(b"2", b"changed", ONE, (2, 1)), 0))
+    assert names(find_duplicates(catalog, Filters())) == [["1", "2", "3"]]
+    catalog.keep(catalog.ids_matching(Filters(globs=("x?",))).tolist(), kept=False)
+    assert names(find_duplicates(catalog, Filters())) == [["1", "2", "3"], ["x1", "x2"]]
+
+
+def test_what_is_like_a_kept_picture_alone_is_shown_with_it(catalog: Catalog) -> None:
+    """The best of the two that are kept does not claim the other."""
+    grids = [look(1, range(60 * n)) for n in range(3)]  # the first and the last are no copies of each other
+    add(catalog, *((picture(b"%d" % n, b"%d" % n, grid, (9 - n, 1)), 0) for n, grid in enumerate(grids)))
+    assert names(find_duplicates(catalog, Filters())) == [["0", "1"]]
+    catalog.keep(catalog.ids_matching(Filters(globs=("[01]",))).tolist())
+    assert names(find_duplicates(catalog, Filters())) == [["1", "2"]]
+
+
 @pytest.mark.parametrize("similarity", [1.01, -2, float("nan")])
 def test_a_cosine_that_there_is_not_is_wrong_use(similarity: float) -> None:
     """It would find nothing, or everything, and look like an answer."""
