@@ -14,6 +14,7 @@ from image_index.service.access import Access, Rules
 from image_index.service.problems import PROBLEM_ANSWERS, answer_with_problems
 from image_index.service.readers import Service
 from image_index.service.thumbnail_cache import ThumbnailCache
+from image_index.service.uploads import Uploads
 from image_index.settings import IndexHome
 from image_index.workers.engine import Engine
 
@@ -27,6 +28,7 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = Service.start(home, engine)
+        app.state.uploads = Uploads()
         app.state.thumbnails = ThumbnailCache(home.thumbnails)
         yield
         app.state.service.close()

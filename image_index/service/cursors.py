@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from image_index.errors import UsageError
 
 
-def digest(request: BaseModel, *more: int) -> str:
-    """Return what tells a request from all others, whichever of its pages it asks for."""
+def digest(request: BaseModel, *more: str) -> str:
+    """Return what tells a request from all others, whichever of its pages it asks for; `more` comes with it."""
     asked = [request.model_dump(exclude={"cursor", "limit"}), more]
     return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 

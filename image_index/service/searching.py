@@ -21,6 +21,7 @@ from image_index.service.cursors import digest, read_cursor, write_cursor
 from image_index.service.library import facts_of, service_of
 from image_index.service.readers import OpenIndex, Service
 from image_index.service.requests import DuplicatesRequest, ImageId, Ranking, SearchRequest
+from image_index.service.uploads import BODY, SentPicture, Uploads
 
 GROWTH = 4
 """How many times as many hits are asked for whenever a page is not full yet."""
@@ -34,10 +35,12 @@ async def search(request: Request, wanted: Annotated[SearchRequest, Query()]) ->
     return await _answer(request, wanted)
 
 
-@router.post("/search", response_model=SearchAnswer, response_model_exclude_unset=True)
-async def search_by_body(request: Request, wanted: SearchRequest) -> dict[str, Any]:
-    """The same, asked for by a JSON object: a line of `--queries` and options."""
-    return await _answer(request, wanted)
+@router.post("/search", response_model=SearchAnswer, response_model_exclude_unset=True, openapi_extra=BODY)
+async def search_by_body(request: Request) -> dict[str, Any]:
+    """The same, asked for by a JSON object, or by a form with a picture: a line of `--queries` and options."""
+    uploads: Uploads = request.app.state.uploads
+    async with uploads.received(request) as (wanted, picture):
+        return await _answer(request, wanted, picture)
 
 
 @router.get("/images/{image_id}/similar", response_model=SearchAnswer, response_model_exclude_unset=True)
@@ -108,16 +111,18 @@ class _Place:
         return (-hit.score, hit.image.id) > (-self.score, self.image_id) and hit.image.id <= self.up_to_id
 
 
-async def _answer(request: Request, wanted: SearchRequest) -> dict[str, Any]:
-    """Return the page of hits that is asked for."""
+async def _answer(request: Request, wanted: SearchRequest, picture: SentPicture | None = None) -> dict[str, Any]:
+    """Return the page of hits that is asked for, `picture` being one more term of the query."""
     service = service_of(request)
-    kind = digest(wanted)
+    kind = digest(wanted, picture.digest if picture else "")
     place = _place(wanted.cursor, kind)
-    asked = await service.read.read(lambda opened: _asked(opened, wanted))
+    asked = await service.read.read(lambda opened: _asked(opened, wanted, has_picture=picture is not None))
     if asked is None:
         return {"hits": [], "next": None}
     encoded = await _encoded(service, [text for _, text in asked.texts])
     parts = [(weight, encoded[text]) for weight, text in asked.texts] + [*asked.pictures]
+    if picture is not None:
+        parts.append((1.0, await service.child.read(picture.encode)))
     vector = add_up(parts)
     page = await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
     return page | {"hits": [_linked(hit, request) for hit in page["hits"]]}
@@ -144,11 +149,12 @@ async def _encoded(service: Service, texts: list[str]) -> dict[str, QueryVector]
     return await threads.read(lambda opened: {text: opened.encoder.text(text) for text in texts})
 
 
-def _asked(opened: OpenIndex, wanted: SearchRequest) -> _Asked | None:
+def _asked(opened: OpenIndex, wanted: SearchRequest, *, has_picture: bool) -> _Asked | None:
     """Return the terms of a search, None where the index has no picture; raise `UsageError` for what makes no sense."""
     wanted.options()
     terms: tuple[Term, ...] = ()
-    if not wanted.image_id or wanted.text is not None or wanted.image or wanted.add or wanted.minus:
+    has_other = has_picture or bool(wanted.image_id)
+    if not has_other or wanted.text is not None or wanted.image or wanted.add or wanted.minus:
         terms = make_query(wanted.text, wanted.image, wanted.add, wanted.minus).terms
     pictures = [(1.0, _known(opened, image_id)) for image_id in wanted.image_id]
     pictures += [(term.weight, _at(opened, term)) for term in terms if term.kind is not Kind.TEXT]

@@ -19,8 +19,10 @@ from image_index.service.access import Rules
 from image_index.service.app import make_app
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
+from image_index.workers.engine import Engine
+from tests.support import fake_models
 from tests.support.library import starter_digest
-from tests.support.records import LONG_AGO_NS, facts
+from tests.support.records import LONG_AGO_NS
 
 TOKEN = "a-token-of-the-tests"
 HOST = "127.0.0.1:8000"
@@ -42,7 +44,7 @@ def make_served(directory: Path, copies: Mapping[str, Sequence[str]] | None = No
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     broken = Failure(ImageFile(os.fsencode(photos / "broken.png"), 1, 1), Stage.DECODE, "it is broken")
     with Catalog(home.catalog, write=True) as catalog:
-        catalog.set_model(replace(facts(3), name="starter", weights_sha256=starter_digest()))
+        catalog.set_model(replace(fake_models.FACTS, name="starter", weights_sha256=starter_digest()))
         catalog.note_scan(os.fsencode(photos), None)
         catalog.record(EmbeddedBatch(tuple(images), vectors, (broken,)))
         build_if_stale(catalog, home, lambda _: None)
@@ -60,9 +62,14 @@ def _picture(path: Path, colour: tuple[int, int, int]) -> EmbeddedImage:
 
 @contextmanager
 def client_of(home: IndexHome, rules: Rules = RULES, root_path: str = "") -> Iterator[TestClient]:
-    """Give a client that knows the token."""
+    """Give a client that knows the token; a child runs a fake model."""
+    engine = Engine("cpu", loader=fake_models.load)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with TestClient(
-        make_app(home, rules), f"http://{HOST}", root_path=root_path, headers=headers, raise_server_exceptions=False
+        make_app(home, rules, engine),
+        f"http://{HOST}",
+        root_path=root_path,
+        headers=headers,
+        raise_server_exceptions=False,
     ) as client:
         yield client

@@ -1,0 +1,120 @@
+"""Pictures that are sent along with a search: bounded in number, size and time, and decoded in the killable child."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+
+from image_index.errors import UsageError
+from image_index.formats import readable_extensions
+from image_index.search.encode import QueryVector
+from image_index.service.readers import OpenIndex
+from image_index.service.requests import SearchRequest
+
+MOST_AT_ONCE = 4
+"""How many pictures are received and encoded at once; others wait, and are not read meanwhile."""
+
+TIME_LIMIT_S = 60.0
+"""How long a picture may take to come."""
+
+QUERY, PICTURE = "query", "picture"
+"""The parts of a form: a JSON object as of a search without a picture, and the picture's file."""
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": SearchRequest.model_json_schema()},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [PICTURE],
+                    "additionalProperties": False,
+                    "properties": {
+                        QUERY: {"type": "string", "contentMediaType": "application/json"},
+                        PICTURE: {"type": "string", "format": "binary"},
+                    },
+                },
+            },
+        },
+    }
+}
+"""The body of a search, for the OpenAPI document: which of the two it is, its media type says."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentPicture:
+    """A picture that came with a search, and what its sender calls it."""
+
+    name: str
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        """What tells its content from all others."""
+        return sha256(self.data).hexdigest()
+
+    def encode(self, opened: OpenIndex) -> QueryVector:
+        """Return its vector by a child; raise `DecodeError` where it is no picture that can be read."""
+        extension = os.path.splitext(self.name)[1].lower()
+        suffix = extension if os.fsencode(extension) in readable_extensions() else ""
+        with tempfile.TemporaryDirectory(prefix="imgidx-") as directory:
+            path = Path(directory) / f"picture{suffix}"
+            path.write_bytes(self.data)
+            return opened.encoder.picture(os.fsencode(path), self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """How many pictures may be on their way."""
+
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
+
+    @asynccontextmanager
+    async def received(self, request: Request) -> AsyncIterator[tuple[SearchRequest, SentPicture | None]]:
+        """Give what a request asks for, and the picture that comes with it; others wait until the block is left.
+
+        Raises the answer 422 for a form that says something else, 408 for a picture that does not come in time.
+        """
+        if not request.headers["content-type"].startswith("multipart/"):
+            yield _validated(await request.body()), None
+            return
+        async with self.places:
+            try:
+                async with asyncio.timeout(TIME_LIMIT_S):
+                    asked = await _read_form(request)
+            except TimeoutError as error:
+                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the picture did not come in time") from error
+            yield asked
+
+
+async def _read_form(request: Request) -> tuple[SearchRequest, SentPicture]:
+    """Return the query and the picture of a form."""
+    async with request.form(max_files=1, max_fields=1) as form:
+        query, picture = form.get(QUERY, "{}"), form.get(PICTURE)
+        if not {*form} <= {QUERY, PICTURE} or not isinstance(query, str) or not isinstance(picture, UploadFile):
+            raise UsageError(f"a form has a file as {PICTURE!r}, and may have a JSON object as {QUERY!r}")
+        return _validated(query), SentPicture(picture.filename or "the picture", await picture.read())
+
+
+def _validated(query: str | bytes) -> SearchRequest:
+    """Return the search that a JSON object asks for; raise what FastAPI raises for one that is none."""
+    try:
+        return SearchRequest.model_validate_json(query)
+    except ValidationError as error:
+        # as FastAPI puts it: the first place is where in the request it stands
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise RequestValidationError([one | {"loc": ("body", *one["loc"])} for one in found]) from error

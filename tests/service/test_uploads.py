@@ -1,0 +1,127 @@
+"""Pictures that are sent along with a search."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.testclient import TestClient
+from starlette.types import Message
+
+from image_index.service import access, uploads
+from image_index.settings import IndexHome
+from tests.support.served import client_of
+
+SEARCH = "/api/v1/search"
+RED, GREEN, BLUE, PINK = 1, 2, 3, 4
+
+
+@pytest.fixture(scope="module")
+def client(served: IndexHome) -> Iterator[TestClient]:
+    """Return a client of a server of its own, whose child is started once."""
+    with client_of(served) as found:
+        yield found
+
+
+def png(colour: tuple[int, int, int]) -> bytes:
+    """Return a picture of one colour."""
+    data = BytesIO()
+    Image.new("RGB", (16, 16), colour).save(data, "PNG")
+    return data.getvalue()
+
+
+def post(client: TestClient, data: bytes, file_name: str = "mine.png", **query: Any) -> Any:
+    """Search by a picture."""
+    return client.post(SEARCH, files={"picture": (file_name, data)}, data={"query": json.dumps(query)} if query else {})
+
+
+def test_a_picture_is_searched_by(client: TestClient) -> None:
+    """Encoded by the child; the terms of the query are added to it."""
+    answer = post(client, png((240, 30, 30)))
+    assert [hit["id"] for hit in answer.json()["hits"]][:2] == [RED, PINK]
+    answer = post(client, png((240, 30, 30)), image_id=[BLUE], limit=1, name="mine")
+    (hit,) = answer.json()["hits"]
+    assert (hit["query"], hit["id"] != BLUE) == ("mine", True)
+
+
+def test_the_pages_are_those_of_one_picture(client: TestClient) -> None:
+    """It is sent again with the cursor; with another one the cursor is none."""
+    whole = [hit["id"] for hit in post(client, png((240, 30, 30))).json()["hits"]]
+    first = post(client, png((240, 30, 30)), limit=3).json()
+    second = post(client, png((240, 30, 30)), limit=3, cursor=first["next"]).json()
+    assert [hit["id"] for hit in first["hits"] + second["hits"]] == whole
+    assert post(client, png((0, 0, 9)), limit=3, cursor=first["next"]).status_code == 422
+
+
+def test_what_is_no_picture_is_told_by_its_name(client: TestClient) -> None:
+    """And nothing of where it was put meanwhile; the next one is answered."""
+    answer = post(client, b"no picture", "../../evil\x07.png")
+    assert (answer.status_code, answer.json()["exit_code"]) == (422, 2)
+    assert answer.json()["detail"].startswith("cannot use ")
+    assert "imgidx-" not in answer.text
+    assert post(client, png((9, 9, 250)), limit=1).json()["hits"][0]["id"] == BLUE
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"files": {"query": (None, "{}")}},
+        {"files": {"other": ("a.png", b"x")}},
+        {"files": [("picture", ("a.png", b"x")), ("picture", ("b.png", b"x"))]},
+        {"files": {"picture": ("a.png", b"x")}, "data": {"query": "["}},
+        {"files": {"picture": ("a.png", b"x")}, "data": {"query": '{"limit": 0}'}},
+        {"files": {"picture": ("a.png", b"x")}, "data": {"query": "{}", "more": "x"}},
+    ],
+)
+def test_a_form_that_says_something_else_is_wrong_use(client: TestClient, form: dict[str, Any]) -> None:
+    """One picture and one query, and nothing else."""
+    answer = client.post(SEARCH, **form)
+    assert answer.status_code in (400, 422)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_form_without_its_boundary_is_wrong_use(client: TestClient) -> None:
+    """As is one that breaks off."""
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=x"):
+        answer = client.post(SEARCH, content=b"--x\r\nContent-Disposition: for", headers={"Content-Type": kind})
+        assert answer.status_code in (400, 422)
+
+
+def test_a_picture_that_is_too_large_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its length is not announced."""
+    monkeypatch.setattr(access, "MOST_BYTES", 5000)
+
+    def body() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+        for _ in range(100):
+            yield bytes(100)
+        yield b"\r\n--x--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert client.post(SEARCH, content=body(), headers=headers).status_code == 413
+    assert client.post(SEARCH, content=b"".join(body()), headers=headers).status_code == 413
+
+
+def test_a_picture_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow clients take the places of others for a while only."""
+    monkeypatch.setattr(uploads, "TIME_LIMIT_S", 0.0)
+
+    async def silence() -> Message:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def receive() -> None:
+        headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+        request = Request({"type": "http", "method": "POST", "headers": headers}, silence)
+        async with uploads.Uploads().received(request):
+            raise AssertionError
+
+    with pytest.raises(HTTPException, match="did not come in time"):
+        asyncio.run(receive())
