@@ -69,6 +69,7 @@ HOMES = {
     "starlette": ("service",),
     "pydantic": ("service",),
     "uvicorn": ("service",),
+    "prometheus_client": ("service",),
     "typer": ("cli",),
 }
 """Each library that is heavy, or that should be easy to exchange, and the rooms or modules that may import it."""

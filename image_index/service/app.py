@@ -9,8 +9,9 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from image_index.service import library, pictures, searching
+from image_index.service import library, metrics, pictures, searching
 from image_index.service.access import Access, Rules
+from image_index.service.metrics import Metrics
 from image_index.service.problems import PROBLEM_ANSWERS, answer_with_problems
 from image_index.service.readers import Service
 from image_index.service.thumbnail_cache import ThumbnailCache
@@ -28,6 +29,7 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = Service.start(home, engine)
+        app.state.metrics = Metrics()
         app.state.uploads = Uploads()
         app.state.thumbnails = ThumbnailCache(home.thumbnails)
         yield
@@ -44,6 +46,7 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     )
     answer_with_problems(app)
     app.include_router(library.outer)
+    app.include_router(metrics.outer)
     app.include_router(library.router)
     app.include_router(searching.router)
     app.include_router(pictures.router)

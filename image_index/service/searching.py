@@ -19,6 +19,7 @@ from image_index.search.query import Kind, Term, make_query
 from image_index.service.answers import DuplicatesAnswer, SearchAnswer
 from image_index.service.cursors import digest, read_cursor, write_cursor
 from image_index.service.library import facts_of, service_of
+from image_index.service.metrics import metrics_of
 from image_index.service.readers import OpenIndex, Service
 from image_index.service.requests import DuplicatesRequest, ImageId, Ranking, SearchRequest
 from image_index.service.uploads import BODY, SentPicture, Uploads
@@ -113,7 +114,13 @@ class _Place:
 
 async def _answer(request: Request, wanted: SearchRequest, picture: SentPicture | None = None) -> dict[str, Any]:
     """Return the page of hits that is asked for, `picture` being one more term of the query."""
-    service = service_of(request)
+    with metrics_of(request).search():
+        page = await _found(service_of(request), wanted, picture)
+    return page | {"hits": [_linked(hit, request) for hit in page["hits"]]}
+
+
+async def _found(service: Service, wanted: SearchRequest, picture: SentPicture | None) -> dict[str, Any]:
+    """Return the page of hits as it is found."""
     kind = digest(wanted, picture.digest if picture else "")
     place = _place(wanted.cursor, kind)
     asked = await service.read.read(lambda opened: _asked(opened, wanted, has_picture=picture is not None))
@@ -124,8 +131,7 @@ async def _answer(request: Request, wanted: SearchRequest, picture: SentPicture 
     if picture is not None:
         parts.append((1.0, await service.child.read(picture.encode)))
     vector = add_up(parts)
-    page = await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
-    return page | {"hits": [_linked(hit, request) for hit in page["hits"]]}
+    return await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
 
 
 def _linked(picture: dict[str, Any], request: Request) -> dict[str, Any]:
