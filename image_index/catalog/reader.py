@@ -47,7 +47,10 @@ from image_index.records import (
 _KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL, inode FROM images"
 _FACTS = f"{', '.join(PictureFacts._fields)}, id, path, size, mtime_ns, sha256, missing_since_s IS NOT NULL"
 
-_NAMES = "SELECT names.path AS path, main, size, mtime_ns, inode FROM names LEFT JOIN images ON images.path = main"
+_NAMES = (
+    "SELECT names.path AS path, main, size, mtime_ns, inode"
+    " FROM names LEFT JOIN images ON images.path = main AND missing_since_s IS NULL"
+)
 _AT = "path = coalesce((SELECT main FROM names WHERE path = ?1), ?1)"
 """The SQL condition that a row is that of the file at a path, whichever of its names that is."""
 

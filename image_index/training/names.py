@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from image_index.catalog.reader import CatalogReader
 from image_index.files.identity import find_file, group_by_file, is_link, is_one_file
@@ -26,7 +27,7 @@ def settle_names(plan: Plan, catalog: CatalogReader | None) -> None:
     The main name is one that is no symbolic link, rather one that has a row already, and the first in path order. An
     image whose own path has gone, or has become another file, goes on under one of its other names.
     """
-    confirmed = _settle_doubt(plan)
+    confirmed = _settle_doubt(plan, catalog)
     suspects = _Suspects(plan, catalog, confirmed)
     for paths in suspects.paths():
         for group in group_by_file(sorted(paths)):
@@ -37,21 +38,42 @@ def settle_names(plan: Plan, catalog: CatalogReader | None) -> None:
         _replace_changed(plan, catalog)
 
 
-def _settle_doubt(plan: Plan) -> list[ImageFile]:
+def _settle_doubt(plan: Plan, catalog: CatalogReader | None) -> list[ImageFile]:
     """Look again at names whose file is not as it was: another file at such a path is a new one.
 
+    So is the file itself if nothing stands at its main path any more, as where a file that failed is left out now.
     Returns the names that lead where their main path leads: there may be another file than there was, too.
     """
-    confirmed = []
+    confirmed, released = [], []
+    planned = _planned_among({main for _, main in plan.names_in_doubt}, plan)
     for file, main in plan.names_in_doubt:
-        if is_one_file(file.path, main):
+        row = catalog.image_at(main) if catalog else None
+        has_failed = _has_failed(plan, catalog, file, main)
+        stands = main in planned or has_failed or (row is not None and not row.missing)
+        if not stands or not is_one_file(file.path, main):
+            released.append(file)
+        elif not has_failed:
             confirmed.append(file)
-        else:
-            plan.names_gone.append(file.path)
-            plan.new.append(file)
-    plan.names_known += len(confirmed)
+    plan.names_gone += [file.path for file in released]
+    plan.new += released
+    plan.names_known += len(plan.names_in_doubt) - len(released)
     plan.names_in_doubt = []
     return confirmed
+
+
+def _planned_among(paths: set[bytes], plan: Plan) -> set[bytes]:
+    """Return those of `paths` of which a plan says what is done there."""
+    matches = (match.file for match in chain(plan.changed, plan.touched))
+    lost = (image.path for image in plan.missing)
+    return paths.intersection(chain((file.path for file in chain(plan.new, matches)), lost))
+
+
+def _has_failed(plan: Plan, catalog: CatalogReader | None, file: ImageFile, main: bytes) -> bool:
+    """Tell whether a file has failed, under its main path, as it is now."""
+    known = catalog.failure_at(main) if catalog else None
+    if known is None or main in plan.failures_gone:
+        return False
+    return (known.failure.file.size, known.failure.file.mtime_ns) == (file.size, file.mtime_ns)
 
 
 class _Suspects:
@@ -74,26 +96,32 @@ class _Suspects:
         """Return the sets of paths that had one inode when they were last looked at."""
         plan, catalog = self._plan, self._catalog
         changed = [match.file for match in (*plan.changed, *plan.touched)] + self._confirmed
-        renumbered = np.array(plan.renumbered, np.int64).reshape(-1, 2)
         scanned = np.fromiter((file.inode for file in chain(plan.new, changed)), np.int64)
-        inodes, counts = np.unique(np.concatenate([scanned, renumbered[:, 1]]), return_counts=True)
+        every = np.concatenate([scanned, np.array(plan.renumbered, np.int64)[1::2]])
+        inodes, counts = np.unique(every, return_counts=True)
         paths: dict[int, set[bytes]] = {inode: set() for inode in inodes[counts > 1].tolist() if inode}
         if catalog and catalog.read_last_id():
-            if len(inodes) > MANY:
-                inodes = np.intersect1d(inodes, catalog.inodes(), assume_unique=True)
-            for inode in filter(None, inodes.tolist()):
-                for image in catalog.images_of_inode(inode):
-                    paths.setdefault(inode, set()).update(catalog.names_at(image.path))
-            for image_id, inode in renumbered.tolist():
-                found = catalog.image_of_id(image_id) if inode in paths else None
-                if found:
-                    paths[inode].update(catalog.names_at(found.path))
+            self._add_known(catalog, inodes, paths)
         for files, suspects in ((plan.new, self._new), (changed, self._changed)):
             for file in files:
                 if file.inode in paths:
                     paths[file.inode].add(file.path)
                     suspects.add(file.path)
         return [group for group in paths.values() if len(group) > 1]
+
+    def _add_known(self, catalog: CatalogReader, inodes: NDArray[np.int64], paths: dict[int, set[bytes]]) -> None:
+        """Add to `paths`, by inode, those that the catalog knows of these inodes."""
+        if len(inodes) > MANY:
+            inodes = np.intersect1d(inodes, catalog.inodes(), assume_unique=True)
+        for inode in filter(None, inodes.tolist()):
+            for image in catalog.images_of_inode(inode):
+                paths.setdefault(inode, set()).update(catalog.names_at(image.path))
+        for file in self._confirmed:
+            paths.setdefault(file.inode, set()).update(catalog.names_at(file.path))
+        for image_id, inode in zip(self._plan.renumbered[::2], self._plan.renumbered[1::2], strict=True):
+            found = catalog.image_of_id(image_id) if inode in paths else None
+            if found:
+                paths[inode].update(catalog.names_at(found.path))
 
     def unite(self, group: list[bytes]) -> None:
         """Choose the main name of one file among its paths, and note the others as its names."""
@@ -108,6 +136,8 @@ class _Suspects:
             return
         if main not in rows:
             self._continue(file, [row for path, row in sorted(rows.items()) if path not in self._changed])
+        elif main not in self._changed and file[1:3] != (rows[main].size, rows[main].mtime_ns):
+            self._plan.changed.append(Match(file, rows[main]))  # this scan has met it under other names alone
         others = [path for path in names if path != main]
         self._settled.update(others)
         self._plan.missing += [row for path, row in rows.items() if path in others and self._is_lost(row, group)]

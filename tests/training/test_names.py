@@ -156,17 +156,37 @@ def test_copies_that_were_made_one_file_become_one_image(library: Scanned, same_
     assert id_of(library, "b/1.jpg") == before
 
 
-def test_names_of_a_file_that_fails_are_not_tried(library: Scanned) -> None:
-    """It fails once; a name that is found later is one of the same failure."""
+def fail(library: Scanned, *names: str) -> Plan:
+    """Update the library, in which the files of these names are broken."""
+    plan = library.plan()
+    assert embedded(library, plan) == [*names]
+    record_plan(library.catalog, plan)
+    failures = tuple(Failure(library.file(name), Stage.DECODE, "broken") for name in names)
+    library.catalog.record(EmbeddedBatch((), np.zeros((0, 4), np.float32), failures))
+    return plan
+
+
+@pytest.mark.parametrize("was_good", [True, False])
+def test_names_of_a_file_that_fails_are_not_tried(library: Scanned, was_good: bool) -> None:
+    """However many there are, it fails once: the next run tries none of them, or with `retry_failed` one."""
+    library.write("c/1.jpg", "good")
+    for name in ("c/2.jpg", "c/3.jpg"):
+        (library.root / name).hardlink_to(library.root / "c/1.jpg")
+    if was_good:
+        library.update()
+        library.write("c/1.jpg", "broken")
+    fail(library, "c/1.jpg")
+    assert library.update() == Plan(unchanged=4, failed_before=1, names_known=2)
+    assert embedded(library, library.plan(retry_failed=True)) == ["c/1.jpg"]
+
+
+def test_a_file_that_failed_goes_on_under_another_name_where_its_own_is_left_out(library: Scanned) -> None:
+    """It is tried there, and when it has been mended it is an image."""
     library.write("c/1.jpg", "broken")
     (library.root / "c/2.jpg").hardlink_to(library.root / "c/1.jpg")
-    plan = library.plan()
-    assert embedded(library, plan) == ["c/1.jpg"]
-    record_plan(library.catalog, plan)
-    broken = Failure(library.file("c/1.jpg"), Stage.DECODE, "broken")
-    library.catalog.record(EmbeddedBatch((), np.zeros((0, 4), np.float32), (broken,)))
-    assert library.update() == Plan(unchanged=4, failed_before=1, names_known=1)
-    assert embedded(library, library.plan(retry_failed=True)) == ["c/1.jpg"]
+    fail(library, "c/1.jpg")
+    library.write("c/2.jpg", "mended")
+    assert embedded(library, library.update(scan=ScanOptions(excludes=("1.jpg",)))) == ["c/2.jpg"]
 
 
 def test_a_run_that_ended_before_it_embedded_changes_nothing(library: Scanned) -> None:
@@ -176,6 +196,14 @@ def test_a_run_that_ended_before_it_embedded_changes_nothing(library: Scanned) -
     record_plan(library.catalog, library.plan())
     assert embedded(library, library.update()) == ["c/1.jpg"]
     assert named(library) == {"c/1.jpg": ["c/2.jpg"]}
+
+
+def test_a_name_is_embedded_where_the_one_chosen_by_a_run_that_ended_is_left_out(library: Scanned) -> None:
+    """The names were noted, but nothing was read."""
+    library.write("c/1.jpg", "new")
+    (library.root / "c/2.jpg").hardlink_to(library.root / "c/1.jpg")
+    record_plan(library.catalog, library.plan())
+    assert embedded(library, library.update(scan=ScanOptions(excludes=("c/1.jpg",)))) == ["c/2.jpg"]
 
 
 # What becomes of names
@@ -237,6 +265,20 @@ def test_a_file_changed_in_place_is_embedded_once(library: Scanned) -> None:
     plan = library.update()
     assert (embedded(library, plan), library.names(match.file for match in plan.touched)) == ([], ["a/1.jpg"])
     assert named(library) == {"a/1.jpg": ["z.jpg"]}
+
+
+@pytest.mark.parametrize("name", ["c/1.jpg", "c/2.jpg"], ids=["known name", "new name"])
+def test_a_file_changed_in_place_is_embedded_where_only_its_other_name_is_scanned(library: Scanned, name: str) -> None:
+    """Its row stands in a root that this run does not look at."""
+    link_hard(library, "c/1.jpg")
+    library.update("a", "c")
+    if name == "c/2.jpg":
+        library.catalog.drop_names([os.fsencode(library.root / "c/1.jpg")])
+        (library.root / "c/1.jpg").rename(library.root / name)
+    library.write(name, "something else")
+    assert embedded(library, library.update("c")) == ["a/1.jpg"]
+    assert named(library) == {"a/1.jpg": [name]}
+    assert library.update("a", "c") == Plan(unchanged=2, names_known=1)
 
 
 def test_a_path_that_becomes_another_file_leaves_its_image_to_the_other_name(library: Scanned) -> None:
