@@ -182,7 +182,8 @@ def _may_be_short(tower: Any) -> bool:
 def export_towers(original: Original, directory: Path) -> None:
     """Write both towers of a model with a manifest to the new `directory`; it says why one of them is not there.
 
-    Of the model only the image tower is left.
+    Of the model only the image tower is left. Raises `OSError` and `MemoryError` where the disk or the memory does not
+    suffice.
     """
     directory.mkdir(mode=0o700)
     stored = StoredTensors.of(original.weights)
@@ -288,6 +289,8 @@ def _write_checked(
         vectors = encode(Graph(path, own.parent if own.exists() else stored.path.parent))
         worst = float((vectors * expected).sum(axis=1).min())
         reason = "" if worst >= AGREEMENT else f"its vectors agree to a cosine of {worst:.4f} only"
+    except (OSError, MemoryError):  # no fault of the tower: a later run may have a disk and memory that are not full
+        raise
     except Exception as error:  # whatever the exporter meets in a tower that it does not know
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     if reason:

@@ -77,7 +77,7 @@ class TowerExport:
             _warn(reason, reason)
             # A child may be lost by chance, and a run that embeds has children anyway: the next one tries again. A run
             # that started a child for this alone would do so every time, so it remembers.
-            if remember_loss or not outcome.lost:
+            if not outcome.by_system and (remember_loss or not outcome.lost):
                 write_refusal(self._directory, facts.fingerprint, reason)
         except StorageError as error:
             logger.warning("The towers are not stored: %s", error)

@@ -178,7 +178,7 @@ class _Child:
         except (ChannelClosed, MemoryError, DeviceFailed):
             raise
         except Exception as error:
-            failed = JobFailed(describe(error))
+            failed = JobFailed(describe(error), by_system=isinstance(error, OSError))
         else:
             return
         check_memory()  # only now: the exception held on to the frames that raised it, and to their pixels

@@ -132,10 +132,14 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class JobFailed:
-    """A job raised as a whole. The child lives on, unless `lost`: then it is the parent who says so."""
+    """A job raised as a whole. The child lives on, unless `lost`: then it is the parent who says so.
+
+    `by_system`: the system refused something, such as room on the disk; the job may succeed another time.
+    """
 
     reason: str
     lost: bool = False
+    by_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -234,3 +236,15 @@ def test_a_tokenizer_that_is_not_known_is_refused(tmp_path: Path, tokens: Any, r
     assert manifest is not None
     assert reason in manifest.text_refusal
     assert manifest.image is not None
+
+
+def test_a_full_disk_is_no_reason_to_refuse_a_tower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a model would be without its towers for good."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("image_index.models.tower_export.place_weights", fail)
+    with pytest.raises(OSError, match="No space"):
+        export(make_model("CLIP"), tmp_path / "towers")
+    assert read_manifest(tmp_path / "towers") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -64,6 +65,20 @@ def load_deadly(spec: ModelSpec, weights_sha256: str, device: str, precision: Pr
 def load_unwilling(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision) -> LoadedEncoder:
     """Load the one that refuses."""
     return Unwilling(spec, weights_sha256, device)
+
+
+class OnFullDisk(fake_models.FakeEncoder):
+    """An encoder whose export finds the disk full."""
+
+    def export_towers(self, directory: str) -> None:
+        """Leave half a draft."""
+        Path(directory).mkdir()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def load_on_full_disk(spec: ModelSpec, weights_sha256: str, device: str, precision: Precision) -> LoadedEncoder:
+    """Load the one that finds the disk full."""
+    return OnFullDisk(spec, weights_sha256, device)
 
 
 @pytest.fixture
@@ -164,6 +179,15 @@ def test_an_export_that_raises_costs_nothing(library: Library) -> None:
     manifest = manifest_of(library)
     assert manifest is not None
     assert "RuntimeError: no .towers." in (manifest.text_refusal or "")
+
+
+def test_an_export_for_which_the_disk_is_too_small_is_tried_again(library: Library) -> None:
+    """It says nothing of the model: the next run, with room on the disk, exports."""
+    full = Engine("cpu", workers=1, loader=load_on_full_disk)
+    assert library.train(engine=full).embedded == 3
+    assert not library.home.towers.exists()
+    assert library.train(engine=full).exported
+    assert not library.home.towers.exists()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
