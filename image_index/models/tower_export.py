@@ -77,6 +77,8 @@ class Original:
     facts: ModelFacts
     weights: Path
     pictures: Pixels
+    is_spent: bool = False
+    """Whether nothing else is asked of the model: then its text tower goes before the image tower comes into memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,7 @@ def _may_be_short(tower: Any) -> bool:
 def export_towers(original: Original, directory: Path) -> None:
     """Write both towers of a model with a manifest to the new `directory`; it says why one of them is not there.
 
-    Of the model only the image tower is left. Raises `OSError` and `MemoryError` where the disk or the memory does not
-    suffice.
+    Raises `OSError` and `MemoryError` where the disk or the memory does not suffice.
     """
     directory.mkdir(mode=0o700)
     stored = StoredTensors.of(original.weights)
@@ -193,7 +194,8 @@ def export_towers(original: Original, directory: Path) -> None:
             manifest = replace(manifest, text=_export_text(original, directory, stored))
         except ExportRefused as refusal:
             manifest = replace(manifest, text_refusal=str(refusal))
-        keep_visual(original.model)  # one tower in memory is enough
+        if original.is_spent:
+            keep_visual(original.model)
         try:
             manifest = replace(manifest, image=_export_image(original, directory, stored))
         except ExportRefused as refusal:

@@ -153,7 +153,8 @@ class Encoder:
             self._model = _load(self._spec, self.facts.weights_sha256)._model  # as it stands in the file
         tokenizer = open_clip.get_tokenizer(self._spec.architecture)
         pictures = self_test_pictures(*self.facts.preprocess.size)
-        export_towers(Original(self._model, tokenizer, self.facts, weights, pictures), Path(directory))
+        original = Original(self._model, tokenizer, self.facts, weights, pictures, is_spent=True)
+        export_towers(original, Path(directory))
 
     def memory_bytes(self) -> int:
         """Return the memory that grows with use: the Metal driver's on MPS, else this process's largest."""
