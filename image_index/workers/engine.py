@@ -25,6 +25,8 @@ from image_index.workers.exported import ExportedModel, most_files
 from image_index.workers.messages import ChildSetup, Loader
 from image_index.workers.pool import ChildPool, PoolLimits, PoolPlan
 
+logger = logging.getLogger(__name__)
+
 MAX_BATCH_BYTES = 64_000
 """The largest message of a batch: two of them must fit into the socket's buffer, so that sending never waits."""
 
@@ -79,6 +81,8 @@ class Engine:
         """
         if exported and files <= self._most_exported(exported):
             return self._plan_exported(spec, exported, files)
+        if self.encoder is EncoderKind.ONNX:
+            logger.warning("There is no exported image tower that could be used: torch runs the model")
         weights = ensure_model(spec, quiet=quiet)
         slots = plan_slots(self.device, self.workers, weights.stat().st_size)
         if self.decode_threads is not None:

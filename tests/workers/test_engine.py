@@ -20,8 +20,9 @@ from image_index.records import ImageFile
 from image_index.stop import StopRequest
 from image_index.workers.channel import open_pair
 from image_index.workers.child import Deadlines
-from image_index.workers.devices import default_batch_size, default_max_pixels
+from image_index.workers.devices import EncoderKind, default_batch_size, default_max_pixels, plan_slots
 from image_index.workers.engine import MAX_BATCH_BYTES, Engine, make_batches
+from image_index.workers.exported import ExportedModel
 from image_index.workers.pool import PoolLimits
 from tests.support import fake_models
 
@@ -128,6 +129,27 @@ def test_children_log_as_much_as_their_parent(level: int, caplog: pytest.LogCapt
     """A line that the parent would drop is not sent."""
     caplog.set_level(level, "image_index")
     assert Engine("cpu").plan(STARTER, quiet=True).setup.log_level == level
+
+
+def test_a_tower_that_is_asked_for_and_not_there_is_missed_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    """The first run of an index has none; whoever asks for nothing is told nothing."""
+    assert Engine("cpu").plan(STARTER, quiet=True).setup.exported is None
+    assert not caplog.records
+    assert Engine("cpu", encoder=EncoderKind.ONNX).plan(STARTER, quiet=True).setup.exported is None
+    assert "torch runs the model" in caplog.text
+
+
+def test_few_pictures_are_left_to_one_child_with_all_cores() -> None:
+    """It has no weights to digest: a small job is not worth reading them."""
+    exported = ExportedModel("/towers", fake_models.FACTS, picture_s=0.1)
+    setup, slots = Engine("cpu", encoder=EncoderKind.ONNX).plan(STARTER, exported, 3, quiet=True)
+    assert len(slots) == 1
+    assert setup.weights_sha256 == ""
+    assert setup.exported is not None
+    assert setup.exported.facts.name == "starter"
+    many = Engine("cpu", encoder=EncoderKind.ONNX).plan(STARTER, exported, quiet=True)
+    assert many.setup.exported is not None
+    assert many.slots == plan_slots("cpu")
 
 
 def test_the_limits_of_an_engine_are_those_of_its_pool() -> None:
