@@ -77,7 +77,7 @@ def serve(
         if open:
             _open_address(address, Path(private))
 
-    with TemporaryDirectory(prefix="imgidx-") as private, stop_on_signals():  # which the server hands on at its end
+    with TemporaryDirectory(prefix="imgidx-") as private, stop_on_signals():  # puts the handlers back at the end
         answer_requests(setup.home, options, ready)
     return 0
 

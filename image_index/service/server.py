@@ -61,8 +61,9 @@ def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) 
         hosts = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
         app = make_app(home, Rules(hosts, token, f"imgidx-{port}"))
         server = uvicorn.Server(_config(app, options))
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a terminal that closes ends the server too
-            signal.signal(signal.SIGHUP, server.handle_exit)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # before `ready`: whoever has the address may end it
+                signal.signal(number, server.handle_exit)
         ready(_address(options, port, token))
         server.run(sockets=[listener])
 

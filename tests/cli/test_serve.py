@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from image_index.catalog.catalog import Catalog
 from image_index.settings import IndexHome
 from tests.support.photos import REPOSITORY
 from tests.support.served import make_served
@@ -119,3 +120,71 @@ def test_without_the_extra_one_line_says_how_to_get_it(shell: Shell, monkeypatch
     done = shell.run("serve")
     assert done.code == 2
     assert "pip install 'imgidx[web]'" in done.complaint
+
+
+def open_slowly(port: int, count: int) -> list[socket.socket]:
+    """Return connections on which half a request has been sent."""
+    connections = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(count)]
+    for connection in connections:
+        connection.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: ")
+    return connections
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs 500 descriptors, which macOS does not give")
+def test_many_slow_clients_keep_nobody_waiting(tmp_path: Path) -> None:
+    """Five hundred connections that never end their request; neither do they hold up the end of the server."""
+    with running(make_served(tmp_path), "--no-token") as (address, process):
+        connections = open_slowly(int(address.rpartition(":")[2].rstrip("/")), 500)
+        try:
+            hits = json.loads(get(f"{address}api/v1/search?image_id=1")[1])["hits"]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            for connection in connections:
+                connection.close()
+    assert len(hits) == 3
+
+
+@pytest.mark.slow
+def test_a_request_at_work_is_answered_before_the_end(tmp_path: Path) -> None:
+    """A signal comes while a file is being sent; it comes whole."""
+    home = make_served(tmp_path)
+    photo = home.path.parent / "photos/red.png"
+    grown = photo.read_bytes() + bytes(32 << 20)
+    photo.write_bytes(grown)
+    with Catalog(home.catalog, write=True) as catalog, catalog.transaction() as connection:
+        status = photo.stat()
+        connection.execute(
+            "UPDATE images SET size = ?, mtime_ns = ? WHERE id = 1", (status.st_size, status.st_mtime_ns)
+        )
+    with running(home, "--no-token") as (address, process):
+        with urllib.request.urlopen(f"{address}api/v1/images/1/file", timeout=60) as answer:
+            begun = answer.read(1000)
+            process.send_signal(signal.SIGTERM)
+            assert begun + answer.read() == grown
+        assert process.wait(10) == 0
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_ends_it_too(tmp_path: Path) -> None:
+    """As SIGINT does, and its token goes with it."""
+    home = make_served(tmp_path)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        with running(home) as (_, process):
+            process.send_signal(number)
+            assert process.wait(10) == 0
+        assert not list(home.path.glob("serve-*"))
+
+
+@pytest.mark.slow
+def test_two_servers_of_one_index_live_side_by_side(tmp_path: Path) -> None:
+    """Each has its own port and token."""
+    home = make_served(tmp_path)
+    with running(home) as (first, one), running(home) as (second, _):
+        assert len(list(home.path.glob("serve-*.token"))) == 2
+        one.send_signal(signal.SIGTERM)
+        assert one.wait(10) == 0
+        base, _, token = second.partition("?token=")
+        assert get(f"{base}api/v1/status", token)[0] == 200
+        assert get(f"{base}api/v1/status", first.partition("?token=")[2])[0] == 401
