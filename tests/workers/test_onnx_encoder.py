@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from image_index.models import graph, tower_files
 from image_index.models.names import parse_model
 from image_index.models.tower_files import IMAGE_GRAPH, read_manifest, write_manifest
-from image_index.records import Batch, ImageFile
+from image_index.records import Batch, ImageFile, Vectors
 from image_index.workers.devices import Slot
 from image_index.workers.exported import ExportedModel, find_exported
 from image_index.workers.messages import ChildSetup
@@ -139,3 +141,19 @@ def test_a_child_that_dies_of_the_tower_is_followed_by_one_with_the_whole_model(
         with ChildPool(lambda _: PoolPlan(setup, [Slot("cpu", 1)])) as pool:
             (result,) = pool.embed([Batch((file,))], 1)
     assert result.vectors.shape == (1, 3)
+
+
+def test_a_child_that_is_killed_later_is_followed_by_one_with_the_tower(
+    exported: ExportedModel, sample_photos: Path
+) -> None:
+    """Once loaded, the tower is not to blame; every picture gets the vector that the tower gives."""
+    files = [ImageFile.of(bytes(path), path.stat()) for path in (sample_photos / "coffee.png",) * 4]
+    vectors: list[Vectors] = []
+    with ChildPool(lambda _: PoolPlan(setup_of(exported), [Slot("cpu", 1)])) as pool:
+        for result in pool.embed([Batch((file,)) for file in files], len(files)):
+            if not vectors:
+                os.kill(pool.pids[0], signal.SIGKILL)
+            assert not result.failures
+            vectors.append(result.vectors)
+    assert [each.shape for each in vectors] == [(1, 16)] * len(files)
+    np.testing.assert_array_equal(np.concatenate(vectors), np.repeat(vectors[0], len(files), axis=0))
