@@ -191,6 +191,8 @@ def measure_large(index: Path) -> dict[str, Any]:
         "planted": planted_groups(int(reading.stdout)),
         "seconds": round(found.seconds, 1),
         "reading_seconds": round(reading.seconds, 1),
+        "core_seconds": round(found.cpu_seconds, 1),
+        "reading_core_seconds": round(reading.cpu_seconds, 1),
         "ratio": round(found.seconds / reading.seconds, 2),
         "peak_mb": found.peak_bytes >> 20,
     }

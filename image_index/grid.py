@@ -2,7 +2,7 @@
 
 Brightness is 32 x 32 bytes, row by row; then follow two planes of colour, 8 x 8 bytes each: Y, Cb and Cr as JPEG has
 them. Decoding makes it from the pixels of which it makes the perceptual hash, and `imgidx dupes` compares it
-(docs/decisions/0013).
+(docs/decisions/0021).
 """
 
 from __future__ import annotations

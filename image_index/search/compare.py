@@ -6,7 +6,7 @@ contrast as a whole; some cells of a photo, where a text was put across; and the
 makes the cells agree.
 
 The limits were found on 2168 photos with six copies of each, and on made-up pages, dialogs and windows
-(docs/decisions/0013).
+(docs/decisions/0021).
 """
 
 from __future__ import annotations

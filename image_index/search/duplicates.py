@@ -1,6 +1,6 @@
 """Find groups of the same picture: files of equal content, and pictures that are copies but for scale or small edits.
 
-Near duplicates are told by their grids (`copies`, docs/decisions/0013). Every picture of a group is compared with the
+Near duplicates are told by their grids (`copies`, docs/decisions/0021). Every picture of a group is compared with the
 best one of it. Were A like B and B like C enough, A and C could be different pictures.
 """
 

@@ -32,7 +32,8 @@ class Neighbours:
         """Sort `vectors` into about sqrt(N) lists."""
         self._vectors = vectors
         self._centroids = _centroids(vectors) if len(vectors) > WHOLE else vectors[:1]
-        lists = self._lists(vectors)[:, 0]
+        self._own_lists = self._lists(vectors)
+        lists = self._own_lists[:, 0]
         self._members = np.argsort(lists, kind="stable")
         self._limits = np.searchsorted(lists[self._members], np.arange(len(self._centroids) + 1))
 
@@ -42,7 +43,7 @@ class Neighbours:
         `queries[i]` is made of the vector `own[i]`, which is none of its neighbours. Of each list a query gets its
         `most` nearest and no more: ten thousand blank pages have 50 million pairs.
         """
-        lists = self._lists(queries)
+        lists = self._own_lists if queries is self._vectors else self._lists(queries)
         order = np.argsort(lists, axis=None, kind="stable")
         limits = np.searchsorted(lists.ravel()[order], np.arange(len(self._centroids) + 1))
         for position in range(len(self._centroids)):
