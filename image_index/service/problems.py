@@ -73,8 +73,13 @@ def answer_with_problems(app: FastAPI) -> None:
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}; the server's log has the rest")
 
 
-PROBLEM_ANSWERS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": HTTPStatus(status).phrase}
-    for status in (401, 404, 410, 421, 422, 503)
-}
-"""The answers, beside that of success, that every route may give: for the OpenAPI document."""
+def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of the problems with these statuses."""
+    return {
+        status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": HTTPStatus(status).phrase}
+        for status in statuses
+    }
+
+
+PROBLEM_ANSWERS = problem_answers(400, 401, 404, 410, 421, 422, 503)
+"""The problems that every route may answer with."""

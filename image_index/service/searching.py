@@ -20,6 +20,7 @@ from image_index.service.answers import DuplicatesAnswer, SearchAnswer
 from image_index.service.cursors import digest, read_cursor, write_cursor
 from image_index.service.library import facts_of, service_of
 from image_index.service.metrics import metrics_of
+from image_index.service.problems import problem_answers
 from image_index.service.readers import OpenIndex, Service
 from image_index.service.requests import DuplicatesRequest, ImageId, Ranking, SearchRequest
 from image_index.service.uploads import BODY, SentPicture, Uploads
@@ -36,7 +37,13 @@ async def search(request: Request, wanted: Annotated[SearchRequest, Query()]) ->
     return await _answer(request, wanted)
 
 
-@router.post("/search", response_model=SearchAnswer, response_model_exclude_unset=True, openapi_extra=BODY)
+@router.post(
+    "/search",
+    response_model=SearchAnswer,
+    response_model_exclude_unset=True,
+    openapi_extra=BODY,
+    responses=problem_answers(403, 408, 413, 415),
+)
 async def search_by_body(request: Request) -> dict[str, Any]:
     """The same, asked for by a JSON object, or by a form with a picture: a line of `--queries` and options."""
     uploads: Uploads = request.app.state.uploads

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from shutil import rmtree
 
 from starlette.testclient import TestClient
 
+from tests.support.photos import REPOSITORY
 from tests.support.served import client_of, make_served
 
 
@@ -45,3 +47,16 @@ def test_the_document_names_every_route(client: TestClient) -> None:
     assert {"/healthz", "/api/v1/status", "/api/v1/images/{image_id}"} <= set(document["paths"])
     for path in ("/docs", "/redoc"):
         assert client.get(path).status_code == 404
+
+
+def test_every_route_and_status_is_described(client: TestClient) -> None:
+    """By the page about the server: no route goes undocumented, and no problem that it may answer with."""
+    page = (REPOSITORY / "docs/serve.md").read_text(encoding="utf-8")
+    routes = client.get("/openapi.json").json()["paths"]
+    for path, methods in routes.items():
+        assert f"`{path.replace('{image_id}', 'ID')}" in page
+        for method in methods.values():
+            assert {status for status in method["responses"] if status >= "400"} <= {
+                *re.findall(r"\b4\d\d\b|503", page)
+            }
+    assert {"403", "413", "415"} <= {*routes["/api/v1/search"]["post"]["responses"]}
