@@ -63,6 +63,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/parity.py $(OF) >/dev/null
 	$(BENCH)/decode_heic.py --photos $(PHOTOS) >/dev/null
 	$(BENCH)/start.py $(OF) >/dev/null
+	$(BENCH)/memory.py $(OF) >/dev/null
 	$(BENCH)/rescan.py >/dev/null
 	$(BENCH)/commits.py >/dev/null
 	$(BENCH)/search.py --text >/dev/null

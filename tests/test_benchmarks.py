@@ -277,3 +277,15 @@ def test_a_heic_is_measured_in_full_by_its_preview_and_beside_a_jpeg(sample_phot
     assert (record["pictures"], record["preview_served"]) == (1, 1)
     assert record["ratio"]["preview"] == pytest.approx(seconds["fast"] / seconds["preview"], rel=0.02)
     assert len(table.splitlines()) == 3
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it in /proc")
+def test_the_memory_of_all_processes_is_that_of_each(sample_photos: Path) -> None:
+    """The largest sum is of one moment, and no process of it was ever smaller than then."""
+    record, table = run_benchmark("memory.py", "--photos", str(sample_photos), "--count", "3", "--workers", "1")
+    ours = record["imgidx"]
+    assert ours["peak_mb"] == pytest.approx(sum(ours["at_peak_mb"]), abs=len(ours["at_peak_mb"]))
+    assert max(ours["at_peak_mb"]) <= max(ours["largest_mb"])
+    assert record["ratio"] == pytest.approx(ours["peak_mb"] / record["reference"]["peak_mb"], abs=0.01)
+    assert f"{record['ratio']:.2f}" in table

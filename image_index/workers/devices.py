@@ -14,11 +14,16 @@ from pathlib import Path
 from image_index.formats import LEAST_MAX_PIXELS
 from image_index.machine import core_count, memory_bytes
 
-MEMORY_PER_CHILD_BYTES = 1 << 30
-"""Memory of a child on a CPU besides its weights (measured: 0.75 GB for torch and open_clip, 0.1 for pictures)."""
+MEMORY_PER_CHILD_BYTES = 3 << 28
+"""Memory of a child on a CPU besides its weights: torch, open_clip, and a batch on its way."""
 
-MEMORY_PER_WEIGHT = 1.5
-"""Bytes of memory for each byte of weights: the mapped file and a converted copy (measured: 1.2 for a ViT-B-32)."""
+MEMORY_PER_WEIGHT = 0.75
+"""Bytes of memory for each byte of weights in float32: the image tower, mapped in float32 or converted to half of it.
+
+Measured, at most, in bfloat16 and float32: ViT-B-32 (0.6 GB of weights) 0.65 and 0.92 GB, ViT-B-16 (0.6 GB) 0.75 and
+1.03 GB, ViT-L-14 (1.7 GB) 1.29 and 1.91 GB; the constants say 1.26, 1.25 and 2.09 GB. A child that exports takes 1.1,
+1.1 and 2.7 GB; in a short run it is then alone.
+"""
 
 MOST_DECODE_THREADS = 16
 """More threads in one process would wait for Python's global lock, not for pictures."""
@@ -34,6 +39,12 @@ CORES_PER_GPU_CHILD = 2
 
 GPU_MEMORY_PER_CHILD_BYTES = 3 << 29
 """Memory of the GPU for each child besides its weights: what CUDA itself takes, and a batch on its way."""
+
+GPU_CHILD_BYTES = 1 << 30
+"""Memory of the machine for a child of a GPU besides its weights; not measured since children on CPUs take less."""
+
+GPU_MEMORY_PER_WEIGHT = 1.5
+"""Bytes of either memory for each byte of weights of such a child: in float32 on their way, and converted."""
 
 GPU_PATIENCE_S = 20
 
@@ -120,12 +131,13 @@ def plan_slots(device: str = "auto", workers: int | None = None, weights_bytes: 
     decode fast enough for it and fit into its memory; Metal allows one. A named device is taken at its word: the child
     checks it.
     """
-    fitting = max(1, int(memory_bytes() / (MEMORY_PER_CHILD_BYTES + MEMORY_PER_WEIGHT * weights_bytes)))
     if gpus := _gpu_names(device):
+        fitting = int(memory_bytes() / (GPU_CHILD_BYTES + GPU_MEMORY_PER_WEIGHT * weights_bytes))
         count = workers or max(len(gpus), min(len(gpus) * _children_per_gpu(len(gpus), weights_bytes), fitting))
         return tuple(_slot(gpus[number % len(gpus)], count) for number in range(count))
     if device == "mps" or (device == "auto" and sys.platform == "darwin" and platform.machine() == "arm64"):
         return (_slot(device, workers or 1),) * (workers or 1)
+    fitting = max(1, int(memory_bytes() / (MEMORY_PER_CHILD_BYTES + MEMORY_PER_WEIGHT * weights_bytes)))
     count = workers or min(core_count(), fitting, 16)
     return (_slot(device, count, on_cpu=True),) * count
 
@@ -142,7 +154,7 @@ def _gpu_names(device: str) -> list[str]:
 
 def _children_per_gpu(gpus: int, weights_bytes: int) -> int:
     """Return how many children share each of so many GPUs, at least one."""
-    each = GPU_MEMORY_PER_CHILD_BYTES + MEMORY_PER_WEIGHT * weights_bytes
+    each = GPU_MEMORY_PER_CHILD_BYTES + GPU_MEMORY_PER_WEIGHT * weights_bytes
     most = min(MOST_CHILDREN_PER_GPU, core_count() // gpus // CORES_PER_GPU_CHILD)
     return max(1, min(most, int(free_gpu_bytes() / each))) if most > 1 else 1
 
