@@ -269,6 +269,7 @@ def test_commands_without_torch_are_measured_against_their_references(sample_pho
     assert "torch / auto, in float32" in table
 
 
+@pytest.mark.nightly
 def test_a_heic_is_measured_in_full_by_its_preview_and_beside_a_jpeg(sample_photos: Path) -> None:
     """The ratios are of core seconds, and the picture that was made has a preview that serves."""
     record, table = run_benchmark("decode_heic.py", "--photos", str(sample_photos), "--count", "1", "--repeat", "1")
@@ -289,3 +290,48 @@ def test_the_memory_of_all_processes_is_that_of_each(sample_photos: Path) -> Non
     assert max(ours["at_peak_mb"]) <= max(ours["largest_mb"])
     assert record["ratio"] == pytest.approx(ours["peak_mb"] / record["reference"]["peak_mb"], abs=0.01)
     assert f"{record['ratio']:.2f}" in table
+
+
+STAND_IN = """#!{python}
+# rclip, as far as a command line goes: pictures are found in the directory, and hits are the first of them.
+import json, os, sys
+from pathlib import Path
+
+if sys.argv[1:] == ["--version"]:
+    sys.exit(print("rclip 0.0.1"))
+data, options, query = Path(os.environ["RCLIP_DATADIR"]), sys.argv[1:-1], sys.argv[-1]
+assert (data / "visual.onnx").read_text() == "weights"
+known = data / "db.sqlite3"
+if "--no-indexing" not in options:
+    known.write_text(json.dumps(sorted(os.listdir())))
+pictures = json.loads(known.read_text())
+with Path(__file__).with_suffix(".log").open("a") as log:
+    print(json.dumps([options, query, len(pictures)]), file=log)
+print("\\n".join(pictures[: int(options[options.index("--top") + 1])]))
+"""
+
+
+@pytest.mark.nightly
+def test_a_peer_does_the_same_jobs_in_turns(sample_photos: Path, tmp_path: Path) -> None:
+    """With a stand-in for rclip: each job once a repetition, a new index each time, and the weights left alone."""
+    peer, weights = tmp_path / "peer.py", tmp_path / "weights"
+    peer.write_text(STAND_IN.format(python=sys.executable))
+    peer.chmod(0o755)
+    weights.mkdir()
+    (weights / "visual.onnx").write_text("weights")
+    (weights / "db.sqlite3").write_text("another index")
+    options = ["--weights", str(weights), "--rclip", str(peer), "--model", "starter", "--count", "6", "--repeat", "2"]
+    record, table = run_benchmark("peer.py", "--photos", str(sample_photos), *options)
+    assert (record["rclip"], len(record["jobs"])) == ("0.0.1", 4)
+    for job, figures in record["jobs"].items():
+        seconds, peak = figures["seconds"], figures["peak_mb"]
+        assert figures["ratio"] == pytest.approx(seconds["rclip"] / seconds["imgidx"], abs=0.02)
+        assert job in table
+        if sys.platform == "linux":
+            assert peak["imgidx"] > peak["rclip"] > 0
+    calls = [json.loads(line) for line in peer.with_suffix(".log").read_text().splitlines()]
+    assert [pictures for _, _, pictures in calls] == [6, 16, 16, 16] * 2
+    assert ["--no-indexing" in options for options, _, _ in calls] == [False, False, True, True] * 2
+    queries = [query for _, query, _ in calls]
+    assert len(set(queries[:3] + queries[4:7])) == 6
+    assert (weights / "db.sqlite3").read_text() == "another index"
