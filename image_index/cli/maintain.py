@@ -93,6 +93,7 @@ def verify(
     """
     from image_index.errors import StorageError
     from image_index.paths import printable
+    from image_index.upkeep.verify import FROM_BACKUP
     from image_index.upkeep.verify import repair as rebuild
     from image_index.upkeep.verify import verify as check
 
@@ -105,8 +106,11 @@ def verify(
         setup.console.print(f"imgidx: {printable(str(problem))}", soft_wrap=True)
     if not problems:
         return _say("all is well", quiet=quiet)
-    mendable = all(problem.derived for problem in problems)
-    step = "imgidx verify --repair mends that" if mendable else "restore the index from a backup"
+    step = "each line above says what to do"
+    if all(problem.derived for problem in problems):
+        step = "imgidx verify --repair mends that"
+    elif any(problem.next_step == FROM_BACKUP for problem in problems):
+        step = FROM_BACKUP
     raise StorageError(f"problems found in {setup.home.path}: {len(problems)}", step)
 
 

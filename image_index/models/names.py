@@ -75,6 +75,8 @@ def parse_model(text: str) -> ModelSpec:
     scheme, _, rest = text.partition(":")
     if scheme == "local-dir" and rest:
         name = f"local-dir:{os.path.abspath(os.path.expanduser(rest))}"
+        if os.fsencode(name).decode(errors="replace") != name:  # the catalog stores it as text
+            raise UsageError(f"{name!r} is not text in UTF-8", "give its directory another name, or a link to it")
         return ModelSpec(name, name, None)
     if scheme == "hf-hub" and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", rest, re.ASCII):
         return ModelSpec(text, text, None)

@@ -57,7 +57,7 @@ def summary_text(summary: Summary) -> str:
     if summary.embedded or summary.failed or summary.remaining:
         speed = f"embedded {summary.embedded} in {summary.seconds:.1f} s ({summary.pictures_per_second:.1f} pictures/s)"
     else:
-        children = "one child exported the towers" if summary.exported else "no child was started"
+        children = "one child was started to export the towers" if summary.exported else "no child was started"
         speed = f"nothing to embed, {children} ({summary.seconds:.1f} s)"
     return f"{speed}{counts}\n" + (_stage_line(summary) if summary.embedded else "")
 

@@ -13,7 +13,7 @@ from time import monotonic
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.query_memory import QueryMemory
-from image_index.errors import ImgidxError, StorageError
+from image_index.errors import ImgidxError, ModelUnavailable, StorageError
 from image_index.files.atomic import draft_of, put_directory, remove
 from image_index.models.names import ModelSpec, locate_weights
 from image_index.models.tower_files import note_times, read_manifest, state, write_refusal
@@ -100,9 +100,9 @@ def export_alone(export: TowerExport, catalog: Catalog, spec: ModelSpec, engine:
 
     Return whether a child was started. A model that is not on this machine is not fetched for it.
     """
+    if not export.jobs or not _is_here(spec):
+        return False
     try:
-        if not export.jobs or locate_weights(spec) is None:
-            return False
         with engine.alone().pool(spec, stop, quiet=True) as pool:
             outcome = pool.export_towers(str(export.draft))
             model = catalog.read_model()
@@ -111,3 +111,12 @@ def export_alone(export: TowerExport, catalog: Catalog, spec: ModelSpec, engine:
     except ImgidxError as error:
         logger.warning("The towers are not exported: %s", error)
     return True
+
+
+def _is_here(spec: ModelSpec) -> bool:
+    """Tell whether a model is on this machine; say so where its directory is gone."""
+    try:
+        return locate_weights(spec) is not None
+    except ModelUnavailable as error:
+        logger.warning("The towers are not exported: %s", error)
+        return False

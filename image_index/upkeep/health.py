@@ -158,6 +158,13 @@ def _free(path: Path) -> int | None:
     return None
 
 
+def _way_to(model: str) -> str:
+    """Return how a model comes to this machine."""
+    if model.startswith("local-dir:"):
+        return "put its directory there, or say where it is now: imgidx train --model local-dir:DIR"
+    return f"imgidx models fetch {model}"
+
+
 def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> Iterator[Problem]:
     """Yield what is wrong with a catalog that can be read, and with what is derived from it."""
     if catalog.counts.failures:
@@ -166,7 +173,7 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
         yield Problem(
             "model",
             f"{catalog.model.name}, with which the index was made, is not on this machine",
-            f"imgidx models fetch {catalog.model.name}",
+            _way_to(catalog.model.name),
         )
     if running:  # what follows is then under way
         return

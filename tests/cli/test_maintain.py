@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,18 @@ def test_what_no_repair_mends_asks_for_a_backup(shell: Shell) -> None:
         assert (done.code, done.out) == (9, b"")
         assert "backup" in done.err
     assert catalog.read_bytes() == before
+
+
+def test_a_model_that_is_gone_asks_for_no_backup(shell: Shell) -> None:
+    """The index is whole; the line about the model says what to do."""
+    with Catalog(IndexHome(shell.index).catalog, write=True) as catalog:
+        model = catalog.read_model()
+        assert model is not None
+        catalog.set_model(replace(model, name="local-dir:/gone"))
+    done = shell.run("verify")
+    assert done.code == 9
+    assert "/gone" in done.err.splitlines()[0]
+    assert "backup" not in done.err
 
 
 @pytest.mark.parametrize("words", [("forget", "/photos"), ("prune",), ("backup", "copy"), ("verify", "--repair")])

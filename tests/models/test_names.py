@@ -95,6 +95,13 @@ def test_misspelt_place_is_refused_with_the_right_spelling(text: str) -> None:
         parse_model(text)
 
 
+def test_a_directory_whose_name_is_no_text_is_wrong_use() -> None:
+    """An index notes the name of its model as text."""
+    assert parse_model("local-dir:/models/größer").name == "local-dir:/models/größer"
+    with pytest.raises(UsageError, match="UTF-8"):
+        parse_model(os.fsdecode(b"local-dir:/models/\xff"))
+
+
 @pytest.mark.usefixtures("no_network")
 def test_starter_is_at_hand() -> None:
     """The bundled model needs neither cache nor network."""

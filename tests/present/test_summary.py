@@ -52,7 +52,7 @@ def test_summary_of_an_index_up_to_date_says_that_no_child_was_started() -> None
         "nothing to embed, no child was started (0.5 s), 7 unchanged\n"
     )
     assert summary_text(Summary(unchanged=7, seconds=5, exported=True)) == (
-        "nothing to embed, one child exported the towers (5.0 s), 7 unchanged\n"
+        "nothing to embed, one child was started to export the towers (5.0 s), 7 unchanged\n"
     )
 
 

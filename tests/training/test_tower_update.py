@@ -218,15 +218,17 @@ def test_the_tower_of_another_model_is_replaced(library: Library) -> None:
     assert manifest.text_refusal == "RuntimeError: a fake model has no text tower"
 
 
-def test_a_model_that_is_not_here_is_not_fetched_for_its_tower(library: Library) -> None:
-    """Nothing is to embed, so nothing is needed."""
+@pytest.mark.parametrize("name", ["ViT-B-32/laion2b_s34b_b79k", "local-dir:/gone"])
+def test_a_model_that_is_not_here_is_not_fetched_for_its_tower(library: Library, name: str) -> None:
+    """Nothing is to embed, so nothing is needed, and no child is started."""
     library.train()
     shutil.rmtree(library.home.towers)
     with Catalog(library.home.catalog, write=True) as catalog:
         model = catalog.read_model()
         assert model is not None
-        catalog.set_model(replace(model, name="ViT-B-32/laion2b_s34b_b79k"))
-    assert library.train(model=None).unchanged == 3
+        catalog.set_model(replace(model, name=name))
+    summary = library.train(model=None)
+    assert (summary.unchanged, summary.exported) == (3, False)
     assert manifest_of(library) is None
 
 

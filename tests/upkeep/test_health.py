@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +62,20 @@ def test_derived_files_are_told_apart(home: IndexHome) -> None:
     assert found.catalog is not None
     assert (found.catalog.faiss, found.catalog.moments, found.catalog.towers) == ("behind", "damaged", "absent")
     assert [problem.subject for problem in found.problems()] == ["moments.f32", "towers"]
+
+
+@pytest.mark.parametrize(
+    ("model", "step"),
+    [("local-dir:/gone", "put its directory there"), ("hf-hub:a/b", "imgidx models fetch hf-hub:a/b")],
+)
+def test_a_model_that_is_not_here_is_a_problem(home: IndexHome, model: str, step: str) -> None:
+    """It is fetched from the hub; a directory of one's own is not."""
+    with Catalog(home.catalog, write=True) as catalog:
+        facts = catalog.read_model()
+        assert facts is not None
+        catalog.set_model(replace(facts, name=model))
+    (found,) = (problem for problem in examine_index(home).problems() if problem.subject == "model")
+    assert found.next_step.startswith(step)
 
 
 @pytest.mark.parametrize(
