@@ -17,6 +17,9 @@ KINDS = {"dies-SIGABRT": "crash", "dies-SIGSEGV": "crash", "hangs": "timeout", "
 
 PATIENCE_S = 1.5
 
+EXPORTS = 1
+"""The child that has exported the towers is replaced too, where poison still waits behind the export."""
+
 
 def attack(seed: int, scale: float) -> Tally:
     """Poison a library in every way, then offer nothing but poison."""
@@ -42,7 +45,7 @@ def _poisoned(kind: str, doses: int, count: int, seed: int) -> Tally:
             (clean.code == 0, f"the clean run failed: {clean}"),
             (outcome.code == 0 and len(names) == doses, f"{kind}: the run failed: {outcome}"),
             (poisoned.failed() == names, f"{kind}: failed is {poisoned.failed()}"),
-            (0 <= restarts <= doses * (1 + DEATHS_ALONE), f"{kind}: {restarts} restarts for {doses}"),
+            (0 <= restarts <= doses * (1 + DEATHS_ALONE) + EXPORTS, f"{kind}: {restarts} restarts for {doses}"),
             (again.code == 0 and again.result["failed_before"] == doses, f"{kind}: the next run: {again}"),
         )
         hangs = Tally("", tried=doses, hangs=outcome.hung + again.hung)
