@@ -8,7 +8,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -60,6 +61,23 @@ def child_environment() -> dict[str, str]:
     """Return an environment in which Python finds this checkout's package before any other, and no hub."""
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
+
+
+def family(pid: int) -> Iterator[int]:
+    """Yield a process and its descendants; Linux alone tells them."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it has ended
+            for child in children.read_text().split():
+                yield from family(int(child))
+
+
+def pss_bytes(pid: int) -> int:
+    """Return the memory of a process as its proportional set size; 0 where it has ended, or this is no Linux."""
+    with suppress(OSError):
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:")) << 10
+    return 0
 
 
 def python(*arguments: str) -> list[str]:

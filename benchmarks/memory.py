@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import REPOSITORY, machine, python
+from measure import child_environment, family, machine, pss_bytes, python
 from photos import copies
 from start import REFERENCE
 
@@ -29,41 +27,18 @@ from image_index.models.names import ensure_model, parse_model
 
 Result = dict[str, Any]
 HERE = Path(__file__).parent
-PROCESSES = Path("/proc")
 
 SAMPLE_S = 0.05
 """How long to wait between two samples; one of them takes 5 ms for each process."""
 
 
-def tree(root: int) -> Iterator[int]:
-    """Yield the process `root` and all that descend from it."""
-    parents = {}
-    for entry in PROCESSES.glob("[0-9]*"):
-        with suppress(OSError):
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    generation = {root}
-    while generation:
-        yield from generation
-        generation = {pid for pid, parent in parents.items() if parent in generation}
-
-
-def pss_bytes(pid: int) -> int:
-    """Return the proportional set size of a process; 0 where it has ended."""
-    with suppress(OSError):
-        for line in (PROCESSES / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 def watch(command: Sequence[str]) -> Result:
     """Run a command; return the largest sum of its processes, its parts then, and the largest of each."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)}
     peak: dict[int, int] = {}
     largest: dict[int, int] = {}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=child_environment()) as process:
         while process.poll() is None:
-            sample = {pid: size for pid in tree(process.pid) if (size := pss_bytes(pid))}
+            sample = {pid: size for pid in family(process.pid) if (size := pss_bytes(pid))}
             largest |= {pid: max(size, largest.get(pid, 0)) for pid, size in sample.items()}
             peak = max(peak, sample, key=lambda one: sum(one.values()))
             time.sleep(SAMPLE_S)

@@ -18,13 +18,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measure import child_environment, imgidx, machine
+from measure import child_environment, family, imgidx, machine, pss_bytes
 from photos import copies
 
 from image_index import __version__
@@ -80,27 +79,8 @@ def run(command: list[str], directory: Path, **environment: str) -> tuple[Cost, 
 
 
 def _memory(pid: int) -> int | None:
-    """Return the memory of a process and its descendants in bytes, None where /proc does not tell it."""
-    total = 0
-    for member in _family(pid):
-        try:
-            rollup = Path(f"/proc/{member}/smaps_rollup").read_text()
-        except OSError:  # it has ended, or this is no Linux
-            continue
-        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) << 10
-    return total or None
-
-
-def _family(pid: int) -> Iterator[int]:
-    """Yield a process and its descendants."""
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found = children.read_text().split()
-        except OSError:
-            continue
-        for child in found:
-            yield from _family(int(child))
+    """Return the memory of a process and its descendants in bytes, None where the system does not tell it."""
+    return sum(pss_bytes(member) for member in family(pid)) or None
 
 
 @dataclass(slots=True)

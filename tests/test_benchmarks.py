@@ -294,9 +294,10 @@ def test_the_memory_of_all_processes_is_that_of_each(sample_photos: Path) -> Non
 
 STAND_IN = """#!{python}
 # rclip, as far as a command line goes: pictures are found in the directory, and hits are the first of them.
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 
+time.sleep(0.3)  # memory is sampled ten times a second
 if sys.argv[1:] == ["--version"]:
     sys.exit(print("rclip 0.0.1"))
 data, options, query = Path(os.environ["RCLIP_DATADIR"]), sys.argv[1:-1], sys.argv[-1]
