@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import time
 from dataclasses import asdict, fields
@@ -37,6 +38,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=[name_of(attack) for attack in ATTACKS])
     parser.add_argument("--json", action="store_true", help="print one JSON object per attack")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # every process started here; the same for nohup and this one
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.ERROR)
     clean = True
     print("" if options.json else heading(), end="")
