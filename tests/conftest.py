@@ -6,17 +6,19 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, Page
 
 from image_index.paths import resolve
 from image_index.settings import IndexHome
 from image_index.upkeep.maintenance import forget
 from image_index.workers.child import Child
 from image_index.workers.engine import Engine
+from tests.support.browser import Watched, started, watched
 from tests.support.library import Library
 from tests.support.photos import CALTECH, CATEGORIES, REPOSITORY, SAMPLE_PHOTOS
 
@@ -118,3 +120,25 @@ def refuse_children(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 def no_children(refuse_children: Callable[[], None]) -> None:
     """Make starting a child an error."""
     refuse_children()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Give a browser. One for all modules is not possible: while there is one, `asyncio.run` refuses to run."""
+    with started() as browser:
+        yield browser
+
+
+@pytest.fixture
+def watched_page(browser: Browser) -> Iterator[Watched]:
+    """Give a page and what it asked for and complained of, for a test that expects some of that."""
+    with watched(browser) as seen:
+        yield seen
+
+
+@pytest.fixture
+def page(watched_page: Watched) -> Iterator[Page]:
+    """Give a page that asks nobody outside this machine for anything and complains of nothing."""
+    yield watched_page.page
+    assert not watched_page.outside
+    assert not watched_page.complaints

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -13,12 +12,13 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 from PIL import Image
+from playwright.sync_api import Page
 
 from image_index.errors import StorageError, UsageError
 from image_index.present import sheet
 from image_index.present.sheet import Item, Section, write_hits, write_sheet
 from image_index.records import Hit
-from tests.support.browser import Browser, browser
+from tests.support.browser import LEAST_CONTRAST, SCHEMES, Watched
 from tests.support.photos import real_photos
 from tests.support.records import hit, image_facts
 
@@ -31,30 +31,6 @@ FOCUS = "[...document.querySelectorAll('main a')].indexOf(document.activeElement
 COLUMNS = "(l => l.filter(i => i.offsetTop === l[0].offsetTop).length)([...document.querySelectorAll('li')])"
 DECODED = """Promise.all([...document.images].map(i => i.decode())).then(
     () => [...document.images].filter(i => i.naturalWidth > 0).length)"""
-LEAST_CONTRAST = """(() => {
-  const parse = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
-    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = e => { const c = parse(getComputedStyle(e).backgroundColor);
-    return c.length > 3 && c[3] === 0 ? ground(e.parentElement) : c };
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  let least = 21;
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || element.matches("script, style")) continue;
-    const [low, high] = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((a, b) => a - b);
-    least = Math.min(least, (high + 0.05) / (low + 0.05));
-  }
-  return least;
-})()"""
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Give a browser."""
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 def items(count: int, first: int = 1) -> list[Item]:
@@ -68,38 +44,39 @@ def items(count: int, first: int = 1) -> list[Item]:
     return made
 
 
-def write(path: Path, *sections: Section, title: str = "a cat") -> Path:
-    """Write a page and return its path."""
+def write(path: Path, *sections: Section, title: str = "a cat") -> str:
+    """Write a page and return its address."""
     path.write_text("".join(sheet.page(title, "some pictures", sections)), encoding="utf-8")
-    return path
+    return path.as_uri()
 
 
 @pytest.mark.parametrize("count", [10, 1000])
-def test_a_page_shows_every_picture_and_asks_for_nothing(page: Browser, tmp_path: Path, count: int) -> None:
+def test_a_page_shows_every_picture_and_asks_for_nothing(
+    page: Page, watched_page: Watched, tmp_path: Path, count: int
+) -> None:
     """No request but the page itself and what lies in it, no complaint, all pictures decoded, nothing cut off."""
-    page.open(write(tmp_path / "sheet.html", Section("", items(count))))
-    assert page.run(DECODED) == count
-    assert {request.partition(":")[0] for request in page.requests} <= {"file", "data"}
-    assert len([request for request in page.requests if request.startswith("file:")]) == 1
-    assert page.complaints == []
-    assert page.run("document.documentElement.scrollWidth <= innerWidth")
-    assert page.run("document.querySelector('h1').textContent") == "a cat"
+    page.goto(write(tmp_path / "sheet.html", Section("", items(count))))
+    assert page.evaluate(DECODED) == count
+    assert [request for request in watched_page.requests if not request.startswith("data:")] == [page.url]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.querySelector('h1').textContent") == "a cat"
 
 
-def test_the_policy_forbids_what_is_not_ours(page: Browser, tmp_path: Path) -> None:
+def test_the_policy_forbids_what_is_not_ours(watched_page: Watched, tmp_path: Path) -> None:
     """A script, a style or a picture from elsewhere that got into the page would do nothing."""
-    path = write(tmp_path / "sheet.html", Section("", items(1)))
+    path = tmp_path / "sheet.html"
+    address = write(path, Section("", items(1)))
     foreign = "<script>window.hacked=1</script><img src='http://localhost:1/x.png'></main>"
     path.write_text(path.read_text(encoding="utf-8").replace("</main>", foreign), encoding="utf-8")
-    page.open(path)
-    assert page.run("window.hacked") is None
-    assert len(page.complaints) == 2
+    watched_page.page.goto(address)
+    assert watched_page.page.evaluate("window.hacked") is None
+    assert len(watched_page.complaints) == 2
 
 
-def test_keys_move_the_focus(page: Browser, tmp_path: Path) -> None:
+def test_keys_move_the_focus(page: Page, tmp_path: Path) -> None:
     """Left and right by one, up and down by a row, to both ends, and never beyond."""
-    page.open(write(tmp_path / "sheet.html", Section("", items(43))))
-    columns = page.run(COLUMNS)
+    page.goto(write(tmp_path / "sheet.html", Section("", items(43))))
+    columns = page.evaluate(COLUMNS)
     assert columns > 2
     expected = {
         "ArrowRight": [0, 1, 2],
@@ -110,87 +87,84 @@ def test_keys_move_the_focus(page: Browser, tmp_path: Path) -> None:
     }
     for key, places in expected.items():
         for place in places:
-            page.press(key)
-            assert page.run(FOCUS) == place, key
-    page.press("ArrowRight")
-    assert page.run(FOCUS) == 42
-    assert page.run("document.getElementById('place').value") == "43 of 43"
-    assert page.run("(b => b.top >= 0 && b.bottom <= innerHeight)(document.activeElement.getBoundingClientRect())")
-    page.press("Home")
-    page.press("ArrowLeft")
-    assert page.run(FOCUS) == 0
+            page.keyboard.press(key)
+            assert page.evaluate(FOCUS) == place, key
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(FOCUS) == 42
+    assert page.evaluate("document.getElementById('place').value") == "43 of 43"
+    assert page.evaluate("(b => b.top >= 0 && b.bottom <= innerHeight)(document.activeElement.getBoundingClientRect())")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(FOCUS) == 0
     header = "document.querySelector('header').getBoundingClientRect().bottom"
-    assert page.run(f"document.activeElement.getBoundingClientRect().top >= {header}")
+    assert page.evaluate(f"document.activeElement.getBoundingClientRect().top >= {header}")
 
 
-def test_rows_of_neighbouring_groups_are_neighbours(page: Browser, tmp_path: Path) -> None:
+def test_rows_of_neighbouring_groups_are_neighbours(page: Page, tmp_path: Path) -> None:
     """Down from a short row leads to the picture below; up from beyond its end, to its last."""
-    page.open(write(tmp_path / "sheet.html", Section("one", items(3)), Section("two", items(5, 4))))
-    assert page.run(COLUMNS) == 3
-    assert page.run("[...document.querySelectorAll('h2')].map(h => h.textContent)") == ["one", "two"]
+    page.goto(write(tmp_path / "sheet.html", Section("one", items(3)), Section("two", items(5, 4))))
+    assert page.evaluate(COLUMNS) == 3
+    assert page.evaluate("[...document.querySelectorAll('h2')].map(h => h.textContent)") == ["one", "two"]
     for key, place in [("End", 7), ("ArrowUp", 2), ("ArrowUp", 2), ("ArrowDown", 5), ("Home", 0), ("ArrowDown", 3)]:
-        page.press(key)
-        assert page.run(FOCUS) == place, key
+        page.keyboard.press(key)
+        assert page.evaluate(FOCUS) == place, key
 
 
-def test_one_picture_is_reached_by_tab(page: Browser, tmp_path: Path) -> None:
+def test_one_picture_is_reached_by_tab(page: Page, tmp_path: Path) -> None:
     """A thousand pictures are one stop of the Tab key: the one that was chosen last."""
-    page.open(write(tmp_path / "sheet.html", Section("", items(20))))
-    page.press("End")
-    assert page.run("[...document.querySelectorAll('main a')].map(a => a.tabIndex)") == [-1] * 19 + [0]
+    page.goto(write(tmp_path / "sheet.html", Section("", items(20))))
+    page.keyboard.press("End")
+    assert page.evaluate("[...document.querySelectorAll('main a')].map(a => a.tabIndex)") == [-1] * 19 + [0]
 
 
-def test_help_is_shown_and_hidden(page: Browser, tmp_path: Path) -> None:
+def test_help_is_shown_and_hidden(page: Page, tmp_path: Path) -> None:
     """`?` shows the keys, Escape hides them, and meanwhile arrows move nothing."""
-    page.open(write(tmp_path / "sheet.html", Section("", items(5))))
+    page.goto(write(tmp_path / "sheet.html", Section("", items(5))))
     shown = "document.getElementById('help').open && document.getElementById('help').offsetHeight > 0"
-    assert not page.run(shown)
-    page.press("?")
-    assert page.run(shown)
-    page.press("End")
-    assert page.run(FOCUS) == -1
-    page.press("Escape")
-    assert not page.run(shown)
-    page.run("document.getElementById('keys').click()")
-    assert page.run(shown)
+    assert not page.evaluate(shown)
+    page.keyboard.press("?")
+    assert page.evaluate(shown)
+    page.keyboard.press("End")
+    assert page.evaluate(FOCUS) == -1
+    page.keyboard.press("Escape")
+    assert not page.evaluate(shown)
+    page.evaluate("document.getElementById('keys').click()")
+    assert page.evaluate(shown)
 
 
-def test_pictures_grow_and_shrink(page: Browser, tmp_path: Path) -> None:
+def test_pictures_grow_and_shrink(page: Page, tmp_path: Path) -> None:
     """`-` puts more into a row, `+` fewer."""
-    page.open(write(tmp_path / "sheet.html", Section("", items(40))))
-    before = page.run(COLUMNS)
-    page.press("-")
-    assert page.run(COLUMNS) > before
-    page.press("+")
-    page.press("+")
-    assert page.run(COLUMNS) < before
+    page.goto(write(tmp_path / "sheet.html", Section("", items(40))))
+    before = page.evaluate(COLUMNS)
+    page.keyboard.press("-")
+    assert page.evaluate(COLUMNS) > before
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    assert page.evaluate(COLUMNS) < before
 
 
-def test_dark_and_light_are_told_apart_and_both_are_readable(page: Browser, tmp_path: Path) -> None:
+def test_dark_and_light_are_told_apart_and_both_are_readable(page: Page, tmp_path: Path) -> None:
     """By the user's preference; every text has a contrast of 4.5 at least, as WCAG 2 asks."""
     broken = Item(image_facts(), "11", "score 0.100", None, "the file is gone")
-    page.open(write(tmp_path / "sheet.html", Section("a heading", [*items(10), broken])))
+    page.goto(write(tmp_path / "sheet.html", Section("a heading", [*items(10), broken])))
     grounds = []
-    for scheme in ("light", "dark"):
-        page.prefer(scheme)
-        grounds.append(page.run("getComputedStyle(document.body).backgroundColor"))
-        assert page.run(LEAST_CONTRAST) >= 4.5
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert page.evaluate(LEAST_CONTRAST) >= 4.5
     assert grounds[0] != grounds[1]
 
 
-def test_a_narrow_window_has_two_columns_and_no_scrolling_sideways(page: Browser, tmp_path: Path) -> None:
+def test_a_narrow_window_has_two_columns_and_no_scrolling_sideways(page: Page, tmp_path: Path) -> None:
     """A telephone shows two pictures side by side, whatever their names."""
     long = Item(image_facts(b"/photos/" + b"a" * 200 + b".jpg"), "7", "score", items(1)[0].thumbnail)
-    page.open(write(tmp_path / "sheet.html", Section("", [*items(6), long])))
-    page.call("Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=2, mobile=False)
-    try:
-        assert page.run(COLUMNS) == 2
-        assert page.run("document.documentElement.scrollWidth") <= 400
-    finally:
-        page.call("Emulation.clearDeviceMetricsOverride")
+    page.goto(write(tmp_path / "sheet.html", Section("", [*items(6), long])))
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate(COLUMNS) == 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
-def test_hostile_names_run_nothing_and_are_shown_escaped(page: Browser, tmp_path: Path) -> None:
+def test_hostile_names_run_nothing_and_are_shown_escaped(page: Page, tmp_path: Path) -> None:
     """Names, headings, captions and problems are text; what cannot be printed is written out."""
     thumbnail = items(1)[0].thumbnail
     text = '"><script>window.hacked=1</script>'
@@ -198,35 +172,33 @@ def test_hostile_names_run_nothing_and_are_shown_escaped(page: Browser, tmp_path
         Item(image_facts(HOSTILE), text, text, thumbnail),
         Item(image_facts(SCRIPT, 2), "2", "", None, text),
     ]
-    page.open(write(tmp_path / "sheet.html", Section(text, hostile), title=text))
-    assert page.run(DECODED) == 1
-    assert page.run("window.hacked") is None
-    assert page.complaints == []
+    page.goto(write(tmp_path / "sheet.html", Section(text, hostile), title=text))
+    assert page.evaluate(DECODED) == 1
+    assert page.evaluate("window.hacked") is None
     shown = '"><img src=x onerror=window.hacked=1><b>\\n\\xff\\xe2\\x80\\x8f\u05d0.jpg'
-    assert page.run("document.querySelector('.name bdi').textContent") == shown
-    assert page.run("document.querySelector('main img').alt") == shown
-    assert page.run("document.querySelectorAll('main a')[1].title") == SCRIPT.decode()
+    assert page.evaluate("document.querySelector('.name bdi').textContent") == shown
+    assert page.evaluate("document.querySelector('main img').alt") == shown
+    assert page.evaluate("document.querySelectorAll('main a')[1].title") == SCRIPT.decode()
     for part in (
         "document.title",
         "document.querySelector('h2').textContent",
         "document.querySelector('b').textContent",
     ):
-        assert page.run(part) == text
+        assert page.evaluate(part) == text
 
 
-def test_a_picture_links_to_its_file_byte_for_byte(page: Browser, tmp_path: Path) -> None:
+def test_a_picture_links_to_its_file_byte_for_byte(page: Page, tmp_path: Path) -> None:
     """The browser reads from the link the very bytes of the path."""
-    page.open(write(tmp_path / "sheet.html", Section("", [Item(image_facts(HOSTILE), "1", "", None, "gone")])))
-    link = page.run("document.querySelector('main a').href")
+    page.goto(write(tmp_path / "sheet.html", Section("", [Item(image_facts(HOSTILE), "1", "", None, "gone")])))
+    link = page.evaluate("document.querySelector('main a').href")
     assert unquote_to_bytes(link.removeprefix("file://")) == HOSTILE
 
 
-def test_a_page_without_pictures_is_whole(page: Browser, tmp_path: Path) -> None:
+def test_a_page_without_pictures_is_whole(page: Page, tmp_path: Path) -> None:
     """Keys do nothing there, without a complaint."""
-    page.open(write(tmp_path / "sheet.html", Section("", [])))
+    page.goto(write(tmp_path / "sheet.html", Section("", [])))
     for key in ("ArrowDown", "End", "?", "Escape"):
-        page.press(key)
-    assert page.complaints == []
+        page.keyboard.press(key)
 
 
 # On the disk
@@ -243,20 +215,19 @@ def hits(sample_photos: Path) -> list[Hit]:
     return [*found, hit(11, 0.1, b"/nowhere/gone.jpg", 11)]
 
 
-def test_real_photos_are_seen_in_a_browser(hits: list[Hit], tmp_path: Path) -> None:
+def test_real_photos_are_seen_in_a_browser(page: Page, hits: list[Hit], tmp_path: Path) -> None:
     """Each is there, in order, with what a person wants to know of it; the one that is gone has its place."""
     path = tmp_path / "sheet.html"
     write_hits(path, "a yellow flower", [("a yellow flower", hits)])
-    with browser(tmp_path / "profile") as page:
-        page.open(path)
-        decoded = "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))"
-        widths = page.run(decoded)
-        assert len(widths) == 10
-        assert all(0 < width <= 256 for width in widths)
-        assert page.run("document.querySelector('.none').textContent") == "the file is gone"
-        assert page.run("document.querySelector('header p').textContent") == "11 pictures"
-        assert page.run("document.querySelectorAll('h2').length") == 0
-        captions = page.run("[...document.querySelectorAll('figcaption')].map(c => c.innerText.split('\\n'))")
+    page.goto(path.as_uri())
+    decoded = "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))"
+    widths = page.evaluate(decoded)
+    assert len(widths) == 10
+    assert all(0 < width <= 256 for width in widths)
+    assert page.evaluate("document.querySelector('.none').textContent") == "the file is gone"
+    assert page.evaluate("document.querySelector('header p').textContent") == "11 pictures"
+    assert page.evaluate("document.querySelectorAll('h2').length") == 0
+    captions = page.evaluate("[...document.querySelectorAll('figcaption')].map(c => c.innerText.split('\\n'))")
     first = hits[0].image
     assert captions[0][0].split() == ["1", first.file.name]
     assert captions[0][1:3] == [first.file.parent.name, "score 0.490 \u00b7 4.9 sigma"]

@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from image_index.settings import IndexHome
-from tests.support.served import client_of, make_served
+from tests.support.served import client_of, listening, make_served
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +21,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> IndexHome:
 def client(served: IndexHome) -> Iterator[TestClient]:
     """Return a client of it that knows the token."""
     with client_of(served) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def address(served: IndexHome) -> Iterator[str]:
+    """Return the address of a server of it, for a browser; who opens it gets the cookie."""
+    with listening(served) as found:
         yield found

@@ -1,20 +1,17 @@
-"""A real browser without a window, driven through the DevTools protocol over two pipes."""
+"""A real browser without a window, driven by Playwright; the browser is the one that the system has."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import select
 import shutil
-import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = (
     "chromium",
@@ -22,89 +19,42 @@ NAMES = (
     "google-chrome",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",  # it refuses root without this; the page is our own
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--window-size=1200,900",
-    "--remote-debugging-pipe",
-)
-PATIENCE_S = 90
-CODES = {"Escape": 27, "Enter": 13, "Tab": 9}
+OPTIONS = ("--no-sandbox", "--disable-dev-shm-usage")  # it refuses root without the first; the pages are our own
+SIZE = {"width": 1200, "height": 900}
+PATIENCE_MS = 60_000
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+LEAST_CONTRAST = """(() => {
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = e => { const c = parse(getComputedStyle(e).backgroundColor);
+    return c.length > 3 && c[3] === 0 ? ground(e.parentElement) : c };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let least = 21;
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || element.matches("script, style")) continue;
+    const [low, high] = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((a, b) => a - b);
+    least = Math.min(least, (high + 0.05) / (low + 0.05));
+  }
+  return least;
+})()"""
+"""A script: the least contrast of a text on the page and what it stands on; WCAG 2 asks for 4.5."""
 
 
-class Browser:
-    """A page in a browser: what it asked for, what it complained of, and keys to press."""
+@dataclass(frozen=True)
+class Watched:
+    """A page of a browser, the addresses that it asked for, and what it complained of."""
 
-    def __init__(self, to_browser: int, from_browser: int) -> None:
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self._out, self._in = to_browser, from_browser
-        self._buffer, self._count, self._session = b"", 0, ""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
 
-    def call(self, method: str, **parameters: Any) -> Any:
-        """Call a method of the protocol and return its result; events that come first are noted."""
-        self._count += 1
-        session = {"sessionId": self._session} if self._session else {}
-        message = {"id": self._count, "method": method, "params": parameters, **session}
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        while (answer := self._receive()).get("id") != self._count:
-            pass
-        assert "error" not in answer, answer
-        return answer["result"]
-
-    def open(self, path: Path) -> None:
-        """Open a file and wait until it has loaded."""
-        self.requests.clear()
-        self.complaints.clear()
-        self.call("Page.navigate", url=path.as_uri())
-        while self._receive().get("method") != "Page.loadEventFired":
-            pass
-
-    def run(self, script: str) -> Any:
-        """Return what an expression, or the promise it is, comes to."""
-        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def press(self, key: str) -> None:
-        """Press a key and let it go."""
-        text = {"text": key} if len(key) == 1 else {}
-        about = {"key": key, "windowsVirtualKeyCode": CODES.get(key, 0)}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **about)
-
-    def prefer(self, scheme: str) -> None:
-        """Let the user prefer `dark` or `light`."""
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-
-    def _receive(self) -> dict[str, Any]:
-        ends_at = time.monotonic() + PATIENCE_S
-        while b"\0" not in self._buffer:
-            assert select.select([self._in], [], [], max(0, ends_at - time.monotonic()))[0], "the browser is silent"
-            data = os.read(self._in, 1 << 16)
-            assert data, "the browser has ended"
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\0")
-        message: dict[str, Any] = json.loads(line)
-        self._note(message.get("method", ""), message.get("params", {}))
-        return message
-
-    def _note(self, event: str, about: dict[str, Any]) -> None:
-        if event == "Network.requestWillBeSent":
-            self.requests.append(about["request"]["url"][:200])
-        if event in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
-            self.complaints.append(json.dumps(about)[:500])
+    @property
+    def outside(self) -> set[str]:
+        """The hosts that were asked; those of this machine do not count."""
+        return {urlsplit(address).hostname or "" for address in self.requests} - {"", "127.0.0.1"}
 
 
 def executable() -> str:
@@ -119,26 +69,20 @@ def executable() -> str:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
-    """Start a browser with a profile of its own, and end it."""
-    command = [executable(), *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
-    ends = [*os.pipe(), *os.pipe()]
-    # above 9, so that none of them is the 3 or the 4 that it becomes in the browser
-    commands, to_browser, from_browser, answers = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
-    for end in ends:
-        os.close(end)
-    actions = [
-        (os.POSIX_SPAWN_DUP2, commands, 3),
-        (os.POSIX_SPAWN_DUP2, answers, 4),
-        *((os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)),
-    ]
-    process = os.posix_spawn(command[0], command, os.environ, file_actions=actions, setpgroup=0)
-    os.close(commands)
-    os.close(answers)
-    try:
-        yield Browser(to_browser, from_browser)
-    finally:
-        os.killpg(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-        os.close(to_browser)
-        os.close(from_browser)
+def started() -> Iterator[Browser]:
+    """Start a browser, and end it."""
+    path = executable()
+    with sync_playwright() as driver, driver.chromium.launch(executable_path=path, args=OPTIONS) as browser:
+        yield browser
+
+
+@contextmanager
+def watched(browser: Browser) -> Iterator[Watched]:
+    """Open a page that knows nothing of the others: with cookies, storage and a cache of its own."""
+    with browser.new_context(viewport=SIZE, reduced_motion="reduce") as context:  # type: ignore[arg-type]
+        context.set_default_timeout(PATIENCE_MS)
+        seen = Watched(context.new_page())
+        seen.page.on("request", lambda request: seen.requests.append(request.url[:200]))
+        seen.page.on("console", lambda message: seen.complaints.append(message.text))
+        seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        yield seen

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -73,3 +76,19 @@ def client_of(home: IndexHome, rules: Rules = RULES, root_path: str = "") -> Ite
         raise_server_exceptions=False,
     ) as client:
         yield client
+
+
+@contextmanager
+def listening(home: IndexHome) -> Iterator[str]:
+    """Give the address of a server, with the token in it; a child runs a fake model."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        app = make_app(home, Rules(frozenset({host}), TOKEN, f"imgidx-{port}"), Engine("cpu", loader=fake_models.load))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        thread = Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"http://{host}:{port}/?token={TOKEN}"
+        finally:
+            server.should_exit = True
+            thread.join()
