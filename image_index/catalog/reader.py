@@ -124,6 +124,19 @@ class CatalogReader(Database):
         """Return the inodes (n,) that rows have, each once, in ascending order."""
         return np.fromiter((row[0] for row in self.rows("SELECT DISTINCT inode FROM images ORDER BY inode")), np.int64)
 
+    def shared_inodes(self) -> NDArray[np.int64]:
+        """Return the inodes (n,) of rows that have size and time in common too, and are not missing.
+
+        One file may have got several rows if its names were never there at the same time.
+        """
+        # By the index alone first: most inodes have one row, and of a million rows none is then read.
+        several = f"SELECT inode FROM images GROUP BY inode HAVING count(*) BETWEEN 2 AND {MOST_OF_INODE}"
+        sql = (
+            f"SELECT inode FROM images WHERE inode IN ({several}) AND inode != 0 AND missing_since_s IS NULL"
+            " GROUP BY inode, size, mtime_ns HAVING count(*) > 1"
+        )
+        return np.fromiter((row[0] for row in self.rows(sql)), np.int64)
+
     def images_of_inode(self, inode: int) -> list[KnownImage]:
         """Return the rows of files that had this inode when they were last read.
 

@@ -97,7 +97,8 @@ class _Suspects:
         plan, catalog = self._plan, self._catalog
         changed = [match.file for match in (*plan.changed, *plan.touched)] + self._confirmed
         scanned = np.fromiter((file.inode for file in chain(plan.new, changed)), np.int64)
-        every = np.concatenate([scanned, np.array(plan.renumbered, np.int64)[1::2]])
+        known = catalog.shared_inodes() if catalog else np.empty(0, np.int64)
+        every = np.concatenate([scanned, np.array(plan.renumbered, np.int64)[1::2], known])
         inodes, counts = np.unique(every, return_counts=True)
         paths: dict[int, set[bytes]] = {inode: set() for inode in inodes[counts > 1].tolist() if inode}
         if catalog and catalog.read_last_id():

@@ -140,6 +140,19 @@ def test_the_real_file_takes_the_image_over_from_a_link(library: Scanned) -> Non
     assert id_of(library, "b/link.jpg") == before
 
 
+def test_a_file_trained_in_two_roots_that_were_never_there_at_once_is_one_image(library: Scanned) -> None:
+    """The disk of one was not mounted when the other was trained first."""
+    link_hard(library, "c/1.jpg")
+    before = id_of(library, "a/1.jpg")
+    (library.root / "a").rename(library.root / "away")
+    assert library.names(match.file for match in library.update("a", "c").copied) == ["c/1.jpg"]
+    (library.root / "away").rename(library.root / "a")
+    assert embedded(library, library.update("a", "c")) == []
+    assert named(library) == {"a/1.jpg": ["c/1.jpg"]}
+    assert id_of(library, "c/1.jpg") == before
+    assert library.update("a", "c") == Plan(unchanged=2, names_known=1)
+
+
 @pytest.mark.parametrize("same_time", [True, False])
 def test_copies_that_were_made_one_file_become_one_image(library: Scanned, same_time: bool) -> None:
     """As programs do that save space by replacing copies with hard links; the older row stays."""
