@@ -32,21 +32,24 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 OPEN_PATHS = ("/healthz",)
 """What is answered without a token: it tells nothing of the index."""
 
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+"""What an answer may load and do in a browser."""
+
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Content-Security-Policy": POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""What every answer says."""
+"""What every answer says, unless it says something stricter itself."""
 
 ENTRANCE = """<!doctype html>
 <meta charset="utf-8">
-<meta http-equiv="refresh" content="0; url=api/v1/status">
+<meta http-equiv="refresh" content="0; url=.">
 <title>imgidx</title>
-<a href="api/v1/status">imgidx</a>
+<a href=".">imgidx</a>
 """
-"""The page that sets the cookie and goes on.
+"""What sets the cookie and goes on to the page, whose address does not have the token in it.
 
 A redirect would not do: the browser may have come from a file, and would then not send a strict cookie along with it.
 """
@@ -131,7 +134,7 @@ def _token_answer(request: Request, rules: Rules) -> Response | None:
     """Refuse who does not know the token; give the cookie to a browser that has come with it."""
     path = request.url.path.removeprefix(request.scope.get("root_path", ""))
     if rules.token is None:
-        return None if path != "/" else HTMLResponse(ENTRANCE)
+        return None
     if path == "/" and _equal(request.query_params.get("token", ""), rules.token):
         entrance = HTMLResponse(ENTRANCE, headers={"Cache-Control": "no-store"})
         place = f"{request.scope.get('root_path', '')}/"
@@ -140,7 +143,7 @@ def _token_answer(request: Request, rules: Rules) -> Response | None:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     known = scheme.lower() == "bearer" and _equal(credentials.strip(), rules.token)
     if path in OPEN_PATHS or known or _equal(request.cookies.get(rules.cookie, ""), rules.pass_key):
-        return None if path != "/" else HTMLResponse(ENTRANCE)
+        return None
     detail = "open the address that imgidx serve printed, or send the header Authorization: Bearer TOKEN"
     return problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
 
@@ -179,7 +182,9 @@ def _marked(send: Send) -> Send:
 
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(HEADERS)
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
         await send(message)
 
     return marked

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from image_index.service import library, metrics, pictures, searching
 from image_index.service.access import Access, Rules
 from image_index.service.metrics import Metrics
+from image_index.service.page_files import page_routes
 from image_index.service.problems import PROBLEM_ANSWERS, answer_with_problems
 from image_index.service.readers import Service
 from image_index.service.thumbnail_cache import ThumbnailCache
@@ -50,4 +51,5 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     app.include_router(library.router)
     app.include_router(searching.router)
     app.include_router(pictures.router)
+    app.include_router(page_routes())
     return Access(app, rules)
