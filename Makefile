@@ -11,7 +11,7 @@ MODEL ?= starter
 BENCH := $(BIN)/python benchmarks
 OF := --photos $(PHOTOS) --model $(MODEL)
 
-.PHONY: help demo test quick lint types unit nightly examples format docs bench faults clean audit fuzz hooks coverage build check
+.PHONY: help demo test quick lint types unit nightly examples format docs bench faults clean audit fuzz hooks coverage build check vendor
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -90,6 +90,9 @@ coverage: $(STAMP) $(SAMPLES)  ## the tests, with the lines counted that they an
 hooks: $(STAMP)  ## what .pre-commit-config.yaml asks of every commit, over all files
 	$(BIN)/python -m pip install --quiet pre-commit
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+vendor: $(STAMP)  ## fetch the JavaScript libraries of the page anew with npm, and check their digests
+	$(BIN)/python tools/vendor.py
 
 build: $(STAMP)  ## wheel and sdist into dist/
 	$(BIN)/python -m pip install --quiet build

@@ -6,6 +6,11 @@ wheel=$(realpath "$1")
 constraints=$(realpath constraints.txt)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+
+# All that the package consists of is in the wheel: models, styles and scripts too, not only what is imported below.
+git ls-files image_index | sort >"$scratch/tracked"
+"$PYTHON" -m zipfile -l "$wheel" | awk '/^image_index\// { print $1 }' | sort >"$scratch/packed"
+diff "$scratch/tracked" "$scratch/packed"
 cd "$scratch"
 
 "$PYTHON" -m venv clean
