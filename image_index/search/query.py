@@ -17,6 +17,9 @@ from image_index.errors import QueryError, UsageError
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?!\s*\d)\s*(.+)", re.DOTALL | re.ASCII)
 _PICTURE = ("./", "../", "/", "~/", "http://", "https://")
+MOST_WEIGHT = 1e6
+"""The largest weight: of what is less than a millionth beside it nothing is left in float32."""
+
 _URL = ("http://", "https://")
 _OTHER_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -80,8 +83,6 @@ def _term(word: str, *, picture: bool | None) -> Term:
         raise QueryError(
             "the query is empty", "describe what the picture shows, for example: imgidx search 'a red car'"
         )
-    if not weight:
-        raise QueryError(f"the weight of {word!r} is zero", f"leave it out, or write it as: 1:{word}")
     if picture and _OTHER_URL.match(value) and not value.startswith(_URL):
         raise QueryError(f"{value.partition(':')[0]}:// cannot be fetched", "give an http or https address, or a file")
     kind = Kind.TEXT if not picture else Kind.URL if value.startswith(_URL) else Kind.FILE
@@ -91,7 +92,19 @@ def _term(word: str, *, picture: bool | None) -> Term:
 def _weighted(word: str) -> tuple[float, str]:
     """Return the weight and the rest of a word; a digit behind the colon, as in `16:9`, means that it has none."""
     match = _WEIGHT.fullmatch(word)
-    return (float(match[1]), match[2]) if match else (1.0, word)
+    return (weight_of(match[1], word), match[2]) if match else (1.0, word)
+
+
+def weight_of(number: str, word: str) -> float:
+    """Return a weight from its digits, which stand in front of a word; raise `QueryError` for one of no use."""
+    weight = float(number)
+    if not weight:
+        raise QueryError(f"the weight of {word!r} is zero", f"leave it out, or write it as: 1:{word}")
+    if weight > MOST_WEIGHT:
+        raise QueryError(
+            f"the weight of {word!r} is over a million", "the weights of a query only count by their ratio"
+        )
+    return weight
 
 
 def _negative(term: Term) -> Term:

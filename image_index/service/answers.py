@@ -165,10 +165,14 @@ class HitAnswer(PictureAnswer, RankAnswer):
 
 
 class SearchAnswer(Answer):
-    """A page of hits, best first; `next` is the cursor of the page that follows, null on the last."""
+    """A page of hits, best first; `next` is the cursor of the page that follows, null on the last.
+
+    `last_id` is the id of the newest picture that there was: as `after_id` of a later search it leaves what is new.
+    """
 
     hits: list[HitAnswer]
     next: str | None
+    last_id: int
 
 
 class DuplicateAnswer(PictureAnswer):

@@ -9,6 +9,7 @@ from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from image_index.catalog.filters import Filters
+from image_index.search.query import MOST_WEIGHT, weight_of
 from image_index.search.ranking import SearchOptions
 from image_index.search.selection import make_filters
 
@@ -27,10 +28,20 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+def _word(value: Any) -> Any:
+    """Return a number as a word."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Word = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 Words = Annotated[list[Word], BeforeValidator(_listed), Field(max_length=MOST_TERMS)]
 Id = Annotated[int, Field(ge=1, le=MOST_ID)]
-Ids = Annotated[list[Id], BeforeValidator(_listed), Field(max_length=MOST_TERMS)]
+IdWord = Annotated[
+    str,
+    BeforeValidator(_word, json_schema_input_type=Id | str),
+    Field(max_length=64, pattern=r"^([0-9]+(\.[0-9]+)?:)?[0-9]+$", description="The id of a picture, or `WEIGHT:ID`."),
+]
+IdWords = Annotated[list[IdWord], BeforeValidator(_listed), Field(max_length=MOST_TERMS)]
 Limit = Annotated[int, Field(ge=1, le=MOST_HITS, description="How many at most.")]
 Cursor = Annotated[str | None, Field(max_length=8192, description="`next` of the page before.")]
 ImageId = Annotated[int, Path(ge=1, le=MOST_ID, description="The id of a picture; ids are never used again.")]
@@ -51,6 +62,7 @@ class Choice(BaseModel):
     min_size: Word | None = None
     orientation: Word | None = None
     missing: bool = False
+    after_id: Annotated[int | None, Field(ge=0, le=MOST_ID, description="Only pictures added after this one.")] = None
     cursor: Cursor = None
 
     def filters(self) -> Filters:
@@ -66,6 +78,7 @@ class Choice(BaseModel):
             min_size=self.min_size,
             orientation=self.orientation,
             missing=self.missing,
+            after_id=self.after_id,
         )
 
 
@@ -87,7 +100,9 @@ class Ranking(Choice):
 class SearchRequest(Ranking):
     """A search: texts and pictures, added and subtracted, as in a line of `--queries`.
 
-    A picture is given by its `image_id`, or as `image` by a path that the index knows; no other file is read.
+    A picture is given by its id, as `image_id` to add it and as `minus_id` to subtract it, or by a path that the index
+    knows; no other file is read. Each may have a weight in front, as a text may: `0.5:17`. The picture of a form has
+    `picture_weight`, which may be negative.
     """
 
     name: Word | None = None
@@ -95,7 +110,21 @@ class SearchRequest(Ranking):
     image: Words = []
     add: Words = []
     minus: Words = []
-    image_id: Ids = []
+    image_id: IdWords = []
+    minus_id: IdWords = []
+    picture_weight: Annotated[float, Field(ge=-MOST_WEIGHT, le=MOST_WEIGHT)] = 1.0
+
+    def ids(self) -> list[tuple[float, int]]:
+        """Return the ids of pictures with their weights; raise `QueryError` for a weight that makes no sense."""
+        return [_weighted_id(word) for word in self.image_id] + [
+            (-weight, image_id) for weight, image_id in map(_weighted_id, self.minus_id)
+        ]
+
+
+def _weighted_id(word: str) -> tuple[float, int]:
+    """Return the weight and the id that a word says."""
+    weight, _, image_id = word.rpartition(":")
+    return weight_of(weight or "1", word), int(image_id)
 
 
 class DuplicatesRequest(Choice):

@@ -22,7 +22,7 @@ from image_index.service.library import facts_of, service_of
 from image_index.service.metrics import metrics_of
 from image_index.service.problems import problem_answers
 from image_index.service.readers import OpenIndex, Service
-from image_index.service.requests import DuplicatesRequest, ImageId, Ranking, SearchRequest
+from image_index.service.requests import MOST_ID, DuplicatesRequest, ImageId, Ranking, SearchRequest
 from image_index.service.uploads import BODY, SentPicture, Uploads
 
 GROWTH = 4
@@ -55,7 +55,7 @@ async def search_by_body(request: Request) -> dict[str, Any]:
 async def similar(request: Request, image_id: ImageId, wanted: Annotated[Ranking, Query()]) -> dict[str, Any]:
     """The pictures most like one of the index, best first."""
     await service_of(request).read.read(lambda opened: facts_of(opened, image_id))
-    return await _answer(request, SearchRequest(**wanted.model_dump(), image_id=[image_id]))
+    return await _answer(request, SearchRequest(**wanted.model_dump(), image_id=[str(image_id)]))
 
 
 @router.get("/duplicates", response_model=DuplicatesAnswer, response_model_exclude_unset=True)
@@ -132,11 +132,11 @@ async def _found(service: Service, wanted: SearchRequest, picture: SentPicture |
     place = _place(wanted.cursor, kind)
     asked = await service.read.read(lambda opened: _asked(opened, wanted, has_picture=picture is not None))
     if asked is None:
-        return {"hits": [], "next": None}
+        return {"hits": [], "next": None, "last_id": 0}
     encoded = await _encoded(service, [text for _, text in asked.texts])
     parts = [(weight, encoded[text]) for weight, text in asked.texts] + [*asked.pictures]
     if picture is not None:
-        parts.append((1.0, await service.child.read(picture.encode)))
+        parts.append((wanted.picture_weight, await service.child.read(picture.encode)))
     vector = add_up(parts)
     return await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
 
@@ -166,10 +166,11 @@ def _asked(opened: OpenIndex, wanted: SearchRequest, *, has_picture: bool) -> _A
     """Return the terms of a search, None where the index has no picture; raise `UsageError` for what makes no sense."""
     wanted.options()
     terms: tuple[Term, ...] = ()
-    has_other = has_picture or bool(wanted.image_id)
+    ids = wanted.ids()
+    has_other = has_picture or bool(ids)
     if not has_other or wanted.text is not None or wanted.image or wanted.add or wanted.minus:
         terms = make_query(wanted.text, wanted.image, wanted.add, wanted.minus).terms
-    pictures = [(1.0, _known(opened, image_id)) for image_id in wanted.image_id]
+    pictures = [(weight, _known(opened, image_id)) for weight, image_id in ids]
     pictures += [(term.weight, _at(opened, term)) for term in terms if term.kind is not Kind.TEXT]
     if not opened.index.last_id:
         return None
@@ -183,7 +184,7 @@ def _asked(opened: OpenIndex, wanted: SearchRequest, *, has_picture: bool) -> _A
 
 def _known(opened: OpenIndex, image_id: int) -> ImageFacts:
     """Return the picture of that id; raise `QueryError` where there is none."""
-    image = opened.catalog.facts_of([image_id]).get(image_id)
+    image = opened.catalog.facts_of([image_id]).get(image_id) if image_id <= MOST_ID else None
     if image is None:
         raise QueryError(f"the index has no picture {image_id}")
     return image
@@ -227,4 +228,5 @@ def _page(
         last = page[-1]
         following = write_cursor(kind, last.score, last.image.id, last.rank, up_to_id)
     name = wanted.name if isinstance(wanted, SearchRequest) else None
-    return {"hits": [hit_record(hit, name) | {"id": hit.image.id} for hit in page], "next": following}
+    hits = [hit_record(hit, name) | {"id": hit.image.id} for hit in page]
+    return {"hits": hits, "next": following, "last_id": up_to_id}

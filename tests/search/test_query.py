@@ -49,6 +49,13 @@ def test_what_is_added_is_a_picture_where_it_begins_like_a_path_or_url(word: str
     assert make_query(minus=[f"2:{word}"]).terms == (Term(kind, word, -2),)
 
 
+@pytest.mark.parametrize("weight", ["0", "0.00", "1000001", "9" * 400])
+def test_a_weight_is_a_number_of_use(weight: str) -> None:
+    """One that float32 cannot hold would leave no query."""
+    with pytest.raises(QueryError, match="the weight of"):
+        make_query(f"{weight}:a dog")
+
+
 def test_an_image_is_a_file_or_a_url_whatever_it_is_called() -> None:
     """`--image` leaves no doubt."""
     assert [term.kind for term in make_query(images=["a dog", "https://example.org/a.jpg"]).terms] == [

@@ -58,7 +58,7 @@ def test_hits_are_the_objects_of_the_command_line(client: TestClient, served: In
             hits = index.search(make_query(images=[photo]), options)
             expected = [linked(hit_record(hit), hit.image.id) for hit in hits]
             answer = client.get(SEARCH, params={"image_id": RED, "include_query": include}).json()
-            assert answer == {"hits": expected, "next": None}
+            assert answer == {"hits": expected, "next": None, "last_id": 4}
             assert client.post(SEARCH, json={"image": photo, "include_query": include}).json() == answer
             similar = client.get(f"/api/v1/images/{RED}/similar", params={"include_query": include}).json()
             assert similar == answer
@@ -73,6 +73,26 @@ def test_texts_and_pictures_are_added_up(client: TestClient, served: IndexHome, 
     with Index.open(served.path) as index:
         query = make_query("2:red", add=["warm", f"0.5:{photo}"], minus=["cold"])
         assert found == [linked(hit_record(hit, "mine"), hit.image.id) for hit in index.search(query)]
+
+
+def test_pictures_of_the_index_have_weights(client: TestClient, served: IndexHome, red_texts: list[str]) -> None:
+    """More like this, less like that: as their paths on the command line, and none of them is a hit."""
+    photos = served.path.parent / "photos"
+    body: dict[str, Any] = {"text": "2:red", "image_id": [f"0.5:{PINK}"], "minus_id": [GREEN, f"0.25:{BLUE}"]}
+    found = client.post(SEARCH, json=body).json()["hits"]
+    assert client.get(SEARCH, params=body).json()["hits"] == found
+    with Index.open(served.path) as index:
+        minus = [f"{photos}/green.png", f"0.25:{photos}/blue.png"]
+        query = make_query("2:red", images=[f"0.5:{photos}/pink.png"], minus=minus)
+        assert found == [linked(hit_record(hit), hit.image.id) for hit in index.search(query)]
+    assert [hit["id"] for hit in found] == [RED]
+
+
+def test_only_what_is_new_may_be_asked_for(client: TestClient, red_texts: list[str]) -> None:
+    """The answer says what to ask with next time."""
+    answer = client.get(SEARCH, params={"text": "red", "after_id": GREEN}).json()
+    assert sorted(hit["id"] for hit in answer["hits"]) == [BLUE, PINK]
+    assert ids(client.get(SEARCH, params={"text": "red", "after_id": answer["last_id"]})) == []
 
 
 def test_a_text_may_be_asked_for_by_an_address(client: TestClient, red_texts: list[str]) -> None:
@@ -101,6 +121,11 @@ def test_filters_decide_before_the_ranking(client: TestClient, served: IndexHome
         ({"add": "./nothing.png"}, "the index does not know"),
         ({"image": "http://127.0.0.1/a.png"}, "fetches no pictures"),
         ({"image_id": 999}, "the index has no picture 999"),
+        ({"minus_id": "2:" + "9" * 60}, "the index has no picture 999"),
+        ({"image_id": "0:1"}, "the weight of '0:1' is zero"),
+        ({"image_id": "-1:1"}, "image_id.0: "),
+        ({"image_id": True}, "image_id.0: "),
+        ({"text": "9" * 400 + ":red"}, "is over a million"),
         ({"text": "a\0b"}, "text: "),
         ({"text": "red", "colour": "red"}, "colour: "),
         ({"text": "red", "limit": 0}, "limit: "),
@@ -197,5 +222,5 @@ def test_an_empty_index_has_no_hits(home: IndexHome, red_texts: list[str]) -> No
     with Catalog(home.catalog, write=True):
         pass
     with client_of(home) as client:
-        assert client.get(SEARCH, params={"text": "red"}).json() == {"hits": [], "next": None}
+        assert client.get(SEARCH, params={"text": "red"}).json() == {"hits": [], "next": None, "last_id": 0}
     assert red_texts == []

@@ -51,6 +51,14 @@ def test_a_picture_is_searched_by(client: TestClient) -> None:
     assert (hit["query"], hit["id"] != BLUE) == ("mine", True)
 
 
+def test_a_picture_may_be_subtracted(client: TestClient) -> None:
+    """Less like what is sent: the weight is below zero."""
+    answer = post(client, png((10, 250, 10)), image_id=[PINK], picture_weight=-2)
+    with_weight = [hit["id"] for hit in answer.json()["hits"]]
+    assert (with_weight[0], with_weight[-1]) == (RED, GREEN)
+    assert post(client, png((10, 250, 10)), picture_weight=1e9).status_code == 422
+
+
 def test_the_pages_are_those_of_one_picture(client: TestClient) -> None:
     """It is sent again with the cursor; with another one the cursor is none."""
     whole = [hit["id"] for hit in post(client, png((240, 30, 30))).json()["hits"]]
