@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -14,8 +14,9 @@ from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.reader import CatalogReader
 from image_index.catalog.schema import is_there
 from image_index.files.default_excludes import excluded_text
+from image_index.models.names import ModelSpec
 from image_index.paths import printable, problem_text
-from image_index.records import EmbeddedBatch, Outcome, Progress, Report, StageSeconds, Summary
+from image_index.records import EmbeddedBatch, ModelFacts, Outcome, Progress, Report, StageSeconds, Summary
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training.freshness import build_if_stale
@@ -23,9 +24,12 @@ from image_index.training.plan import Plan
 from image_index.training.survey import EarlyStart, SurveyOptions, plan_roots
 from image_index.training.tower_update import TowerExport, export_alone
 from image_index.workers.engine import Engine
-from image_index.workers.pool import ChildPool
+from image_index.workers.pool import Pool
 
 logger = logging.getLogger(__name__)
+
+MakePool = Callable[[Engine, ModelSpec, ModelFacts | None, StopRequest], Pool]
+"""Makes the pool of a run from its engine, the model, what the index knows of that model, and the request to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class UpdateRequest:
     quiet: bool = False
     wait_s: float = 0.0
     """How long to wait for another run that is writing."""
+    make_pool: MakePool | None = None
+    """What makes the pool, in place of the engine with its local children."""
 
 
 def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: StopRequest | None = None) -> Summary:
@@ -52,7 +58,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
     with _writable_catalog(request) as catalog:
         spec = choose_model(catalog, request.model, quiet=request.quiet)
         with catalog.run() as run, closing(TowerExport(request.home, catalog)) as export:
-            with request.engine.pool(spec, stop, export.exported, quiet=request.quiet) as pool:
+            with _pool(request, spec, catalog, export, stop) as pool:
                 with tally.seconds_of("scan"):
                     early = EarlyStart(pool.start, request.engine.enough_to_start(export.exported))
                     tally.plan = plan = plan_roots(catalog, request.survey, report, stop, early)
@@ -67,7 +73,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                         tally.count(batch)
                         report(tally.progress())
             # The children have ended: what follows may need the memory that they held.
-            if not plan.embed_count and not stop() and catalog.holds_pictures():
+            if not (plan.embed_count and pool.is_local) and not stop() and catalog.holds_pictures():
                 tally.exported = export_alone(export, catalog, spec, request.engine, stop)
             # Asked now: the index is built whole, so that a time limit that passes meanwhile has stopped nothing.
             run.outcome = Outcome.STOPPED if stop() else Outcome.DONE
@@ -76,6 +82,13 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                 build_if_stale(catalog, request.home, report, thorough=tally.embedded > 0)
             run.summary = summary = tally.summary(stop.signal_number)
     return summary
+
+
+def _pool(request: UpdateRequest, spec: ModelSpec, catalog: Catalog, export: TowerExport, stop: StopRequest) -> Pool:
+    """Return the pool that the request asks for; it is not started yet."""
+    if request.make_pool:
+        return request.make_pool(request.engine, spec, catalog.read_model(), stop)
+    return request.engine.pool(spec, stop, export.exported, quiet=request.quiet)
 
 
 @contextmanager
@@ -176,17 +189,17 @@ def record_plan(catalog: Catalog, plan: Plan) -> None:
 
 
 def embed(
-    catalog: Catalog, pool: ChildPool, plan: Plan, request: UpdateRequest, export: TowerExport
+    catalog: Catalog, pool: Pool, plan: Plan, request: UpdateRequest, export: TowerExport
 ) -> Generator[EmbeddedBatch]:
     """Yield what the children make of the plan's files, once their model is known to be the index's own.
 
-    One of them exports the towers, if they are missing. Where there is nothing to embed, no child is started.
+    A child of this machine exports the towers, if they are missing. Where there is nothing to embed, none is started.
     """
     if not plan.embed_count:
         return
     is_checked = False
     batches = request.engine.batches(plan.files_to_embed)
-    for result in pool.embed(export.among(batches), plan.embed_count):
+    for result in pool.embed(export.among(batches) if pool.is_local else batches, plan.embed_count):
         # Before anything is stored: no index holds vectors of two models. But not before the first result: a run that
         # is stopped earlier leaves a new index that may still be trained with another model.
         if pool.facts and not is_checked:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from time import monotonic
-from typing import Any, NamedTuple, Self, overload
+from typing import Any, NamedTuple, Protocol, Self, overload
 
 import numpy as np
 
@@ -78,8 +78,35 @@ def _never() -> bool:
     return False
 
 
+class Pool(Protocol):
+    """What embeds the pictures of a run: `ChildPool` with the children of this machine, or a cluster of machines.
+
+    A context manager that leaves no process behind.
+    """
+
+    facts: ModelFacts | None
+    """What the model is, known before the first result."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine alone, and can write files here: only then is it given `ExportTowers`."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+    def start(self, files: float = math.inf) -> None:
+        """Start what takes time, as soon as it is known that at most so many files have to be embedded."""
+
+    def embed(
+        self, jobs: Iterable[Batch | ExportTowers], files: float = math.inf
+    ) -> Iterator[EmbeddedBatch | Exported | JobFailed]:
+        """Yield what becomes of `jobs`; each file comes back exactly once, or after a stop perhaps not at all."""
+
+
 class ChildPool:
     """Spawned children that each hold the model; a context manager that leaves none behind."""
+
+    is_local = True
 
     def __init__(
         self,

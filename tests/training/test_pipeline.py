@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.catalog.lock import exclusive_lock
 from image_index.errors import IndexLocked, IndexMismatch, ModelUnavailable
+from image_index.models.names import ModelSpec
 from image_index.paths import resolve
-from image_index.records import Counts, Progress
+from image_index.records import Batch, Counts, ModelFacts, Progress
 from image_index.search.duplicates import find_duplicates
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
@@ -31,6 +33,7 @@ from image_index.upkeep.known import PictureState, known_picture
 from image_index.upkeep.status import read_status
 from image_index.upkeep.verify import verify
 from image_index.vectors.open_index import open_index
+from image_index.workers.engine import Engine
 from image_index.workers.pool import ChildPool
 from tests.support import fake_models
 from tests.support.cloud import send_to_cloud
@@ -46,6 +49,26 @@ def library(tmp_path: Path) -> Library:
     made = Library(tmp_path / "photos", IndexHome(tmp_path / "index"))
     made.add("a.png", "b.png", "c.png", "sub/d.png", "sub/e.png")
     return made
+
+
+def test_a_pool_elsewhere_embeds_and_a_child_here_exports_the_towers(library: Library) -> None:
+    """A cluster's machines cannot write into the index home of this one."""
+    given: list[object] = []
+
+    class Elsewhere(ChildPool):
+        is_local = False
+
+        def embed(self, jobs: Iterable[Any], files: float = 0) -> Iterator[Any]:
+            return super().embed((given.append(job) or job for job in jobs), files)  # type: ignore[func-returns-value]
+
+    def make_pool(engine: Engine, spec: ModelSpec, known: ModelFacts | None, stop: StopRequest) -> Elsewhere:
+        assert known is None
+        return Elsewhere(lambda files: engine.plan(spec, None, files, quiet=True), engine.limits, stop)
+
+    summary = library.train(make_pool=make_pool)
+    assert counts(summary) == {"embedded": 5}
+    assert summary.exported
+    assert {type(job) for job in given} == {Batch}
 
 
 def test_a_second_run_embeds_nothing_and_starts_no_child(library: Library, refuse_children: Callable[[], None]) -> None:
