@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from image_index.service import library, metrics, pictures, searching
+from image_index.service import library, metrics, pictures, search_routes
 from image_index.service.access import Access, Rules
 from image_index.service.metrics import Metrics
 from image_index.service.page_files import page_routes
@@ -49,7 +49,7 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     app.include_router(library.outer)
     app.include_router(metrics.outer)
     app.include_router(library.router)
-    app.include_router(searching.router)
+    app.include_router(search_routes.router)
     app.include_router(pictures.router)
     app.include_router(page_routes())
     return Access(app, rules)

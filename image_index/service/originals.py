@@ -6,21 +6,23 @@ import hashlib
 import os
 import time
 from contextlib import ExitStack
-from http import HTTPStatus
 from io import FileIO
 from stat import S_ISREG
 
-from fastapi import HTTPException
-
 from image_index import dataless
 from image_index.catalog.reader import CatalogReader
+from image_index.errors import UsageError
 from image_index.files.identity import is_link
 from image_index.files.read import FileContent
 from image_index.records import ImageFacts, ImageFile
 
 
+class OriginalGone(UsageError):
+    """The picture is not to be had any more as it was indexed; the text says why."""
+
+
 def open_original(catalog: CatalogReader, image: ImageFacts) -> FileIO:
-    """Open the file of a picture, under any of its names; raise the answer 410 where it is gone or another one."""
+    """Open the file of a picture, under any of its names; raise `OriginalGone` where it is gone or another one."""
     known = catalog.image_of_id(image.id)
     inode = known.inode if known else 0
     for path in catalog.names_at(image.path):
@@ -29,12 +31,12 @@ def open_original(catalog: CatalogReader, image: ImageFacts) -> FileIO:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise gone(f"the file of picture {image.id} cannot be read: {error.strerror}") from error
-    raise gone(f"the file of picture {image.id} is gone")
+            raise OriginalGone(f"the file of picture {image.id} cannot be read: {error.strerror}") from error
+    raise OriginalGone(f"the file of picture {image.id} is gone")
 
 
 def read_original(file: FileIO, image: ImageFacts) -> FileContent:
-    """Return the content of an open original; raise the answer 410 where it is not what was indexed."""
+    """Return the content of an open original; raise `OriginalGone` where it is not what was indexed."""
     read_at_ns = time.time_ns()
     data = file.readall()
     digest = hashlib.sha256(data).digest()
@@ -50,7 +52,7 @@ def _open(path: bytes, image: ImageFacts, inode: int) -> FileIO:
     link that somebody has put there since could lead to any file of the user's.
     """
     if dataless.HAS_FLAG and dataless.is_dataless(os.stat(path)):
-        raise gone(f"the file of picture {image.id} is in a cloud, not on this disk")
+        raise OriginalGone(f"the file of picture {image.id} is in a cloud, not on this disk")
     has_link = is_link(path)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if has_link else os.O_NOFOLLOW)
     with ExitStack() as stack:
@@ -64,10 +66,5 @@ def _open(path: bytes, image: ImageFacts, inode: int) -> FileIO:
         return file
 
 
-def _changed(image: ImageFacts) -> HTTPException:
-    return gone(f"the file of picture {image.id} is not the one that was indexed; imgidx train reads it again")
-
-
-def gone(detail: str) -> HTTPException:
-    """Return the answer that the picture is not to be had any more as it was indexed."""
-    return HTTPException(HTTPStatus.GONE, detail)
+def _changed(image: ImageFacts) -> OriginalGone:
+    return OriginalGone(f"the file of picture {image.id} is not the one that was indexed; imgidx train reads it again")

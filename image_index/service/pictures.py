@@ -16,7 +16,7 @@ from image_index.errors import DecodeError
 from image_index.pictures.thumbnails import thumbnail_of
 from image_index.records import ImageFacts
 from image_index.service.library import facts_of, service_of
-from image_index.service.originals import gone, open_original, read_original
+from image_index.service.originals import OriginalGone, open_original, read_original
 from image_index.service.readers import OpenIndex
 from image_index.service.requests import ImageId
 from image_index.service.thumbnail_cache import ThumbnailCache
@@ -87,11 +87,11 @@ async def thumbnail(
 
 
 def _thumbnail(file: FileIO, image: ImageFacts, side: int) -> bytes:
-    """Return the thumbnail of an open original; raise the answer 410 where it cannot be shown."""
+    """Return the thumbnail of an open original; raise `OriginalGone` where it cannot be shown."""
     try:
         return thumbnail_of(image, read_original(file, image), side)
     except DecodeError as error:
-        raise gone(f"picture {image.id} cannot be shown: {error}") from error
+        raise OriginalGone(f"picture {image.id} cannot be shown: {error}") from error
 
 
 @router.get(

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from image_index.errors import ImgidxError, UsageError
 from image_index.paths import message_line
+from image_index.service.originals import OriginalGone
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -57,6 +58,10 @@ def answer_with_problems(app: FastAPI) -> None:
     @app.exception_handler(ImgidxError)
     async def ours(_: Request, error: ImgidxError) -> JSONResponse:
         return problem_of(error)
+
+    @app.exception_handler(OriginalGone)
+    async def gone(_: Request, error: OriginalGone) -> JSONResponse:
+        return problem(HTTPStatus.GONE, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from image_index.catalog.filters import Filters
@@ -44,7 +43,7 @@ IdWord = Annotated[
 IdWords = Annotated[list[IdWord], BeforeValidator(_listed), Field(max_length=MOST_TERMS)]
 Limit = Annotated[int, Field(ge=1, le=MOST_HITS, description="How many at most.")]
 Cursor = Annotated[str | None, Field(max_length=8192, description="`next` of the page before.")]
-ImageId = Annotated[int, Path(ge=1, le=MOST_ID, description="The id of a picture; ids are never used again.")]
+ImageId = Annotated[int, Field(ge=1, le=MOST_ID, description="The id of a picture; ids are never used again.")]
 
 
 class Choice(BaseModel):

@@ -1,14 +1,12 @@
-"""Routes that search: by texts and pictures, by a picture of the index, and for duplicates."""
+"""Pages of hits and of duplicates, for whoever asks: the API, and the tools of MCP."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Query, Request
+from typing import TYPE_CHECKING, Any
 
 from image_index.catalog.pairs import pair_of
-from image_index.errors import QueryError
+from image_index.errors import QueryError, UsageError
 from image_index.paths import printable
 from image_index.present.groups import group_record
 from image_index.present.hits import hit_record
@@ -16,55 +14,37 @@ from image_index.records import Hit, ImageFacts
 from image_index.search.duplicates import Group
 from image_index.search.encode import QueryVector, add_up
 from image_index.search.query import Kind, Term, make_query
-from image_index.service.answers import DuplicatesAnswer, SearchAnswer
 from image_index.service.cursors import digest, read_cursor, write_cursor
-from image_index.service.library import facts_of, service_of
-from image_index.service.metrics import metrics_of
-from image_index.service.problems import problem_answers
 from image_index.service.readers import OpenIndex, Service
-from image_index.service.requests import MOST_ID, DuplicatesRequest, ImageId, Ranking, SearchRequest
-from image_index.service.uploads import BODY, SentPicture, Uploads
+from image_index.service.requests import MOST_ID, Choice, DuplicatesRequest, Ranking, SearchRequest
+
+if TYPE_CHECKING:
+    from image_index.service.uploads import SentPicture
 
 GROWTH = 4
 """How many times as many hits are asked for whenever a page is not full yet."""
 
-router = APIRouter(prefix="/api/v1")
+
+def _check_places(opened: OpenIndex, wanted: Choice) -> None:
+    """Raise `UsageError` for a directory of which the index knows nothing, whether it is there or not.
+
+    The command line looks at the disk too; whoever asks a server must not learn from it what else is there.
+    """
+    for directory in wanted.under:
+        if not opened.catalog.known_spellings(opened.catalog.known_path(directory)):
+            raise UsageError(f"--under {printable(directory)}: the index knows nothing there")
 
 
-@router.get("/search", response_model=SearchAnswer, response_model_exclude_unset=True)
-async def search(request: Request, wanted: Annotated[SearchRequest, Query()]) -> dict[str, Any]:
-    """The pictures nearest to texts and pictures, best first: as `imgidx search --json`."""
-    return await _answer(request, wanted)
+# Duplicates
 
 
-@router.post(
-    "/search",
-    response_model=SearchAnswer,
-    response_model_exclude_unset=True,
-    openapi_extra=BODY,
-    responses=problem_answers(403, 408, 413, 415),
-)
-async def search_by_body(request: Request) -> dict[str, Any]:
-    """The same, asked for by a JSON object, or by a form with a picture: a line of `--queries` and options."""
-    uploads: Uploads = request.app.state.uploads
-    async with uploads.received(request) as (wanted, picture):
-        return await _answer(request, wanted, picture)
-
-
-@router.get("/images/{image_id}/similar", response_model=SearchAnswer, response_model_exclude_unset=True)
-async def similar(request: Request, image_id: ImageId, wanted: Annotated[Ranking, Query()]) -> dict[str, Any]:
-    """The pictures most like one of the index, best first."""
-    await service_of(request).read.read(lambda opened: facts_of(opened, image_id))
-    return await _answer(request, SearchRequest(**wanted.model_dump(), image_id=[str(image_id)]))
-
-
-@router.get("/duplicates", response_model=DuplicatesAnswer, response_model_exclude_unset=True)
-async def duplicates(request: Request, wanted: Annotated[DuplicatesRequest, Query()]) -> dict[str, Any]:
-    """Groups of the same picture, the largest first and in each the best copy first: as `imgidx dupes --json`."""
+async def find_groups(service: Service, wanted: DuplicatesRequest) -> dict[str, Any]:
+    """Return the page of groups that is asked for, the largest first and in each the best copy first."""
     kind = digest(wanted)
     after = read_cursor(wanted.cursor, kind, int, bytes) if wanted.cursor is not None else ()
 
     def read(opened: OpenIndex) -> dict[str, Any]:
+        _check_places(opened, wanted)
         groups = opened.index.duplicates(
             wanted.filters(), similarity=wanted.similarity, exact=wanted.exact, pairs=wanted.pairs
         )
@@ -73,10 +53,7 @@ async def duplicates(request: Request, wanted: Annotated[DuplicatesRequest, Quer
         following = write_cursor(kind, *_group_key(page[-1])) if len(rest) > len(page) else None
         return {"groups": [_group_record(group) for group in page], "next": following}
 
-    page = await service_of(request).duplicates.read(read)
-    for group in page["groups"]:
-        group["pictures"] = [_linked(picture, request) for picture in group["pictures"]]
-    return page
+    return await service.duplicates.read(read)
 
 
 def _group_key(group: Group) -> tuple[int, bytes]:
@@ -119,15 +96,8 @@ class _Place:
         return (-hit.score, hit.image.id) > (-self.score, self.image_id) and hit.image.id <= self.up_to_id
 
 
-async def _answer(request: Request, wanted: SearchRequest, picture: SentPicture | None = None) -> dict[str, Any]:
-    """Return the page of hits that is asked for, `picture` being one more term of the query."""
-    with metrics_of(request).search():
-        page = await _found(service_of(request), wanted, picture)
-    return page | {"hits": [_linked(hit, request) for hit in page["hits"]]}
-
-
-async def _found(service: Service, wanted: SearchRequest, picture: SentPicture | None) -> dict[str, Any]:
-    """Return the page of hits as it is found."""
+async def find_hits(service: Service, wanted: SearchRequest, picture: SentPicture | None = None) -> dict[str, Any]:
+    """Return the page of hits that is asked for, best first, `picture` being one more term of the query."""
     kind = digest(wanted, picture.digest if picture else "")
     place = _place(wanted.cursor, kind)
     asked = await service.read.read(lambda opened: _asked(opened, wanted, has_picture=picture is not None))
@@ -139,12 +109,6 @@ async def _found(service: Service, wanted: SearchRequest, picture: SentPicture |
         parts.append((wanted.picture_weight, await service.child.read(picture.encode)))
     vector = add_up(parts)
     return await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
-
-
-def _linked(picture: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Return the record of a picture with the path of its thumbnail."""
-    root = request.scope.get("root_path", "")
-    return picture | {"thumbnail": f"{root}/api/v1/images/{picture['id']}/thumbnail"}
 
 
 def _place(cursor: str | None, kind: str) -> _Place | None:
@@ -165,6 +129,7 @@ async def _encoded(service: Service, texts: list[str]) -> dict[str, QueryVector]
 def _asked(opened: OpenIndex, wanted: SearchRequest, *, has_picture: bool) -> _Asked | None:
     """Return the terms of a search, None where the index has no picture; raise `UsageError` for what makes no sense."""
     wanted.options()
+    _check_places(opened, wanted)
     terms: tuple[Term, ...] = ()
     ids = wanted.ids()
     has_other = has_picture or bool(ids)

@@ -130,6 +130,7 @@ def test_filters_decide_before_the_ranking(client: TestClient, served: IndexHome
         ({"text": "red", "colour": "red"}, "colour: "),
         ({"text": "red", "limit": 0}, "limit: "),
         ({"text": "red", "under": "/no/such/directory"}, "--under"),
+        ({"text": "red", "under": ["/usr"]}, "--under /usr: the index knows nothing there"),
         ({"text": "red", "newer": "tomorrowish"}, "--newer"),
         ({"text": "red", "glob": "!"}, "--glob"),
         ({"text": "red", "cursor": "x"}, "the cursor"),
