@@ -9,12 +9,13 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from image_index.service import library, metrics, pictures, search_routes
+from image_index.service import exporting, library, metrics, pictures, search_routes
 from image_index.service.access import Access, Rules
 from image_index.service.metrics import Metrics
 from image_index.service.page_files import page_routes
 from image_index.service.problems import PROBLEM_ANSWERS, answer_with_problems
 from image_index.service.readers import Service
+from image_index.service.streams import Places
 from image_index.service.thumbnail_cache import ThumbnailCache
 from image_index.service.uploads import Uploads
 from image_index.settings import IndexHome
@@ -32,6 +33,7 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
         app.state.service = Service.start(home, engine)
         app.state.metrics = Metrics()
         app.state.uploads = Uploads()
+        app.state.places = Places()
         app.state.thumbnails = ThumbnailCache(home.thumbnails)
         yield
         app.state.service.close()
@@ -51,5 +53,6 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     app.include_router(library.router)
     app.include_router(search_routes.router)
     app.include_router(pictures.router)
+    app.include_router(exporting.router)
     app.include_router(page_routes())
     return Access(app, rules)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from enum import IntEnum
 from io import FileIO
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from image_index.errors import DecodeError
 from image_index.pictures.thumbnails import thumbnail_of
@@ -19,10 +18,8 @@ from image_index.service.library import facts_of, service_of
 from image_index.service.originals import OriginalGone, open_original, read_original
 from image_index.service.readers import OpenIndex
 from image_index.service.requests import ImageId
+from image_index.service.streams import Stream, file_chunks
 from image_index.service.thumbnail_cache import ThumbnailCache
-
-CHUNK_BYTES = 256 << 10
-"""How much of a file is read at a time."""
 
 TYPES = {
     "jpeg": "image/jpeg",
@@ -74,24 +71,26 @@ async def thumbnail(
         image = facts_of(opened, image_id)
         # asked for each time, so that nothing is shown of a file that is gone, or has changed
         headers = {"ETag": f'"{image.sha256.hex()}-{side}"', "Cache-Control": "private, no-cache"}
-        with open_original(opened.catalog, image) as file:
-            if if_none_match == headers["ETag"]:
-                return Response(status_code=304, headers=headers)
-            data = cache.find(image.sha256, side)
-            if data is None:
-                data = _thumbnail(file, image, side)
-                cache.keep(image.sha256, side, data)
+        if if_none_match == headers["ETag"]:
+            open_original(opened.catalog, image).close()
+            return Response(status_code=304, headers=headers)
+        data = thumbnail_data(opened, cache, image, side)
         return Response(data, media_type="image/webp", headers=headers)
 
     return await service_of(request).thumbnails.read(make)
 
 
-def _thumbnail(file: FileIO, image: ImageFacts, side: int) -> bytes:
-    """Return the thumbnail of an open original; raise `OriginalGone` where it cannot be shown."""
-    try:
-        return thumbnail_of(image, read_original(file, image), side)
-    except DecodeError as error:
-        raise OriginalGone(f"picture {image.id} cannot be shown: {error}") from error
+def thumbnail_data(opened: OpenIndex, cache: ThumbnailCache, image: ImageFacts, side: int) -> bytes:
+    """Return the thumbnail of a picture, kept or made now; raise `OriginalGone` where there is nothing to show."""
+    with open_original(opened.catalog, image) as file:
+        data = cache.find(image.sha256, side)
+        if data is None:
+            try:
+                data = thumbnail_of(image, read_original(file, image), side)
+            except DecodeError as error:
+                raise OriginalGone(f"picture {image.id} cannot be shown: {error}") from error
+            cache.keep(image.sha256, side, data)
+    return data
 
 
 @router.get(
@@ -99,7 +98,7 @@ def _thumbnail(file: FileIO, image: ImageFacts, side: int) -> bytes:
     response_class=Response,
     responses={200: {"content": {kind: {} for kind in sorted({*TYPES.values(), OTHER_TYPE})}}},
 )
-async def file(request: Request, image_id: ImageId) -> StreamingResponse:
+async def file(request: Request, image_id: ImageId) -> Stream:
     """The file of a picture as it is on the disk, if it is still the one that was indexed."""
 
     def open_file(opened: OpenIndex) -> tuple[ImageFacts, FileIO]:
@@ -114,12 +113,4 @@ async def file(request: Request, image_id: ImageId) -> StreamingResponse:
         "Content-Length": str(image.size),
         "Cache-Control": "private, no-cache",
     }
-    return StreamingResponse(_chunks(opened_file, image.size), media_type=kind, headers=headers)
-
-
-def _chunks(opened_file: FileIO, size: int) -> Iterator[bytes]:
-    """Yield `size` bytes of a file, and close it; a file that grows meanwhile has no more of them."""
-    with opened_file:
-        while size > 0 and (chunk := opened_file.read(min(size, CHUNK_BYTES))):
-            size -= len(chunk)
-            yield chunk
+    return Stream(file_chunks(opened_file, image.size), kind, headers, opened_file.close)

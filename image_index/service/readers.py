@@ -97,11 +97,15 @@ class Readers:
 
     async def read(self, job: Callable[[OpenIndex], Result]) -> Result:
         """Return what `job` returns in one of the threads; raise `WorkersFailed` where too many wait already."""
+        return await asyncio.wrap_future(self.ask(job))
+
+    def ask(self, job: Callable[[OpenIndex], Result]) -> Future[Result]:
+        """Return the future of what `job` returns, for a thread that may wait; raises what `read` raises."""
         if self._jobs.qsize() >= MOST_WAITING:
             raise WorkersFailed("the server has too much to do", "try again in a moment")
         future: Future[Result] = Future()
         self._jobs.put((future, job))
-        return await asyncio.wrap_future(future)
+        return future
 
     def stop(self) -> None:
         """Let no read begin any more."""

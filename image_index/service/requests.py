@@ -133,3 +133,29 @@ class DuplicatesRequest(Choice):
     similarity: Annotated[float | None, Field(ge=-1, le=1)] = None
     exact: bool = False
     pairs: bool = False
+
+
+class PathsRequest(BaseModel):
+    """Of which pictures the paths are wanted, and whether each ends with a zero byte instead of a line end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: Annotated[list[Id], Field(max_length=100_000)]
+    null: bool = False
+
+
+class ZipRequest(BaseModel):
+    """Of which pictures the files are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: Annotated[list[Id], Field(max_length=10_000)]
+
+
+class SheetRequest(BaseModel):
+    """Which pictures are to stand on a contact sheet, and what is written over them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: Annotated[list[Id], Field(max_length=1000)]
+    title: Annotated[str, Field(max_length=200)] = "Pictures"

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from image_index.errors import UsageError
 from image_index.formats import readable_extensions
 from image_index.search.encode import QueryVector
+from image_index.service.bodies import QUERY, validated
 from image_index.service.readers import OpenIndex
 from image_index.service.requests import SearchRequest
 
@@ -30,8 +29,8 @@ MOST_AT_ONCE = 4
 TIME_LIMIT_S = 60.0
 """How long a picture may take to come."""
 
-QUERY, PICTURE = "query", "picture"
-"""The parts of a form: a JSON object as of a search without a picture, and the picture's file."""
+PICTURE = "picture"
+"""The part of a form that is the picture's file."""
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -90,7 +89,7 @@ class Uploads:
         Raises the answer 422 for a form that says something else, 408 for a picture that does not come in time.
         """
         if not request.headers["content-type"].startswith("multipart/"):
-            yield _validated(await request.body()), None
+            yield validated(await request.body(), SearchRequest), None
             return
         async with self.places:
             try:
@@ -107,14 +106,4 @@ async def _read_form(request: Request) -> tuple[SearchRequest, SentPicture]:
         query, picture = form.get(QUERY, "{}"), form.get(PICTURE)
         if not {*form} <= {QUERY, PICTURE} or not isinstance(query, str) or not isinstance(picture, UploadFile):
             raise UsageError(f"a form has a file as {PICTURE!r}, and may have a JSON object as {QUERY!r}")
-        return _validated(query), SentPicture(picture.filename or "the picture", await picture.read())
-
-
-def _validated(query: str | bytes) -> SearchRequest:
-    """Return the search that a JSON object asks for; raise what FastAPI raises for one that is none."""
-    try:
-        return SearchRequest.model_validate_json(query)
-    except ValidationError as error:
-        # as FastAPI puts it: the first place is where in the request it stands
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise RequestValidationError([one | {"loc": ("body", *one["loc"])} for one in found]) from error
+        return validated(query, SearchRequest), SentPicture(picture.filename or "the picture", await picture.read())
