@@ -97,6 +97,11 @@ def page_routes() -> APIRouter:
             raise HTTPException(404, f"the page has no file {path}; load it again")
         return Response(data, media_type=TYPES[PurePosixPath(path).suffix], headers=FOR_GOOD)
 
+    async def icon() -> Response:
+        """Answer to a browser that shows something else than the page, and asks for the icon by this name."""
+        return Response(page.contents["icon.svg"], media_type=TYPES[".svg"], headers=FOR_GOOD)
+
+    router.add_api_route("/favicon.ico", icon)
     for view in ("", *VIEWS):
         router.add_api_route(f"/{view}", index)
     router.add_api_route("/page/{digest}/{path:path}", file)

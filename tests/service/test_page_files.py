@@ -38,6 +38,11 @@ def test_what_the_page_names_is_there_with_its_type(client: TestClient) -> None:
         assert "immutable" in answer.headers["Cache-Control"]
 
 
+def test_the_icon_has_the_name_that_browsers_ask_for(client: TestClient) -> None:
+    """At the entrance, say, and beside an answer of the API: they name no icon."""
+    assert client.get("/favicon.ico").headers["Content-Type"] == "image/svg+xml"
+
+
 def test_a_file_of_another_version_is_not_there(client: TestClient) -> None:
     """Nothing else is either: no licence, no Python, nothing above the page."""
     app = next(path for path in map("".join, loaded(client.get("/").text)) if path.endswith("app.js"))

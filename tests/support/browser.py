@@ -24,7 +24,7 @@ SIZE = {"width": 1200, "height": 900}
 PATIENCE_MS = 60_000
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LEAST_CONTRAST = """(() => {
-  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const parse = text => text.match(/[\\d.]+/g).map((n, i) => text.startsWith("color(srgb") && i < 3 ? n * 255 : +n);
   const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);

@@ -31,6 +31,12 @@ export function pathOf(record, key = "path") {
   );
 }
 
+/** Return the path in a record as the bytes that it is on the disk. */
+export function pathBytes(record) {
+  if (record.path != null) return encoder.encode(record.path);
+  return Uint8Array.from(atob(record.path_bytes), (one) => one.charCodeAt(0));
+}
+
 /** Return the last part of a path: the name of the file. */
 export function nameOf(record) {
   const path = pathOf(record);

@@ -1,0 +1,169 @@
+"""The views of the page beside the search, in a browser: what they show, say and do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from image_index.catalog.catalog import Catalog
+from image_index.settings import IndexHome
+from tests.support.browser import LEAST_CONTRAST, SCHEMES, Watched
+from tests.support.served import listening, make_served
+
+pytestmark = pytest.mark.timeout(180)
+
+HOSTILE = '"><img src=x onerror=window.hacked=1>\u202e'
+SHOWN = '"><img src=x onerror=window.hacked=1>\\xe2\\x80\\xae'
+VIEWS = ("duplicates", "failures", "status")
+NAMELESS = """[...document.querySelectorAll("a, button, summary, input, select, textarea")]
+  .filter(e => !(e.ariaLabel || e.labels?.[0]?.textContent || e.textContent || e.title).trim())
+  .map(e => e.outerHTML)"""
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a server of an index with duplicates and a failure."""
+    home = make_served(tmp_path_factory.mktemp("copies"), {"red": [HOSTILE, "red again"], "blue": ["blue again"]})
+    with listening(home) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a server of an index that nothing was trained into."""
+    home = IndexHome(tmp_path_factory.mktemp("empty"))
+    with Catalog(home.catalog, write=True), listening(home) as found:
+        yield found
+
+
+def enter(page: Page, address: str, view: str) -> None:
+    """Open a view as one who has the cookie, and wait until it shows an answer."""
+    page.request.get(address)
+    parts = urlsplit(address)
+    page.goto(f"{parts.scheme}://{parts.netloc}/{view}")
+    page.wait_for_selector("main h1")
+    expect(page.locator(".waiting")).to_have_count(0)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_each_view_can_be_read_wide_and_narrow_light_and_dark(page: Page, copies: str, view: str) -> None:
+    """One heading, a name for whatever can be pressed, contrast as WCAG 2 asks, no scrolling sideways."""
+    enter(page, copies, view)
+    assert page.locator("h1").count() == 1
+    assert page.evaluate(NAMELESS) == []
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(LEAST_CONTRAST) >= 4.5
+    for width in (1200, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize(
+    ("view", "said"), [("duplicates", "No duplicates"), ("failures", "No failures"), ("status", "There was none yet.")]
+)
+def test_an_index_without_pictures_has_all_views(page: Page, empty: str, view: str, said: str) -> None:
+    """Each says that there is nothing, and why that may be so."""
+    enter(page, empty, view)
+    expect(page.get_by_text(said)).to_be_visible()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_problem_is_a_sentence_and_can_be_tried_again(watched_page: Watched, copies: str, view: str) -> None:
+    """The sentence is that of the server; as soon as it can answer, the view is there."""
+    page, problem = watched_page.page, '{"detail": "the disk <b>is</b> gone"}'
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503, content_type="application/problem+json", body=problem)
+
+    page.route("**/api/v1/**", refuse)
+    enter(page, copies, view)
+    expect(page.get_by_text("the disk <b>is</b> gone").first).to_be_visible()
+    page.unroute("**/api/v1/**", refuse)
+    for button in reversed(page.get_by_role("button", name="Try again").all()):
+        button.click()
+    expect(page.get_by_text("the disk <b>is</b> gone")).to_have_count(0)
+    assert all("503" in complaint for complaint in watched_page.complaints)
+
+
+# Status
+
+
+def test_status_says_what_the_index_holds(page: Page, copies: str) -> None:
+    """Its pictures, directories and model; the number of failures leads to them."""
+    enter(page, copies, "status")
+    tiles = page.locator(".tile")
+    assert [tile.split("\n")[:2] for tile in tiles.all_inner_texts()][:3] == [
+        ["Pictures", "7"],
+        ["Files that are gone", "0"],
+        ["Failures", "1"],
+    ]
+    expect(page.get_by_role("cell", name="photos")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="in use")).to_contain_text("starter")
+    tiles.get_by_role("link", name="1").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Failures")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Status")
+
+
+# Failures
+
+
+def test_failures_are_told_by_stage_with_their_reasons(page: Page, copies: str) -> None:
+    """With the place of the file, and since when."""
+    enter(page, copies, "failures")
+    expect(page.get_by_role("heading", level=2)).to_have_text("Broken, or no picture 1")
+    row = page.locator("main li")
+    expect(row).to_contain_text("broken.png")
+    expect(row).to_contain_text("it is broken")
+    expect(row).to_contain_text(re.compile(r"since \d{4}-\d\d-\d\d \d\d:\d\d"))
+
+
+# Duplicates
+
+
+def test_duplicates_stand_side_by_side_and_what_differs_is_named(page: Page, copies: str) -> None:
+    """The largest group first, in it the best copy; a name shows what it is made of and does nothing."""
+    enter(page, copies, "duplicates")
+    groups = page.get_by_role("article")
+    assert [group.locator("figure").count() for group in groups.all()] == [3, 2]
+    verdicts = groups.first.locator(".verdict > span").all_inner_texts()
+    assert verdicts == ["best copy", "same content", "same content"]
+    names = groups.first.locator("dt:text-is('Name') + dd bdi").all_inner_texts()
+    assert sorted(names) == sorted([f"{SHOWN}.png", "red again.png", "red.png"])
+    # the pictures have been drawn, and those of one colour differ by their names alone
+    page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert groups.nth(1).locator("figure").nth(1).locator("dd:has(em)").count() == 1
+
+
+def test_what_is_chosen_stands_in_the_address(page: Page, copies: str) -> None:
+    """So a bookmark, a reload and the back button show the same."""
+    enter(page, copies, "duplicates")
+    page.get_by_label("Same content only").check()
+    expect(page).to_have_url(re.compile(r"/duplicates\?exact=true$"))
+    page.reload()
+    expect(page.get_by_label("Same content only")).to_be_checked()
+    page.go_back()
+    expect(page.get_by_label("Same content only")).not_to_be_checked()
+
+
+def test_lists_of_duplicates_have_the_very_bytes_of_paths(page: Page, copies: str, tmp_path: Path) -> None:
+    """As `imgidx dupes` prints them; a group ends with a blank line, and the best copies can be left out."""
+    enter(page, copies, "duplicates")
+    saved = {}
+    for name in ("All paths, a blank", "All paths but", "Everything"):
+        page.get_by_text("Save a list").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        saved[name] = Path(download.value.path()).read_bytes().decode().split("\n")
+    every, copied, objects = saved.values()
+    assert [len(Path(path).name) > 0 for path in every] == [True, True, True, False, True, True, False, False]
+    assert sum(path.endswith(f"/photos/{HOSTILE}.png") for path in every) == 1
+    assert copied == [*every[1:3], every[5], ""]
+    assert [line.count('"path"') for line in objects] == [3, 2, 0]
