@@ -82,7 +82,12 @@ def page_routes() -> APIRouter:
     """Return the routes of the page; they are no part of the API."""
     page = PageFiles.read()
     router = APIRouter(include_in_schema=False)
-    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{page.digest}"', "Content-Security-Policy": page.policy}
+    headers = {
+        "Cache-Control": "private, no-cache",
+        "ETag": f'"{page.digest}"',
+        "Content-Security-Policy": page.policy,
+        "Referrer-Policy": "same-origin",  # without it the forms of the page would not say where they come from
+    }
 
     async def index(request: Request) -> Response:
         """Answer with the page."""

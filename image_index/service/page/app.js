@@ -5,6 +5,7 @@ import { address, followLink, place } from "./address.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { Notices } from "./notices.js";
+import { SearchBox } from "./search/box.js";
 import { Duplicates } from "./views/duplicates.js";
 import { Failures } from "./views/failures.js";
 import { Search } from "./views/search.js";
@@ -25,6 +26,7 @@ function App() {
     <a class="skip" href="#view" target="_self">Skip to the pictures</a>
     <header class="bar">
       <a class="brand" href=${address("")} aria-label="imgidx, new search"><span class="mark"></span>imgidx</a>
+      <${SearchBox} />
       <nav aria-label="Views">
         ${Object.entries(VIEWS).map(
           ([name, { title, icon }]) => html`<a

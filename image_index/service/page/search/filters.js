@@ -1,0 +1,126 @@
+/** Which pictures may be hits: the filters of the command line as chips, and a panel to set them. */
+import { useSignal, useSignalEffect } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import { place } from "../address.js";
+import { useAnswer } from "../api.js";
+import { html } from "../html.js";
+import { Icon } from "../icons.js";
+import { pathOf, printable } from "../names.js";
+import { seenId } from "./hits.js";
+import { filters, minSigma, setParam } from "./query.js";
+
+const TYPES = ["jpeg", "png", "heic", "raw", "webp", "avif", "gif", "tiff", "bmp"];
+const SHAPES = ["landscape", "portrait", "square"];
+
+/** How a filter is told on its chip. */
+const TOLD = {
+  under: (value) => `in ${value}`,
+  glob: (value) => `named ${value}`,
+  type: (value) => value.toUpperCase(),
+  newer: (value) => `from ${value}`,
+  older: (value) => `before ${value}`,
+  camera: (value) => `camera ${value}`,
+  min_size: (value) => `at least ${value.replace("x", " × ")}`,
+  orientation: (value) => value,
+  after_id: () => "only new",
+};
+
+/** The chips of the filters that are set, and the button that opens the panel. */
+export function Filters() {
+  return html`<div class="filters">
+    <${Panel} />
+    ${filters.value.map(([name, value]) => {
+      const told = printable(TOLD[name](value));
+      return html`<span class="chip filter" key=${`${name} ${value}`}>
+        <span class="word" dir="auto" title=${told}>${told}</span>
+        <button type="button" class="quiet" aria-label=${`Without: ${told}`} onClick=${() => without(name, value)}><${Icon} name="close" /></button>
+      </span>`;
+    })}
+  </div>`;
+}
+
+const valuesOf = (name) => place.value.params.getAll(name);
+const without = (name, value) => setParam(name, valuesOf(name).filter((one) => one !== value));
+
+function Panel() {
+  const details = useRef(null);
+  const isOpen = useSignal(false);
+  useSignalEffect(() => {
+    if (!isOpen.value) return;
+    const close = (event) => {
+      if (event.key && event.key !== "Escape") return;
+      if (!event.key && details.current.contains(event.target)) return;
+      details.current.open = false;
+      if (event.key) details.current.firstChild.focus();
+    };
+    for (const name of ["pointerdown", "keydown"]) addEventListener(name, close);
+    return () => {
+      for (const name of ["pointerdown", "keydown"]) removeEventListener(name, close);
+    };
+  });
+  return html`<details class="menu" ref=${details} onToggle=${(event) => (isOpen.value = event.currentTarget.open)}>
+    <summary class="button"><${Icon} name="filter" />Filters</summary>
+    <div class="panel card">${isOpen.value && html`<${Fields} />`}</div>
+  </details>`;
+}
+
+function Fields() {
+  const status = useAnswer(() => ["status"]);
+  const roots = (status.value.answer?.roots ?? []).map((root) => pathOf(root));
+  const set = (name) => (event) => setParam(name, [event.currentTarget.value.trim()]);
+  const field = (name, label, placeholder, more = {}) => html`<label>
+    <span>${label}</span>
+    <input name=${name} placeholder=${placeholder} value=${valuesOf(name)[0] ?? ""} onChange=${set(name)} autocomplete="off" ...${more} />
+  </label>`;
+  return html`
+    ${field("under", "Directory", "/home/me/Pictures", { list: "roots" })}
+    <datalist id="roots">${roots.map((root) => html`<option value=${root} />`)}</datalist>
+    ${field("glob", "Name", "*.jpg, 2024/**")}
+    <div class="pair">
+      ${field("newer", "From", "2024, 2024-05-31, 30d")}
+      ${field("older", "Before", "2025-01-01")}
+    </div>
+    ${field("camera", "Camera", "canon")}
+    ${field("min_size", "At least", "1920x1080", { inputmode: "text" })}
+    <${Choices} legend="Kind" name="type" choices=${TYPES} isMany=${true} />
+    <${Choices} legend="Shape" name="orientation" choices=${SHAPES} />
+    <label class="check">
+      <input type="checkbox" checked=${valuesOf("after_id").length > 0} disabled=${!seenId && !valuesOf("after_id").length}
+        onChange=${(event) => setParam("after_id", event.currentTarget.checked ? [seenId] : [])} />
+      <span>Only what was added since your last visit</span>
+    </label>
+  `;
+}
+
+function Choices({ legend, name, choices, isMany = false }) {
+  const set = valuesOf(name);
+  const press = (choice) => {
+    const others = set.filter((one) => one !== choice);
+    setParam(name, set.includes(choice) ? others : [...(isMany ? others : []), choice]);
+  };
+  return html`<fieldset>
+    <legend>${legend}</legend>
+    ${choices.map((choice) => html`<button type="button" class="choice" aria-pressed=${set.includes(choice)} onClick=${() => press(choice)}>${choice}</button>`)}
+  </fieldset>`;
+}
+
+/** How close a hit must be: the cut-off in sigma, none at the left end. */
+export function SigmaSlider() {
+  const drag = useSignal(null);
+  const timer = useRef(0);
+  const value = drag.value ?? minSigma.value ?? 0;
+  const change = (event) => {
+    drag.value = Number(event.currentTarget.value);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => {
+      setParam("min_sigma", drag.peek() ? [drag.peek()] : [], { replace: true });
+      drag.value = null;
+    }, 120);
+  };
+  const told = value ? `${value.toFixed(1)} sigma or more` : "any";
+  return html`<label class="sigma" title="How many standard deviations a hit's score must lie above the mean of the whole index">
+    <span>Closeness</span>
+    <input type="range" min="0" max="6" step="0.1" value=${value} aria-valuetext=${told} onInput=${change} />
+    <output class="number">${value ? `${value.toFixed(1)} σ` : "any"}</output>
+  </label>`;
+}

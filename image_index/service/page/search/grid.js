@@ -1,0 +1,145 @@
+/**
+ * The grid of hits: as long as all that were answered, of which only what is near the window is in the page.
+ *
+ * One tile can be reached with Tab; the arrow keys go from there, as in a list of a desktop program.
+ */
+import { useComputed, useSignal, useSignalEffect } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { html } from "../html.js";
+import { hits, loadMore, next, shown } from "./hits.js";
+import { openLightbox } from "./lightbox.js";
+import { addTerm } from "./query.js";
+import { inOtherRow, rowsBetween, rowsOf, rowWith } from "./rows.js";
+import { begin, chooseAll, chosen, clear, extend, toggle } from "./selection.js";
+import { tallest } from "./size.js";
+import { Tile } from "./tile.js";
+
+/** How much is in the page above and below the window, and how far ahead hits are asked for, in windows. */
+const OVERSCAN = 1;
+const AHEAD = 6;
+
+/** The page is drawn anew when it has been scrolled by so many pixels. */
+const STEP = 100;
+
+const GAP = 8;
+
+/** The grid. */
+export function Grid() {
+  const grid = useRef(null);
+  const width = useSignal(0);
+  const top = useSignal(0);
+  const current = useSignal(0);
+  const moves = useSignal(0);
+  const focused = useRef(0);
+  const rows = useComputed(() =>
+    width.value ? rowsOf(hits.value, { width: width.value, tallest: tallest.value, gap: width.value < 600 ? 4 : GAP, more: next.value !== null }) : [],
+  );
+  const height = useComputed(() => (rows.value.length ? rows.value.at(-1).top + rows.value.at(-1).height : 0));
+
+  useLayoutEffect(() => {
+    const measure = () => {
+      const box = grid.current.getBoundingClientRect();
+      width.value = box.width;
+      top.value = Math.floor(-box.top / STEP) * STEP;
+    };
+    const resized = new ResizeObserver(measure);
+    resized.observe(grid.current);
+    addEventListener("scroll", measure, { passive: true });
+    return () => {
+      resized.disconnect();
+      removeEventListener("scroll", measure);
+    };
+  }, []);
+
+  useSignalEffect(() => {
+    if (height.value && top.value + (1 + AHEAD) * innerHeight > height.value) loadMore();
+  });
+  useSignalEffect(() => {
+    shown.value;
+    current.value = 0;
+  });
+
+  const move = (to) => {
+    current.value = Math.min(Math.max(to, 0), hits.value.length - 1);
+    moves.value++; // the tile may not be in the page yet: it gets the focus once it is drawn
+  };
+  useLayoutEffect(() => {
+    if (focused.current === moves.value) return;
+    focused.current = moves.value;
+    const tile = grid.current.querySelector(`[data-at="${current.value}"]`);
+    tile?.focus({ preventScroll: true });
+    tile?.scrollIntoView({ block: "nearest" });
+  });
+
+  const choose = (event, at) => {
+    current.value = at;
+    if (event.shiftKey) extend(hits.value, at);
+    else toggle(hits.value, at);
+  };
+  const open = (at) => openLightbox(hits.value[at].id, { onLeave: move });
+  const press = (event, at) => {
+    current.value = at;
+    if (event.shiftKey || event.ctrlKey || event.metaKey) choose(event, at);
+    else open(at);
+  };
+  const keys = (event) => {
+    const at = current.value;
+    const act = ACTS[event.key] ?? (event.ctrlKey || event.metaKey ? CONTROLLED[event.key] : KEYS[event.key]);
+    if (!act || event.altKey || event.target.closest("button")) return;
+    event.preventDefault();
+    act({ at, event, rows: rows.value, move, open, choose });
+  };
+
+  const from = top.value - OVERSCAN * innerHeight;
+  const near = rowsBetween(rows.value, from, from + (1 + 2 * OVERSCAN) * innerHeight);
+  const kept = rows.value[rowWith(rows.value, current.value)]; // so that the focus is not lost when it is scrolled away
+  const drawn = !kept || near.includes(kept) ? near : [...near, kept];
+  return html`<div
+    class="grid" ref=${grid} role="listbox" aria-multiselectable="true" aria-label="Hits" style=${{ height: `${height.value}px` }}
+    onKeyDown=${keys}
+  >
+    ${drawn.flatMap((row) =>
+      row.tiles.map((tile, n) => {
+        const at = row.first + n;
+        const box = { ...tile, top: row.top, height: row.height };
+        return html`<${Tile} key=${hits.value[at].id} hit=${hits.value[at]} at=${at} box=${box} isCurrent=${at === current.value}
+          total=${next.value === null ? hits.value.length : -1} onPress=${press} onChoose=${choose} />`;
+      }),
+    )}
+  </div>`;
+}
+
+/** Return what goes to another tile; with Shift all tiles on the way are chosen. */
+const going = (where) => (about) => {
+  const to = Math.min(Math.max(where(about), 0), hits.value.length - 1);
+  if (about.event.shiftKey) {
+    if (!chosen.value.has(hits.value[about.at].id)) begin(about.at);
+    extend(hits.value, to);
+  }
+  about.move(to);
+};
+
+const rowsInWindow = (rows) => Math.max(1, Math.floor(innerHeight / (rows[0].height + GAP)) - 1);
+
+const ACTS = {
+  ArrowRight: going(({ at }) => at + 1),
+  ArrowLeft: going(({ at }) => at - 1),
+  ArrowDown: going(({ at, rows }) => inOtherRow(rows, at, 1)),
+  ArrowUp: going(({ at, rows }) => inOtherRow(rows, at, -1)),
+  PageDown: going(({ at, rows }) => inOtherRow(rows, at, rowsInWindow(rows))),
+  PageUp: going(({ at, rows }) => inOtherRow(rows, at, -rowsInWindow(rows))),
+  Home: going(() => 0),
+  End: going(() => hits.value.length - 1),
+  Escape: clear,
+};
+
+const KEYS = {
+  Enter: ({ at, open }) => open(at),
+  " ": ({ at, open }) => open(at),
+  x: ({ at, event, choose }) => choose(event, at),
+  X: ({ at, event, choose }) => choose(event, at),
+  "+": ({ at }) => addTerm("image", hits.value[at].id),
+  "-": ({ at }) => addTerm("image", hits.value[at].id, -0.5),
+};
+
+const CONTROLLED = { a: () => chooseAll(hits.value) };

@@ -1,0 +1,103 @@
+/**
+ * What is searched for, as the address bar says it: terms with weights, and filters.
+ *
+ * `?text=a+cat&text=-0.5:snow&image=2:17&newer=2024&min_sigma=2` is a cat, some less snow, much of picture 17.
+ */
+import { computed } from "@preact/signals";
+import { go, place } from "../address.js";
+
+/** The kinds of terms: words, a picture of the index by its id, and one that was dropped here, by its key. */
+export const KINDS = ["text", "image", "picture"];
+
+/** The filters, by their names in the API; those in `LISTS` may stand several times. */
+export const FILTERS = ["under", "glob", "type", "newer", "older", "camera", "min_size", "orientation", "after_id"];
+export const LISTS = ["under", "glob", "type"];
+
+/** The weights that a term may have; zero would say nothing. */
+export const MOST_WEIGHT = 2;
+export const STEP = 0.1;
+
+const WEIGHT = /^(-?\d+(?:\.\d+)?):(.+)$/s;
+
+/** The terms of the search that is shown, in the order of the address: `{kind, value, weight}`. */
+export const terms = computed(() => termsOf(place.value.params));
+
+/** The filters of the search that is shown: `[name, value]` of each. */
+export const filters = computed(() => [...place.value.params].filter(([name]) => FILTERS.includes(name)));
+
+/** How many standard deviations above the mean a hit must lie; null where any will do. */
+export const minSigma = computed(() => {
+  const word = place.value.params.get("min_sigma");
+  return word === null ? null : Number(word);
+});
+
+/** What is asked of the server, as one text, so that it changes only when the search does; "" where there is no term. */
+export const asked = computed(() =>
+  terms.value.some(({ weight }) => weight) ? JSON.stringify([terms.value, filters.value, minSigma.value]) : "",
+);
+
+/** Return the terms that parameters say. */
+export function termsOf(params) {
+  return [...params]
+    .filter(([name, word]) => KINDS.includes(name) && word.trim())
+    .map(([kind, word]) => {
+      const [, weight, value] = WEIGHT.exec(word) ?? [null, "1", word];
+      return { kind, value, weight: rounded(Number(weight)) };
+    });
+}
+
+/** Return a weight that a term may have, next to the one that is wanted. */
+export function rounded(weight) {
+  const inside = Math.min(Math.max(Math.round(weight / STEP) * STEP, -MOST_WEIGHT), MOST_WEIGHT);
+  return Number((Math.abs(inside) < STEP / 2 ? Math.sign(weight || 1) * STEP : inside).toFixed(1));
+}
+
+/** Return the parameters that say these terms, and all else that `others` say. */
+export function paramsOf(newTerms, others) {
+  const params = new URLSearchParams();
+  for (const { kind, value, weight } of newTerms) {
+    params.append(kind, weight === 1 && !WEIGHT.test(value) ? value : `${weight}:${value}`);
+  }
+  for (const [name, value] of others) if (!KINDS.includes(name) && name !== "open") params.append(name, value);
+  return params;
+}
+
+/** Search for these terms, with the filters as they are. */
+export function setTerms(newTerms, { replace = false } = {}) {
+  go("", paramsOf(newTerms, place.value.view === "" ? place.value.params : []), { replace });
+}
+
+/** Search for one more term; one that is there already gets its new weight. */
+export function addTerm(kind, value, weight = 1) {
+  const others = terms.value.filter((term) => term.kind !== kind || term.value !== value);
+  setTerms([...others, { kind, value: String(value), weight }]);
+}
+
+/** Let a parameter have these values, or none. */
+export function setParam(name, values, { replace = false } = {}) {
+  const params = new URLSearchParams(place.value.params);
+  params.delete(name);
+  params.delete("open");
+  for (const value of values) if (value !== "" && value !== null) params.append(name, value);
+  go("", params, { replace });
+}
+
+/**
+ * Return the body that asks the server for this search, without the picture that was dropped here.
+ *
+ * A text with a digit in front can have no weight in the API (`16:9` is a text): its weight is then 1.
+ */
+export function requestOf(limit, cursor) {
+  const word = ({ value, weight }) => (weight === 1 || /^\d/.test(value) ? value : `${Math.abs(weight)}:${value}`);
+  const chosen = (kind, sign) => terms.value.filter((term) => term.kind === kind && term.weight * sign > 0).map(word);
+  const [text, ...add] = chosen("text", 1);
+  const body = { add, minus: chosen("text", -1), image_id: chosen("image", 1).map(String), minus_id: chosen("image", -1), limit };
+  if (text) body.text = text;
+  for (const [name, value] of filters.value) {
+    if (LISTS.includes(name)) (body[name] ??= []).push(value);
+    else body[name] = name === "after_id" ? Number(value) : value;
+  }
+  if (minSigma.value !== null) body.min_sigma = minSigma.value;
+  if (cursor) body.cursor = cursor;
+  return body;
+}
