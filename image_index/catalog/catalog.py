@@ -175,9 +175,13 @@ class Catalog(CatalogReader):
             connection.execute(sql, (name, last_id, int(time.time())))
 
     def keep(self, ids: Iterable[int], *, kept: bool = True) -> None:
-        """Remember that each two of these images are not to be shown as duplicates, or with `kept=False` forget it."""
+        """Remember that each two of these images are not to be shown as duplicates, or with `kept=False` forget it.
+
+        Ids that there are no longer are passed over.
+        """
         pairs = combinations(sorted(ids), 2)
-        sql = "INSERT OR IGNORE INTO kept VALUES (?, ?)" if kept else "DELETE FROM kept WHERE one = ? AND other = ?"
+        both = "SELECT one.id, other.id FROM images AS one, images AS other WHERE one.id = ? AND other.id = ?"
+        sql = f"INSERT OR IGNORE INTO kept {both}" if kept else "DELETE FROM kept WHERE one = ? AND other = ?"
         with self.transaction() as connection:
             connection.executemany(sql, pairs)
 

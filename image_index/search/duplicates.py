@@ -70,6 +70,26 @@ def find_duplicates(
 ) -> list[Group]:
     """Return the groups of duplicates among the pictures that `filters` and `is_there` choose, the largest first."""
     options = options or DuplicateOptions()
+    kept = kept_pairs(catalog, options)
+    found = (on_disk(group, kept, is_there) for group in candidate_groups(catalog, filters, options))
+    return sorted((group for group in found if group), key=place_of)
+
+
+def place_of(group: Group) -> tuple[int, bytes]:
+    """Return the place of a group among others: the largest first, then by the path of the best picture."""
+    return -len(group), group[0].image.path
+
+
+def kept_pairs(catalog: CatalogReader, options: DuplicateOptions) -> Kept:
+    """Return the pairs that are not to be shown."""
+    return frozenset() if options.kept else catalog.kept()
+
+
+def candidate_groups(catalog: CatalogReader, filters: Filters, options: DuplicateOptions) -> Iterator[Group]:
+    """Yield the groups among the pictures that `filters` choose, as the catalog has them; `on_disk` looks at the files.
+
+    This is what takes long: it reads the grids of all pictures.
+    """
     by_content: defaultdict[bytes, list[int]] = defaultdict(list)
     formats: dict[int, str] = {}
     for image_id, sha256, image_format in catalog.ranked(filters):
@@ -77,17 +97,25 @@ def find_duplicates(
         formats[image_id] = image_format
     # Files of equal content are one node in the clustering, and `copies[node]` are their ids, best first.
     copies = list(by_content.values())
-    kept = frozenset() if options.kept else catalog.kept()
     # The JPEG of a shot stands for its RAW file too, which therefore is like nothing but what has the same content.
     raws = frozenset() if options.exact or options.pairs else _raws_of_pairs(catalog, formats)
     compared = {node: ids[0] for node, ids in enumerate(copies) if raws.isdisjoint(ids)}
+    kept = kept_pairs(catalog, options)
     clusters = {} if options.exact else _clusters(catalog, compared, kept, options.similarity)
-    groups = _members(catalog, copies, clusters)
-    found = (tuple(member for member in group if is_there(member.image)) for group in groups)
-    real = (_real_files(group) for group in found if len(group) > 1)
-    ordered = (tuple(sorted(group, key=lambda member: _rank(member.image))) for group in real)
-    left = (_without_kept(group, kept) for group in ordered)
-    return sorted((group for group in left if len(group) > 1), key=lambda group: (-len(group), group[0].image.path))
+    return _members(catalog, copies, clusters)
+
+
+def on_disk(group: Group, kept: Kept, is_there: Callable[[ImageFacts], bool]) -> Group:
+    """Return a group, best first, without the pictures that are not there, names of one file, and what is kept.
+
+    Where fewer than two are left it is empty.
+    """
+    there = tuple(member for member in group if is_there(member.image))
+    if len(there) < 2:
+        return ()
+    real = tuple(sorted(_real_files(there), key=lambda member: _rank(member.image)))
+    left = _without_kept(real, kept)
+    return left if len(left) > 1 else ()
 
 
 def _without_kept(group: Group, kept: Kept) -> Group:

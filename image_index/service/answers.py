@@ -176,11 +176,12 @@ class SearchAnswer(Answer):
 
 
 class DuplicateAnswer(PictureAnswer):
-    """A member of a group (`group_record`)."""
+    """A member of a group (`group_record`); `kept` is whether it is marked to be kept beside the best."""
 
     bytes: int
     similarity: float
     exact: bool
+    kept: bool
 
 
 class GroupAnswer(Answer):

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, Queue
 from threading import Thread
 from time import monotonic
@@ -22,6 +22,7 @@ from image_index.catalog.reader import CatalogReader
 from image_index.errors import WorkersFailed
 from image_index.index import Index
 from image_index.search.encode import QueryEncoder
+from image_index.service.group_cache import GroupCache
 from image_index.settings import IndexHome
 from image_index.workers.engine import Engine
 
@@ -151,7 +152,8 @@ class Service:
     """The threads of a server: several to `read`, others for what takes longer.
 
     `texts` encodes texts by the exported tower; `child` has the one child, which encodes what needs the model itself;
-    `duplicates` looks for duplicates; `thumbnails` decodes pictures.
+    `duplicates` looks for duplicates, which `groups` keeps; `thumbnails` decodes pictures; `writes` waits for
+    others that write to the catalog.
     """
 
     home: IndexHome
@@ -160,6 +162,8 @@ class Service:
     child: Readers
     duplicates: Readers
     thumbnails: Readers
+    writes: Readers
+    groups: GroupCache = field(default_factory=GroupCache)
 
     @classmethod
     def start(cls, home: IndexHome, engine: Engine | None = None) -> Service:
@@ -172,12 +176,13 @@ class Service:
             child=Readers(source),
             duplicates=Readers(source),
             thumbnails=Readers(source, THUMBNAIL_THREADS),
+            writes=Readers(source),
         )
 
     def close(self) -> None:
         """Stop the threads, and give the reads at work a moment."""
         leave_by = monotonic() + LEAVE_S
-        groups = (self.read, self.texts, self.child, self.duplicates, self.thumbnails)
+        groups = (self.read, self.texts, self.child, self.duplicates, self.thumbnails, self.writes)
         for group in groups:
             group.stop()
         for group in groups:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from image_index.catalog.filters import Filters
+from image_index.search.duplicates import DuplicateOptions
 from image_index.search.query import MOST_WEIGHT, weight_of
 from image_index.search.ranking import SearchOptions
 from image_index.search.selection import make_filters
@@ -133,6 +134,21 @@ class DuplicatesRequest(Choice):
     similarity: Annotated[float | None, Field(ge=-1, le=1)] = None
     exact: bool = False
     pairs: bool = False
+    all: Annotated[bool, Field(description="Also what is marked as kept.")] = False
+
+    def options(self) -> DuplicateOptions:
+        """Return the options of `imgidx dupes`."""
+        least = -1.0 if self.similarity is None else self.similarity
+        return DuplicateOptions(least, exact=self.exact, pairs=self.pairs, kept=self.all)
+
+
+class MarksRequest(BaseModel):
+    """Pictures of which no two are to be shown as duplicates; with `kept` false, are to be shown so again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: Annotated[list[Id], Field(min_length=2, max_length=200)]
+    kept: bool = True
 
 
 class PathsRequest(BaseModel):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from image_index.service.answers import DuplicatesAnswer, SearchAnswer
 from image_index.service.library import facts_of, service_of
 from image_index.service.metrics import metrics_of
 from image_index.service.problems import problem_answers
-from image_index.service.requests import DuplicatesRequest, ImageId, Ranking, SearchRequest
-from image_index.service.searching import find_groups, find_hits
+from image_index.service.requests import DuplicatesRequest, ImageId, MarksRequest, Ranking, SearchRequest
+from image_index.service.searching import find_groups, find_hits, mark_kept
 from image_index.service.uploads import BODY, SentPicture, Uploads
 
 router = APIRouter(prefix="/api/v1")
@@ -51,6 +51,17 @@ async def duplicates(request: Request, wanted: Annotated[DuplicatesRequest, Quer
     for group in page["groups"]:
         group["pictures"] = [_linked(picture, request) for picture in group["pictures"]]
     return page
+
+
+@router.post("/duplicates/marks", status_code=204, response_class=Response, responses=problem_answers(403, 413, 415))
+async def marks(request: Request, wanted: MarksRequest) -> None:
+    """Keep pictures beside each other: no two of them are shown as duplicates any more, as after `imgidx dupes --keep`.
+
+    With `kept` false they are shown again, as after `--no-keep`.
+    """
+    service = service_of(request)
+    await service.read.read(lambda opened: [facts_of(opened, image_id) for image_id in wanted.ids])
+    await mark_kept(service, wanted.ids, kept=wanted.kept)
 
 
 async def _answer(request: Request, wanted: SearchRequest, picture: SentPicture | None = None) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from image_index.catalog.catalog import Catalog
 from image_index.catalog.pairs import pair_of
 from image_index.errors import QueryError, UsageError
+from image_index.index import is_there
 from image_index.paths import printable
 from image_index.present.groups import group_record
 from image_index.present.hits import hit_record
 from image_index.records import Hit, ImageFacts
-from image_index.search.duplicates import Group
+from image_index.search.duplicates import Group, Kept, kept_pairs, on_disk
 from image_index.search.encode import QueryVector, add_up
 from image_index.search.query import Kind, Term, make_query
 from image_index.service.cursors import digest, read_cursor, write_cursor
@@ -45,26 +49,39 @@ async def find_groups(service: Service, wanted: DuplicatesRequest) -> dict[str, 
 
     def read(opened: OpenIndex) -> dict[str, Any]:
         _check_places(opened, wanted)
-        groups = opened.index.duplicates(
-            wanted.filters(), similarity=wanted.similarity, exact=wanted.exact, pairs=wanted.pairs
+        catalog, filters, options = opened.catalog, wanted.filters(), wanted.options()
+        stored = service.groups.groups(catalog, kind, (filters, options))
+        hidden, kept = kept_pairs(catalog, options), catalog.kept()
+        there = (
+            (one.place, group)
+            for one in stored
+            if one.place > after and (group := on_disk(one.group(catalog), hidden, lambda it: is_there(it, filters)))
         )
-        rest = [group for group in groups if _group_key(group) > after]
-        page = rest[: wanted.limit]
-        following = write_cursor(kind, *_group_key(page[-1])) if len(rest) > len(page) else None
-        return {"groups": [_group_record(group) for group in page], "next": following}
+        page = list(islice(there, wanted.limit + 1))
+        following = write_cursor(kind, *page[wanted.limit - 1][0]) if len(page) > wanted.limit else None
+        return {"groups": [_group_record(group, kept) for _, group in page[: wanted.limit]], "next": following}
 
     return await service.duplicates.read(read)
 
 
-def _group_key(group: Group) -> tuple[int, bytes]:
-    """Return the place of a group in the answer: the largest first, then by the path of the best copy."""
-    return -len(group), group[0].image.path
+async def mark_kept(service: Service, ids: Sequence[int], *, kept: bool) -> None:
+    """Remember that no two of these pictures are to be shown as duplicates, or with `kept=False` forget it.
+
+    Waits for the batch that a training is storing, and for nothing else.
+    """
+
+    def write(opened: OpenIndex) -> None:
+        with Catalog(opened.home.catalog) as catalog:
+            catalog.keep({*ids}, kept=kept)
+
+    await service.writes.read(write)
 
 
-def _group_record(group: Group) -> dict[str, Any]:
-    """Return a group with the id of each picture."""
-    pictures = group_record(group)["pictures"]
-    return {"pictures": [record | {"id": one.image.id} for record, one in zip(pictures, group, strict=True)]}
+def _group_record(group: Group, kept: Kept) -> dict[str, Any]:
+    """Return a group with the id of each picture, and whether it is kept beside the best."""
+    best = group[0].image.id
+    pictures = zip(group_record(group)["pictures"], (one.image.id for one in group), strict=True)
+    return {"pictures": [record | {"id": one, "kept": (best, one) in kept} for record, one in pictures]}
 
 
 # Search

@@ -620,3 +620,11 @@ def test_known_images_of_tests_look_like_those_of_the_catalog(catalog: Catalog) 
     made_up = known_image(b"/a", 1, content=b"/a")
     catalog.record(EmbeddedBatch((embedded_image(image_file(b"/a", 2), b"/a"),), np.ones((1, 4), np.float32)))
     assert row_at(catalog, b"/a") == made_up
+
+
+def test_what_is_gone_is_not_kept_beside_others(catalog: Catalog) -> None:
+    """A picture may be forgotten while somebody looks at it; the others are marked."""
+    catalog.record(batch({b"/a": [1, 0, 0, 0], b"/b": [0, 1, 0, 0]}))
+    a, b = (row_at(catalog, path).id for path in (b"/a", b"/b"))
+    catalog.keep([a, b, b + 1])
+    assert catalog.kept() == {(a, b), (b, a)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from image_index.catalog.catalog import Catalog
 from image_index.index import Index
 from image_index.present.groups import group_record
 from image_index.present.hits import hit_record
+from image_index.search.duplicates import candidate_groups
 from image_index.search.encode import QueryEncoder
 from image_index.search.query import make_query
 from image_index.search.ranking import SearchOptions
+from image_index.service import group_cache
 from image_index.settings import IndexHome
 from tests.support.library import make_index, random_batch
 from tests.support.served import client_of, make_served
@@ -214,7 +217,74 @@ def test_duplicates_are_the_objects_of_the_command_line(tmp_path: Path) -> None:
     assert whole == {"groups": first["groups"] + rest["groups"], "next": rest["next"]}
     for found, group in zip(whole["groups"], groups, strict=True):
         records = zip(group_record(group)["pictures"], group, strict=True)
-        assert found["pictures"] == [linked(record, member.image.id) for record, member in records]
+        assert found["pictures"] == [linked(record | {"kept": False}, member.image.id) for record, member in records]
+
+
+def test_pictures_are_marked_to_be_kept(tmp_path: Path) -> None:
+    """As by `dupes --keep`, which knows of it, and takes it back."""
+    home = make_served(tmp_path, copies={"red": ["red2", "red3"], "blue": ["blue2"]})
+    path, ids = "/api/v1/duplicates", [1, 5, 6]
+    with Index.open(home.path) as index, client_of(home) as client:
+
+        def groups(**asked: Any) -> list[list[int]]:
+            found = client.get(path, params={"exact": True, **asked}).json()["groups"]
+            return [[one["id"] for one in group["pictures"]] for group in found]
+
+        assert groups() == [[1, 5, 6], [3, 7]]
+        assert client.post(f"{path}/marks", json={"ids": [1, 5]}).status_code == 204
+        assert groups() == [[3, 7], [1, 6]]
+        assert client.post(f"{path}/marks", json={"ids": ids}).status_code == 204
+        assert groups() == [[3, 7]]
+        assert [len(group) for group in index.duplicates(exact=True)] == [2]
+        whole = client.get(path, params={"exact": True, "all": True}).json()["groups"][0]["pictures"]
+        assert [(one["id"], one["kept"]) for one in whole] == [(1, False), (5, True), (6, True)]
+        assert client.post(f"{path}/marks", json={"ids": ids, "kept": False}).status_code == 204
+        assert groups() == [[1, 5, 6], [3, 7]]
+        for wrong in ({"ids": [1]}, {"ids": [1, 0]}, {}, {"ids": [1] * 201}):
+            assert client.post(f"{path}/marks", json=wrong).status_code == 422
+        assert client.post(f"{path}/marks", json={"ids": [1, 99]}).status_code == 404
+
+
+def test_a_mark_waits_for_a_training_and_holds_up_nobody(tmp_path: Path) -> None:
+    """Whatever else is asked for is answered meanwhile."""
+    home = make_served(tmp_path, copies={"red": ["red2"]})
+    with client_of(home) as client, ThreadPoolExecutor(1) as thread:
+        with Catalog(home.catalog, write=True) as catalog, catalog.transaction():
+            marked = thread.submit(client.post, "/api/v1/duplicates/marks", json={"ids": [1, 5]})
+            assert client.get("/api/v1/duplicates").status_code == 200
+            assert ids(client.get(SEARCH, params={"image_id": 1, "limit": 1})) == [5]
+            assert not marked.done()
+        assert marked.result().status_code == 204
+
+
+def test_duplicates_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until pictures come or go; what is gone from the disk is seen all the same, and what is there again."""
+    home, looked = make_served(tmp_path, copies={"red": ["red2"], "blue": ["blue2"]}), []
+
+    def find(*asked: Any) -> Any:
+        looked.append(asked)
+        return candidate_groups(*asked)
+
+    monkeypatch.setattr(group_cache, "candidate_groups", find)
+    with client_of(home) as client:
+
+        def groups(**asked: Any) -> list[list[int]]:
+            found = client.get("/api/v1/duplicates", params={"exact": True, **asked}).json()["groups"]
+            return [[one["id"] for one in group["pictures"]] for group in found]
+
+        copy = home.path.parent / "photos/red2.png"
+        data = copy.read_bytes()
+        assert groups() == [[3, 6], [1, 5]]
+        copy.unlink()
+        assert groups() == [[3, 6]]
+        copy.write_bytes(data)
+        assert groups(limit=1) == [[3, 6]]
+        assert groups() == [[3, 6], [1, 5]]
+        assert len(looked) == 1
+        with Catalog(home.catalog, write=True) as catalog:
+            catalog.forget(bytes(copy))
+        assert groups() == [[3, 6]]
+        assert len(looked) == 2
 
 
 def test_an_empty_index_has_no_hits(home: IndexHome, red_texts: list[str]) -> None:
