@@ -71,7 +71,7 @@ async function open(id) {
   swipe.on("uiRegister", () => (swipe.ui.uiElementsData = [])); // ours do it, and its own are made by innerHTML
   swipe.addFilter("numItems", () => items().length);
   swipe.addFilter("itemData", (_, at) => slideOf(items()[at]));
-  swipe.addFilter("thumbEl", (_, __, at) => document.querySelector(`.tile[data-at="${at}"] img`));
+  swipe.addFilter("thumbEl", (_, __, at) => document.querySelector(`.hit[data-at="${at}"] img`));
   swipe.addFilter("contentErrorElement", (_, content) => errorOf(items()[content.index]));
   swipe.on("keydown", (event) => keysOf(event, swipe, shownHit.peek()));
   swipe.on("change", () => {

@@ -33,7 +33,7 @@ export function Tile({ hit, at, box, isCurrent, total, onPress, onChoose }) {
     act(event);
   };
   return html`<div
-    class="tile" role="option" id=${`hit-${at}`} data-at=${at} style=${style} tabindex=${isCurrent ? 0 : -1}
+    class="hit" role="option" id=${`hit-${at}`} data-at=${at} style=${style} tabindex=${isCurrent ? 0 : -1}
     aria-selected=${isChosen} aria-label=${toldOf(hit)} aria-posinset=${at + 1} aria-setsize=${total}
     onClick=${(event) => onPress(event, at)}
   >
