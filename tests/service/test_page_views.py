@@ -47,7 +47,7 @@ def enter(page: Page, address: str, view: str) -> None:
     parts = urlsplit(address)
     page.goto(f"{parts.scheme}://{parts.netloc}/{view}")
     page.wait_for_selector("main h1")
-    expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.locator(".moment")).to_have_count(0)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -151,6 +151,21 @@ def test_what_is_chosen_stands_in_the_address(page: Page, copies: str) -> None:
     expect(page.get_by_label("Same content only")).to_be_checked()
     page.go_back()
     expect(page.get_by_label("Same content only")).not_to_be_checked()
+
+
+def test_pictures_that_are_both_wanted_are_duplicates_no_more(page: Page, copies: str) -> None:
+    """The mark is taken back by the same button, at once or when those that are kept are shown."""
+    enter(page, copies, "duplicates")
+    pairs = page.get_by_role("article").filter(has_text="blue")
+    pairs.get_by_role("button", name="Keep both").click()
+    expect(pairs.get_by_role("button")).to_have_text("Kept · take back")
+    page.reload()
+    expect(page.get_by_role("article")).to_have_count(1)
+    page.get_by_label("Also those kept").check()
+    pairs.get_by_role("button", name="take back").click()
+    expect(pairs.get_by_role("button")).to_have_text("Keep both")
+    page.get_by_label("Also those kept").uncheck()
+    expect(page.get_by_role("article")).to_have_count(2)
 
 
 def test_lists_of_duplicates_have_the_very_bytes_of_paths(page: Page, copies: str, tmp_path: Path) -> None:

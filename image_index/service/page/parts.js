@@ -33,12 +33,12 @@ export function Pages({ of, draw, empty }) {
   return html`
     ${items.length > 0 && draw(items)}
     ${problem && html`<${Trouble} problem=${problem} again=${items.length ? of.more : of.reload} />`}
-    ${isLoading && html`<${Waiting} />`}
-    ${!isLoading && hasMore && html`<p class="further"><button type="button" onClick=${of.more}>Show more</button></p>`}
+    ${isLoading && !items.length && html`<${Waiting} />`}
+    ${hasMore && !problem && html`<p class="further"><button type="button" disabled=${isLoading} onClick=${of.more}>Show more</button></p>`}
     ${!isLoading && !problem && !items.length && empty}
   `;
 }
 
 function Waiting() {
-  return html`<p class="waiting soft" role="status">One moment …</p>`;
+  return html`<p class="moment soft" role="status">One moment …</p>`;
 }

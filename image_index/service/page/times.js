@@ -21,10 +21,10 @@ const UNITS = [
 export function durationText(seconds) {
   const whole = Math.round(seconds);
   const found = UNITS.find(([size]) => whole >= size);
-  if (!found) return `${seconds < 9.95 && seconds > 0 ? seconds.toFixed(1) : whole} s`;
+  if (!found) return `${seconds < 9.95 && seconds > 0 ? seconds.toFixed(1) : whole}\u00a0s`;
   const [size, unit, part, partUnit] = found;
   const rest = Math.floor((whole % size) / part);
-  return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${partUnit}` : ""}`;
+  return `${Math.floor(whole / size)}\u00a0${unit}${rest ? ` ${rest}\u00a0${partUnit}` : ""}`;
 }
 
 /** Do a `job` every so many milliseconds while the component is shown. */

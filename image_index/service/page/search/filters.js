@@ -1,10 +1,11 @@
 /** Which pictures may be hits: the filters of the command line as chips, and a panel to set them. */
-import { useSignal, useSignalEffect } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { place } from "../address.js";
 import { useAnswer } from "../api.js";
 import { html } from "../html.js";
 import { Icon } from "../icons.js";
+import { Menu } from "../menu.js";
 import { pathOf, printable } from "../names.js";
 import { seenId } from "./hits.js";
 import { filters, minSigma, setParam } from "./query.js";
@@ -28,7 +29,7 @@ const TOLD = {
 /** The chips of the filters that are set, and the button that opens the panel. */
 export function Filters() {
   return html`<div class="filters">
-    <${Panel} />
+    <${Menu} label=${html`<${Icon} name="filter" />Filters`} draw=${() => html`<${Fields} />`} />
     ${filters.value.map(([name, value]) => {
       const told = printable(TOLD[name](value));
       return html`<span class="chip filter" key=${`${name} ${value}`}>
@@ -41,28 +42,6 @@ export function Filters() {
 
 const valuesOf = (name) => place.value.params.getAll(name);
 const without = (name, value) => setParam(name, valuesOf(name).filter((one) => one !== value));
-
-function Panel() {
-  const details = useRef(null);
-  const isOpen = useSignal(false);
-  useSignalEffect(() => {
-    if (!isOpen.value) return;
-    const close = (event) => {
-      if (event.key && event.key !== "Escape") return;
-      if (!event.key && details.current.contains(event.target)) return;
-      details.current.open = false;
-      if (event.key) details.current.firstChild.focus();
-    };
-    for (const name of ["pointerdown", "keydown"]) addEventListener(name, close);
-    return () => {
-      for (const name of ["pointerdown", "keydown"]) removeEventListener(name, close);
-    };
-  });
-  return html`<details class="menu" ref=${details} onToggle=${(event) => (isOpen.value = event.currentTarget.open)}>
-    <summary class="button"><${Icon} name="filter" />Filters</summary>
-    <div class="panel card">${isOpen.value && html`<${Fields} />`}</div>
-  </details>`;
-}
 
 function Fields() {
   const status = useAnswer(() => ["status"]);

@@ -1,15 +1,17 @@
 /** The view "Duplicates": files of the same picture side by side, the best first. Nothing is ever deleted. */
+import { useSignal } from "@preact/signals";
 import { go, place } from "../address.js";
-import { api, usePages } from "../api.js";
+import { api, send, usePages } from "../api.js";
 import { ANOTHER, factsBeside, LISTS, saveList } from "../copies.js";
 import { html } from "../html.js";
+import { Menu } from "../menu.js";
 import { nameOf } from "../names.js";
 import { Empty, Head, Pages } from "../parts.js";
 
 const PAGE = 30;
 
 /** The parameters of the address: they are those of the request. */
-const CHOICES = { exact: "Same content only" };
+const CHOICES = { exact: "Same content only", all: "Also those kept" };
 
 /** Return what the address chooses: `{exact: "true"}`. */
 function chosen() {
@@ -37,24 +39,19 @@ function Choice({ name }) {
     const { [name]: _, ...others } = now;
     go("duplicates", checked ? { ...others, [name]: "true" } : others);
   };
-  return html`<label class="choice">
+  return html`<label class="option">
     <input type="checkbox" checked=${now[name] === "true"} onChange=${choose} /> ${CHOICES[name]}
   </label>`;
 }
 
 function Lists() {
-  return html`<details class="menu">
-    <summary class="button">Save a list</summary>
-    <div class="card">
-      ${LISTS.map((list) => {
-        const save = (event) => {
-          event.currentTarget.closest("details").open = false;
-          return saveList(list, chosen());
-        };
-        return html`<button type="button" class="quiet" onClick=${save}>${list[0]}</button>`;
-      })}
-    </div>
-  </details>`;
+  const save = (list, close) => {
+    close();
+    return saveList(list, chosen());
+  };
+  const draw = (close) =>
+    LISTS.map((list) => html`<button type="button" class="quiet" onClick=${() => save(list, close)}>${list[0]}</button>`);
+  return html`<${Menu} label="Save a list" draw=${draw} />`;
 }
 
 function Group({ pictures: [best, ...others] }) {
@@ -71,7 +68,8 @@ function Copy({ picture, best }) {
       <img src=${`${picture.thumbnail}?side=512`} alt=${nameOf(picture)} loading="lazy" width=${picture.width} height=${picture.height} />
     </a>
     <figcaption>
-      <p class="verdict"><span class=${isBest ? "badge" : "soft"}>${verdict(picture, isBest)}</span></p>
+      <p class="verdict"><span class=${isBest ? "badge" : "soft"}>${verdict(picture, isBest)}</span>
+        ${!isBest && html`<${Keep} picture=${picture} best=${best} />`}</p>
       <dl class="facts">
         ${factsBeside(picture, best).map(
           ({ name, text, differs }) => html`<dt>${name}</dt>
@@ -86,4 +84,15 @@ function Copy({ picture, best }) {
 function verdict(picture, isBest) {
   if (isBest) return "best copy";
   return picture.exact ? "same content" : `similarity ${picture.similarity.toFixed(3)}`;
+}
+
+/** The mark that a picture and the best copy are both wanted; it is taken back by the same button. */
+function Keep({ picture, best }) {
+  const isKept = useSignal(picture.kept);
+  const mark = async () => {
+    await send("duplicates/marks", { body: { ids: [best.id, picture.id], kept: !isKept.value } });
+    isKept.value = !isKept.value;
+  };
+  return html`<button type="button" onClick=${mark}
+    title="Both are wanted: show them as duplicates no more">${isKept.value ? "Kept · take back" : "Keep both"}</button>`;
 }
