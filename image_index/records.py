@@ -378,9 +378,14 @@ class Root:
     problem: str | None
 
 
-class Outcome(StrEnum):
-    """How a run ended; a run that was killed stays `running`."""
+INCOMPLETE = 3
+"""The exit code of a run that is done, but could not read some pictures or directories."""
 
+
+class Outcome(StrEnum):
+    """How a run ended, or how far it is; a run that was killed stays `running` until somebody finds it dead."""
+
+    QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     STOPPED = "stopped"
@@ -402,14 +407,87 @@ class KnownRun:
     summary: Summary | None = None
 
 
+class RunKind(StrEnum):
+    """Who runs a session: the server as a child process, or a worker of its queue; a run that nobody asked a server
+    for, as one from cron, is `foreign`.
+    """
+
+    EMBEDDED = "embedded"
+    QUEUE = "queue"
+    FOREIGN = "foreign"
+
+
+class Priority(StrEnum):
+    """Which sessions go first; of those of one priority, the one that was asked for first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class SessionState(StrEnum):
+    """Where a session stands: `incomplete` is done, but something could not be read (exit code 3)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A run as those see it who ask a server for runs; times in seconds since 1970.
+
+    `request` is what was asked for, JSON, and "{}" for a foreign run. `progress` is None before the run begins, `run`
+    None until then too. `exit_code` is that of the command line, None until the end and where nobody was left to tell.
+    """
+
+    id: int
+    kind: RunKind
+    outcome: Outcome
+    priority: Priority = Priority.NORMAL
+    request: str = "{}"
+    asked_at_s: int = 0
+    started_at_s: int | None = None
+    ended_at_s: int | None = None
+    stop_asked: bool = False
+    exit_code: int | None = None
+    error: str | None = None
+    progress: Progress | None = None
+    summary: Summary | None = None
+
+    @property
+    def state(self) -> SessionState:
+        """Where it stands."""
+        return session_state(self.outcome, self.exit_code, stop_asked=self.stop_asked)
+
+
+def session_state(outcome: Outcome, exit_code: int | None, *, stop_asked: bool) -> SessionState:
+    """Return where a session stands, by what is known of its run."""
+    if outcome is Outcome.RUNNING and stop_asked:
+        return SessionState.STOPPING
+    if outcome is Outcome.DONE and exit_code == INCOMPLETE:
+        return SessionState.INCOMPLETE
+    return SessionState(outcome)
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an update has come; `total` is None while it is still being counted."""
+    """How far an update has come; `total` is None while it is still being counted.
+
+    `pictures_per_second` counts from the first batch on, for that one came with the loading of the model; it is None
+    until then. `stages` is what parent and children have spent so far, None where that is not told.
+    """
 
     stage: str
     done: int = 0
     total: int | None = None
     failed: int = 0
+    pictures_per_second: float | None = None
+    stages: StageSeconds | None = None
 
 
 Report = Callable[[Progress], None]
@@ -444,6 +522,13 @@ class Summary:
     stopped_by: int = 0
     exported: bool = False
     """Whether a child was started to export the towers alone."""
+
+    @property
+    def exit_code(self) -> int:
+        """Return what `imgidx train` exits with."""
+        if self.stopped_by:
+            return 128 + self.stopped_by
+        return INCOMPLETE if self.failed or self.problems else 0
 
     @property
     def remaining(self) -> int:

@@ -14,6 +14,7 @@ from image_index.errors import StorageError, UsageError
 
 INDEX_VARIABLE = "IMGIDX_INDEX"
 CONFIG_VARIABLE = "IMGIDX_CONFIG"
+SESSION_VARIABLE = "IMGIDX_SESSION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ class IndexHome:
         """The file that a writing run holds locked."""
         return self.path / "lock"
 
+    @property
+    def session_lock(self) -> Path:
+        """The file that the one running session holds locked, also while it waits for `lock`."""
+        return self.path / "session.lock"
+
     def size_bytes(self) -> int:
         """Return how much disk its files take."""
         return sum(_size(path) for path in self.path.rglob("*"))
@@ -85,6 +91,18 @@ def index_home(option: Path | None = None) -> IndexHome:
     if path.startswith("~"):
         raise UsageError(f"there is no home directory for the index {path}", f"use --index DIR or {INDEX_VARIABLE}")
     return IndexHome(Path(path).absolute())
+
+
+def session_of_environment() -> int | None:
+    """Return the number of the session that a server has started this run for, None where it is no session."""
+    given = os.environ.get(SESSION_VARIABLE)
+    if given is None:
+        return None
+    if not given.isdecimal():
+        raise UsageError(
+            f"{SESSION_VARIABLE} is the number of a session, not {given!r}", "it is for imgidx serve alone"
+        )
+    return int(given)
 
 
 def load_config() -> dict[str, Any]:

@@ -42,7 +42,18 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "upkeep": ("files", "models", "catalog", "vectors", "training"),
     "index": ("workers", "catalog", "search", "upkeep"),
     "present": ("files", "pictures", "models", "training", "search", "upkeep"),
-    "service": ("files", "pictures", "models", "workers", "catalog", "search", "upkeep", "index", "present"),
+    "service": (
+        "files",
+        "pictures",
+        "models",
+        "workers",
+        "catalog",
+        "training",
+        "search",
+        "upkeep",
+        "index",
+        "present",
+    ),
     "cli": ("files", "models", "workers", "catalog", "training", "search", "upkeep", "index", "present", "service"),
 }
 """Each room and the rooms that it may import, beside itself and the ground floor; it stands below all of them."""

@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from itertools import combinations
 
 from image_index.catalog.filters import INSIDE, inside
-from image_index.catalog.reader import CatalogReader, stored_summary
-from image_index.errors import ImgidxError, Interrupted, StorageError
+from image_index.catalog.reader import CatalogReader
 from image_index.records import (
     EmbeddedBatch,
     EmbeddedImage,
@@ -26,9 +24,7 @@ from image_index.records import (
     Match,
     ModelFacts,
     OtherName,
-    Outcome,
     PictureFacts,
-    Summary,
 )
 
 _NEW_COLUMNS = (*ImageFile._fields, "sha256", "read_at_ns", *PictureFacts._fields)
@@ -41,14 +37,6 @@ _SELECT_CONTENT = (
     f"SELECT vector, grid, {', '.join(PictureFacts._fields)} FROM images"
     " JOIN vectors ON vectors.image_id = id LEFT JOIN grids ON grids.image_id = id WHERE id = ?"
 )
-
-
-@dataclass(slots=True)
-class Run:
-    """A run that is being recorded: what its block sets here is stored when the block ends."""
-
-    outcome: Outcome = Outcome.DONE
-    summary: Summary | None = None
 
 
 class Catalog(CatalogReader):
@@ -124,8 +112,11 @@ class Catalog(CatalogReader):
                 added = EmbeddedImage(file, image.sha256, now, PictureFacts(*picture), grid)
                 _insert_image(connection, added, vector)
 
-    def record(self, batch: EmbeddedBatch) -> None:
-        """Store an embedded batch in one transaction; each image replaces what was known of its path."""
+    def record(self, batch: EmbeddedBatch, note: Callable[[sqlite3.Connection], None] = lambda _: None) -> None:
+        """Store an embedded batch in one transaction; each image replaces what was known of its path.
+
+        `note` writes what belongs to the same transaction.
+        """
         now = int(time.time())
         with self.transaction() as connection:
             blobs = batch.vectors.astype("<f2")
@@ -134,6 +125,7 @@ class Catalog(CatalogReader):
                 _insert_image(connection, image, vector.tobytes() if vector.any() else None)
             for failure in batch.failures:
                 _insert_failure(connection, failure, now)
+            note(connection)
 
     def drop_failures(self, paths: Iterable[bytes]) -> None:
         """Drop the failures of these files."""
@@ -184,42 +176,6 @@ class Catalog(CatalogReader):
         sql = f"INSERT OR IGNORE INTO kept {both}" if kept else "DELETE FROM kept WHERE one = ? AND other = ?"
         with self.transaction() as connection:
             connection.executemany(sql, pairs)
-
-    @contextmanager
-    def run(self) -> Iterator[Run]:
-        """Record a run: `running` while the block lasts, then the outcome and summary that the block gave it.
-
-        A block that raises is recorded as `failed`, with the error's message, or as `stopped` where a signal ended it.
-        """
-        number, run = self.start_run(), Run()
-        try:
-            yield run
-        except BaseException as error:
-            by_signal = isinstance(error, Interrupted) or not isinstance(error, Exception)
-            with suppress(StorageError):  # on a full disk this fails too, and the first error says more
-                if by_signal:
-                    self.finish_run(number, Outcome.STOPPED, run.summary)
-                else:
-                    self.finish_run(number, Outcome.FAILED, run.summary, _message(error))
-            raise
-        self.finish_run(number, run.outcome, run.summary)
-
-    def start_run(self) -> int:
-        """Record that a run has begun and return its number; `run` does this for its block."""
-        with self.transaction() as connection:
-            sql = "INSERT INTO runs (started_at_s, outcome, summary) VALUES (?, ?, '{}')"
-            return int(connection.execute(sql, (int(time.time()), Outcome.RUNNING)).lastrowid or 0)
-
-    def finish_run(self, run: int, outcome: Outcome, summary: Summary | None, error: str | None = None) -> None:
-        """Record how a run ended; `error` says why it failed."""
-        with self.transaction() as connection:
-            sql = "UPDATE runs SET ended_at_s = ?, outcome = ?, error = ?, summary = ? WHERE id = ?"
-            connection.execute(sql, (int(time.time()), outcome, error, stored_summary(summary), run))
-
-
-def _message(error: BaseException) -> str:
-    """Return what an error says, behind its type where it is none of ours."""
-    return str(error) if isinstance(error, ImgidxError) else f"{type(error).__name__}: {error}"
 
 
 def _next_generation(connection: sqlite3.Connection, changes: int) -> None:

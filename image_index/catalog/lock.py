@@ -9,18 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from image_index.errors import IndexLocked, StorageError
+from image_index.errors import IndexLocked, Interrupted, StorageError
+from image_index.stop import StopRequest
 
 POLL_S = 0.2
 """How often a waiting run looks: flock itself cannot wait with a deadline."""
 
 
 @contextmanager
-def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
+def exclusive_lock(path: Path, wait_s: float = 0.0, stop: StopRequest | None = None) -> Iterator[None]:
     """Hold the lock file at `path` during a block.
 
     Waits up to `wait_s` seconds for another process that holds it, then raises `IndexLocked` and names that process.
+    Where `stop` says so it waits no longer; after a signal it raises `Interrupted`.
     """
+    stop = stop or StopRequest()
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -28,7 +31,9 @@ def exclusive_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     try:
         deadline = time.monotonic() + wait_s
         while not _try_lock(descriptor, path):
-            if time.monotonic() >= deadline:
+            if stop.signal_number:
+                raise Interrupted(stop.signal_number)
+            if time.monotonic() >= deadline or stop():
                 holder = _holder(descriptor)
                 raise IndexLocked(
                     f"another imgidx (process {holder}) is writing to {path.parent}",

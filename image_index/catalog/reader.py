@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,16 +31,12 @@ from image_index.records import (
     KnownFailure,
     KnownImage,
     KnownName,
-    KnownRun,
     ModelFacts,
-    Outcome,
     PictureFacts,
     Preprocess,
     Root,
     Stage,
-    StageSeconds,
     Stamp,
-    Summary,
     Vectors,
 )
 
@@ -432,25 +428,6 @@ class CatalogReader(Database):
             " WHERE vector IS NULL AND missing_since_s IS NULL)"
         )
         return Counts(total - missing, missing, failures, without_vector)
-
-    def last_run(self) -> KnownRun | None:
-        """Return the newest run, None where there was none."""
-        row = self.one("SELECT started_at_s, ended_at_s, outcome, error, summary FROM runs ORDER BY id DESC")
-        if row is None:
-            return None
-        with self.damage_errors():
-            return KnownRun(row[0], row[1], Outcome(row[2]), row[3], _read_summary(row[4]))
-
-
-def stored_summary(summary: Summary | None) -> str:
-    """Return a summary as the column `runs.summary` holds it: its fields by name, but the problems."""
-    return "{}" if summary is None else json.dumps(asdict(replace(summary, problems=())))
-
-
-def _read_summary(text: str) -> Summary | None:
-    """Return what `stored_summary` was given."""
-    fields = json.loads(text)
-    return Summary(**{**fields, "stages": StageSeconds(**fields["stages"]), "problems": ()}) if fields else None
 
 
 _Row = TypeVar("_Row", KnownImage, KnownName)

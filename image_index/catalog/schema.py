@@ -61,8 +61,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             reason TEXT NOT NULL, attempts INTEGER NOT NULL, first_failed_at_s INTEGER NOT NULL,
             last_failed_at_s INTEGER NOT NULL)""",
         """CREATE TABLE runs (
-            id INTEGER PRIMARY KEY AUTOINCREMENT, started_at_s INTEGER NOT NULL, ended_at_s INTEGER,
-            outcome TEXT NOT NULL, error TEXT, summary TEXT NOT NULL)""",
+            id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, priority TEXT NOT NULL DEFAULT 'normal',
+            request TEXT NOT NULL DEFAULT '{}', asked_at_s INTEGER NOT NULL, started_at_s INTEGER,
+            stop_asked_at_s INTEGER, ended_at_s INTEGER, outcome TEXT NOT NULL, exit_code INTEGER, error TEXT,
+            progress TEXT NOT NULL DEFAULT '{}', summary TEXT NOT NULL DEFAULT '{}')""",
+        "CREATE INDEX runs_open ON runs (id) WHERE ended_at_s IS NULL",
         # vector: little-endian float32, so that a repeated search scores the same, and the CRC-32 of the row
         """CREATE TABLE queries (
             text BLOB PRIMARY KEY, fingerprint TEXT NOT NULL, vector BLOB NOT NULL, used_at_s INTEGER NOT NULL)""",

@@ -36,6 +36,15 @@ TokenFileOption = Annotated[
     ),
 ]
 NoTokenOption = Annotated[bool, typer.Option("--no-token", help="Let every user of this machine ask.")]
+AllowOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow",
+        parser=given_path,
+        metavar="DIR",
+        help="A directory below which sessions may train, beside the roots of the index. May be repeated.",
+    ),
+]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 
 
@@ -46,6 +55,7 @@ def serve(
     allow_host: AllowHostOption = None,
     token_file: TokenFileOption = None,
     no_token: NoTokenOption = False,
+    allow: AllowOption = None,
     open: OpenOption = False,  # noqa: A002  # the option's name
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -53,8 +63,8 @@ def serve(
 ) -> int:
     """Answer over HTTP what the index holds.
 
-    Prints the address, with the token that whoever asks must know. SIGINT and SIGTERM end it once the requests at work
-    are done. Needs the extra web.
+    Prints the address, with the token that whoever asks must know. Trains what it is asked to. SIGINT and SIGTERM end
+    it once the requests at work are done, and stop a training as they stop imgidx train. Needs the extra web.
 
     Example: imgidx serve --port 0
 
@@ -68,7 +78,8 @@ def serve(
             raise
         raise UsageError("imgidx serve needs more packages", "pip install 'imgidx[web]'") from error
 
-    options = ServeOptions(host, port, root_path, tuple(allow_host or ()), token_file, open_access=no_token)
+    names, allowed = tuple(allow_host or ()), tuple(allow or ())
+    options = ServeOptions(host, port, root_path, names, token_file, open_access=no_token, allowed=allowed)
     setup = common(index, quiet=quiet, verbose=verbose)
 
     def ready(address: str) -> None:

@@ -26,10 +26,7 @@ from image_index.formats import Decoding
 from image_index.workers.devices import EncoderKind, Precision
 
 if TYPE_CHECKING:
-    from image_index.records import Summary
     from image_index.training.pipeline import UpdateRequest
-
-DONE, INCOMPLETE = 0, 3
 
 
 RootsArgument = Annotated[
@@ -151,8 +148,11 @@ def train(
     Exit codes: 0 done, 3 done but some pictures or directories could not be read, 5 another model, 6 no model,
     7 another run is writing, 8 children keep dying, 9 disk, 128+N stopped by signal N.
     """
+    from dataclasses import replace
+
     from image_index.dates import duration_s
     from image_index.files.scan import ScanOptions
+    from image_index.settings import session_of_environment
     from image_index.training.request import make_update
     from image_index.workers.engine import Engine
 
@@ -187,6 +187,7 @@ def train(
     )
     if dry_run:
         return _preview(request, setup, as_json=json)
+    request = replace(request, session=session_of_environment())
     return run_update(request, setup, as_json=json, time_limit_s=limit_s)
 
 
@@ -209,13 +210,14 @@ def _preview(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
     from image_index.paths import problem_text
     from image_index.present.jsonl import json_line
     from image_index.present.summary import plan_record, plan_text
+    from image_index.records import INCOMPLETE
     from image_index.training.pipeline import preview_update
 
     plan = preview_update(request)
     for problem in plan.problems:
         setup.console.print(f"imgidx: {problem_text(problem.path, problem.reason)}", soft_wrap=True)
     write(json_line(plan_record(plan)) if as_json else plan_text(plan))
-    return INCOMPLETE if plan.problems else DONE
+    return INCOMPLETE if plan.problems else 0
 
 
 def run_update(request: UpdateRequest, setup: Common, *, as_json: bool, time_limit_s: float | None = None) -> int:
@@ -233,8 +235,4 @@ def run_update(request: UpdateRequest, setup: Common, *, as_json: bool, time_lim
         write(json_line(summary_record(summary)) if as_json else summary_text(summary))
     if summary.stopped_by:
         raise Interrupted(summary.stopped_by)
-    return _exit_code(summary)
-
-
-def _exit_code(summary: Summary) -> int:
-    return INCOMPLETE if summary.failed or summary.problems else DONE
+    return summary.exit_code

@@ -230,6 +230,11 @@ def _with_ignore_file(directory: _Directory, rules: tuple[_Rules, ...]) -> tuple
         return rules
 
 
+def check_excludes(excludes: tuple[str, ...]) -> None:
+    """Raise `UsageError` for a pattern of `--exclude` that is none."""
+    _exclude_rules(b"/", excludes)
+
+
 def _exclude_rules(root: bytes, excludes: tuple[str, ...]) -> _Rules:
     """Return the rules of `excludes` relative to `root`; raise `UsageError` for one that is no pattern."""
     patterns = []

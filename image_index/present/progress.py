@@ -55,31 +55,21 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     )
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(_DOING["scan"], total=None, note="")
-        rate = _Rate()
 
         def report(progress: Progress) -> None:
-            note = rate.note(progress)
+            note = _note(progress)
             doing = _DOING[progress.stage]
             bar.update(task, description=doing, completed=progress.done, total=progress.total, note=note)
 
         yield report
 
 
-class _Rate:
-    """Pictures per second since the first batch came back, for loading the model would distort the estimate."""
-
-    def __init__(self) -> None:
-        self._start: tuple[float, int] | None = None
-
-    def note(self, progress: Progress) -> str:
-        """Return the rate and the failures so far, in words."""
-        if progress.stage != "embed":
-            return ""
-        self._start = self._start or (time.monotonic(), progress.done)
-        started, done_before = self._start
-        done, seconds = progress.done - done_before, time.monotonic() - started
-        rate = f"{done / seconds:.1f} pictures/s" if done and seconds else ""
-        return ", ".join(part for part in (rate, f"{progress.failed} failed" if progress.failed else "") if part)
+def _note(progress: Progress) -> str:
+    """Return the rate and the failures so far, in words."""
+    if progress.stage != "embed":
+        return ""
+    rate = f"{progress.pictures_per_second:.1f} pictures/s" if progress.pictures_per_second else ""
+    return ", ".join(part for part in (rate, f"{progress.failed} failed" if progress.failed else "") if part)
 
 
 class _Lines:
@@ -87,11 +77,10 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._rate = _Rate()
         self._last = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        note = self._rate.note(progress)
+        note = _note(progress)
         # By the clock, not by the count: the log of a slow disk is as long as that of a fast one.
         if time.monotonic() - self._last < LINE_EVERY_S:
             return

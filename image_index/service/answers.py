@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from image_index.records import Priority, RunKind, SessionState
+
 
 class Answer(BaseModel):
     """An object with these keys and no others."""
@@ -194,4 +196,56 @@ class DuplicatesAnswer(Answer):
     """A page of groups, the largest first; `next` is the cursor of the page that follows, null on the last."""
 
     groups: list[GroupAnswer]
+    next: str | None
+
+
+class SummaryAnswer(Answer):
+    """What a run did: the last line of `imgidx train --json` (`summary_record`)."""
+
+    embedded: int
+    unchanged: int
+    moved: int
+    missing: int
+    failed: int
+    not_on_disk: int
+    excluded: dict[str, int]
+    seconds: float
+    pictures_per_second: float
+    stage_seconds: dict[str, float]
+
+
+class SessionAnswer(Answer):
+    """A session, or a run that nobody asked the server for, whose `kind` is `foreign` (`session_record`).
+
+    `stage` is `wait`, `scan`, `load`, `embed` or `index`; `done` and `total` are of that stage. `exit_code` is that of
+    the command line, `error` its sentence; `summary` is there where the run came to its end.
+    """
+
+    id: int
+    kind: RunKind
+    state: SessionState
+    priority: Priority
+    training_directory: str | None
+    exclude: list[str]
+    retry_failed: bool
+    time_limit: str | None
+    asked_at: str
+    started_at: str | None
+    ended_at: str | None
+    stage: str | None
+    done: int
+    total: int | None
+    failures: int
+    pictures_per_second: float | None
+    seconds_left: float | None
+    stage_seconds: dict[str, float] | None
+    exit_code: int | None
+    error: str | None
+    summary: SummaryAnswer | None
+
+
+class SessionsAnswer(Answer):
+    """A page of sessions, newest first; `next` is the cursor of the page that follows, null on the last."""
+
+    sessions: list[SessionAnswer]
     next: str | None

@@ -9,12 +9,14 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from image_index.service import exporting, library, metrics, pictures, search_routes
+from image_index.service import exporting, library, metrics, pictures, search_routes, sessions
 from image_index.service.access import Access, Rules
 from image_index.service.metrics import Metrics
 from image_index.service.page_files import page_routes
 from image_index.service.problems import PROBLEM_ANSWERS, answer_with_problems
 from image_index.service.readers import Service
+from image_index.service.sessions import Training
+from image_index.service.sessions_runner import EmbeddedRunner
 from image_index.service.streams import Places
 from image_index.service.thumbnail_cache import ThumbnailCache
 from image_index.service.uploads import Uploads
@@ -22,11 +24,12 @@ from image_index.settings import IndexHome
 from image_index.workers.engine import Engine
 
 
-def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASGIApp:
+def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None, training: Training | None = None) -> ASGIApp:
     """Return the application that answers for the index in `home` to whom `rules` allow.
 
-    `engine` is what runs the model where a child is needed.
+    `engine` is what runs the model where a child is needed; `training` is who runs sessions, by default the server.
     """
+    training = training or Training(EmbeddedRunner(home))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -35,7 +38,10 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
         app.state.uploads = Uploads()
         app.state.places = Places()
         app.state.thumbnails = ThumbnailCache(home.thumbnails)
+        app.state.training = training
+        training.runner.open()
         yield
+        training.runner.close()
         app.state.service.close()
 
     app = FastAPI(
@@ -54,5 +60,6 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None) -> ASG
     app.include_router(search_routes.router)
     app.include_router(pictures.router)
     app.include_router(exporting.router)
+    app.include_router(sessions.router)
     app.include_router(page_routes())
     return Access(app, rules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import active_children
 from time import perf_counter
@@ -10,7 +10,8 @@ from time import perf_counter
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from image_index.records import Counts
+from image_index.catalog.runs import Runs
+from image_index.records import Counts, SessionState
 from image_index.service.library import service_of
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -31,6 +32,9 @@ class Metrics:
         self._pictures = Gauge("imgidx_pictures", "Pictures of the index.", registry=self.registry)
         self._missing = Gauge("imgidx_missing_pictures", "Pictures whose file is gone.", registry=self.registry)
         self._failures = Gauge("imgidx_failures", "Files that could not be indexed.", registry=self.registry)
+        self._sessions = Gauge(
+            "imgidx_sessions", "Training sessions and other runs, by state.", ["state"], registry=self.registry
+        )
         self._children = Gauge("imgidx_children", "Child processes that hold a model.", registry=self.registry)
 
     @contextmanager
@@ -41,11 +45,13 @@ class Metrics:
             yield
         self._seconds.observe(perf_counter() - begun)
 
-    def text(self, counts: Counts) -> bytes:
+    def text(self, counts: Counts, sessions: Mapping[str, int]) -> bytes:
         """Return all figures in the format of Prometheus."""
         self._pictures.set(counts.images)
         self._missing.set(counts.missing)
         self._failures.set(counts.failures)
+        for state in SessionState:
+            self._sessions.labels(state).set(sessions.get(state, 0))
         self._children.set(len(active_children()))
         return generate_latest(self.registry)
 
@@ -58,6 +64,8 @@ def metrics_of(request: Request) -> Metrics:
 
 @outer.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """Searches, their seconds, pictures and children, for Prometheus."""
-    counts = await service_of(request).read.read(lambda opened: opened.index.counts())
-    return Response(metrics_of(request).text(counts), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    """Searches, their seconds, pictures, sessions and children, for Prometheus."""
+    counts, sessions = await service_of(request).read.read(
+        lambda opened: (opened.index.counts(), Runs(opened.catalog).count_states())
+    )
+    return Response(metrics_of(request).text(counts, sessions), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from image_index.errors import ImgidxError, UsageError
 from image_index.paths import message_line
 from image_index.service.originals import OriginalGone
+from image_index.service.sessions_request import NotAllowed
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -62,6 +63,10 @@ def answer_with_problems(app: FastAPI) -> None:
     @app.exception_handler(OriginalGone)
     async def gone(_: Request, error: OriginalGone) -> JSONResponse:
         return problem(HTTPStatus.GONE, str(error))
+
+    @app.exception_handler(NotAllowed)
+    async def not_allowed(_: Request, error: NotAllowed) -> JSONResponse:
+        return problem(HTTPStatus.FORBIDDEN, str(error), error.exit_code)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

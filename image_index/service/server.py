@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from urllib.parse import quote
 
 import uvicorn
@@ -16,8 +17,11 @@ import uvicorn
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import UsageError
 from image_index.files.atomic import remove
+from image_index.paths import resolve
 from image_index.service.access import LOOPBACK_NAMES, Rules
 from image_index.service.app import make_app
+from image_index.service.sessions import Training
+from image_index.service.sessions_runner import EmbeddedRunner
 from image_index.service.tokens import keep_token, make_token
 from image_index.settings import IndexHome
 
@@ -30,7 +34,8 @@ class ServeOptions:
     """Where to listen and who may ask; `port` 0 is one that is free, `root_path` what a proxy has cut off the path.
 
     `hosts` are further names by which the server is called. The token is kept in `token_file`; without one it is new
-    at every start, and lies in the index home until the end. With `open_access` there is none.
+    at every start, and lies in the index home until the end. With `open_access` there is none. Below the directories
+    that are `allowed`, and in the roots of the index, sessions may train.
     """
 
     host: str = "127.0.0.1"
@@ -39,6 +44,7 @@ class ServeOptions:
     hosts: tuple[str, ...] = ()
     token_file: Path | None = None
     open_access: bool = False
+    allowed: tuple[Path, ...] = ()
 
 
 def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) -> None:
@@ -59,11 +65,17 @@ def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) 
             stack.callback(remove, file)
             token = make_token(file)
         hosts = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
-        app = make_app(home, Rules(hosts, token, f"imgidx-{port}"))
+        training = Training(EmbeddedRunner(home), tuple(resolve(path) for path in options.allowed))
+        app = make_app(home, Rules(hosts, token, f"imgidx-{port}"), training=training)
         server = uvicorn.Server(_config(app, options))
+
+        def end(number: int, frame: FrameType | None) -> None:
+            training.end()
+            server.handle_exit(number, frame)
+
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # before `ready`: whoever has the address may end it
-                signal.signal(number, server.handle_exit)
+                signal.signal(number, end)
         ready(_address(options, port, token))
         server.run(sockets=[listener])
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.reader import CatalogReader
+from image_index.catalog.runs import Run, Runs
 from image_index.catalog.schema import is_there
 from image_index.files.default_excludes import excluded_text
 from image_index.models.names import ModelSpec
@@ -46,6 +47,8 @@ class UpdateRequest:
     """How long to wait for another run that is writing."""
     make_pool: MakePool | None = None
     """What makes the pool, in place of the engine with its local children."""
+    session: int | None = None
+    """The number of the session that this is, None for a run that nobody asked a server for."""
 
 
 def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: StopRequest | None = None) -> Summary:
@@ -55,9 +58,11 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
     from there. Raises the errors of `image_index.errors`; pictures that fail are no error but counted.
     """
     stop, tally = stop or StopRequest(), Tally()
-    with _writable_catalog(request) as catalog:
+    with _writable_catalog(request, stop) as (catalog, run):
         spec = choose_model(catalog, request.model, quiet=request.quiet)
-        with catalog.run() as run, closing(TowerExport(request.home, catalog)) as export:
+        run.begin()
+        report = run.reporting(report)
+        with closing(TowerExport(request.home, catalog)) as export:
             with _pool(request, spec, catalog, export, stop) as pool:
                 with tally.seconds_of("scan"):
                     early = EarlyStart(pool.start, request.engine.enough_to_start(export.exported))
@@ -68,9 +73,9 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                     report(Progress("load", 0, plan.embed_count))
                 with closing(embed(catalog, pool, plan, request, export)) as batches:
                     for batch in batches:
-                        with tally.seconds_of("store"):
-                            catalog.record(batch)
                         tally.count(batch)
+                        with tally.seconds_of("store"):
+                            catalog.record(batch, run.noting(tally.progress()))
                         report(tally.progress())
             # The children have ended: what follows may need the memory that they held.
             if not (plan.embed_count and pool.is_local) and not stop() and catalog.holds_pictures():
@@ -92,16 +97,25 @@ def _pool(request: UpdateRequest, spec: ModelSpec, catalog: Catalog, export: Tow
 
 
 @contextmanager
-def _writable_catalog(request: UpdateRequest) -> Iterator[Catalog]:
-    """Lock the index and open its catalog; a new one is made only if its model can be had."""
+def _writable_catalog(request: UpdateRequest, stop: StopRequest) -> Iterator[tuple[Catalog, Run]]:
+    """Lock the index and open its catalog, with the row of this run; a new index needs a model that can be had."""
     # Else a mistyped --model would leave an empty index behind, and a search in it would find nothing (exit code 1)
     # where there is no index (exit code 4).
-    if not is_there(request.home.catalog):
+    home = request.home
+    if not is_there(home.catalog):
         choose_model(None, request.model, quiet=request.quiet)
-    request.home.create()
-    lock = exclusive_lock(request.home.lock, request.wait_s)
-    with lock, Catalog(request.home.catalog, write=True) as catalog:
-        yield catalog
+    home.create()
+    with ExitStack() as stack:
+        # A row ends before the lock is let go by which others see that its run is alive.
+        if request.session is None:
+            stack.enter_context(exclusive_lock(home.lock, request.wait_s, stop))
+        else:
+            stack.enter_context(exclusive_lock(home.session_lock))
+        catalog = stack.enter_context(Catalog(home.catalog, write=True))
+        run = stack.enter_context(Runs(catalog).recorded(stop, request.session))
+        if request.session is not None:
+            stack.enter_context(exclusive_lock(home.lock, request.wait_s, stop))
+        yield catalog, run
 
 
 @dataclass(slots=True)
@@ -115,6 +129,8 @@ class Tally:
     exported: bool = False
     stages: StageSeconds = field(default_factory=StageSeconds)
     started: float = field(default_factory=time.monotonic)
+    first: tuple[float, int] | None = None
+    """When the first batch came back, and how many pictures it had."""
 
     @contextmanager
     def seconds_of(self, stage: str) -> Iterator[None]:
@@ -129,11 +145,19 @@ class Tally:
         self.failed += len(batch.failures)
         self.vanished += len(batch.vanished)
         self.stages += batch.seconds
+        self.first = self.first or (time.monotonic(), self.done)
+
+    @property
+    def done(self) -> int:
+        """Return how many of the planned pictures have been dealt with."""
+        return self.embedded + self.failed + self.vanished
 
     def progress(self) -> Progress:
         """Return how far the embedding has come."""
-        done = self.embedded + self.failed + self.vanished
-        return Progress("embed", done, self.plan.embed_count, self.failed)
+        began, before = self.first or (0.0, 0)
+        seconds = time.monotonic() - began
+        rate = (self.done - before) / seconds if self.done > before and seconds else None
+        return Progress("embed", self.done, self.plan.embed_count, self.failed, rate, self.stages)
 
     def summary(self, stopped_by: int = 0) -> Summary:
         """Return what the run has done; `stopped_by` is the number of the signal that ended it, or 0."""

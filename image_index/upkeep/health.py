@@ -10,6 +10,7 @@ from pathlib import Path
 
 from image_index.catalog.lock import find_holder
 from image_index.catalog.reader import CatalogReader
+from image_index.catalog.runs import Runs
 from image_index.errors import ImgidxError, IndexNotFound, StorageError
 from image_index.models import tower_files
 from image_index.models.names import locate_weights, parse_model
@@ -117,7 +118,7 @@ def _examine_catalog(reader: CatalogReader, home: IndexHome) -> CatalogHealth:
         counts=reader.counts(),
         model=model,
         model_is_here=model is None or _is_here(model),
-        last_run=reader.last_run(),
+        last_run=Runs(reader).last(),
         faiss=derived_file.state(home.faiss, stamp.catalog_id, now=stamp, thorough=False)[0],
         moments=derived_file.state(home.moments, stamp.catalog_id, now=stamp, thorough=False)[0],
         towers=tower_files.state(home.towers, model.fingerprint)[0] if model else DerivedState.ABSENT,

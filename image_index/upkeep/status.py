@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from image_index.catalog.reader import CatalogReader
+from image_index.catalog.runs import Runs
 from image_index.records import Counts, KnownRun, ModelFacts, Root
 from image_index.settings import IndexHome
 
@@ -24,5 +25,5 @@ def read_status(home: IndexHome) -> IndexStatus:
     """Return what the index in `home` holds; raises `IndexNotFound` where there is none."""
     with CatalogReader(home.catalog) as catalog:
         return IndexStatus(
-            catalog.counts(), tuple(catalog.roots()), catalog.read_model(), home.size_bytes(), catalog.last_run()
+            catalog.counts(), tuple(catalog.roots()), catalog.read_model(), home.size_bytes(), Runs(catalog).last()
         )

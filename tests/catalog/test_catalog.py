@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
-from image_index.errors import IndexNotFound, Interrupted, ModelUnavailable, StorageError
+from image_index.catalog.runs import Run, Runs
+from image_index.errors import IndexNotFound, StorageError
 from image_index.paths import below
 from image_index.records import (
     Counts,
@@ -26,16 +27,12 @@ from image_index.records import (
     Failure,
     ImageFile,
     KnownImage,
-    KnownRun,
     Match,
-    Outcome,
     Preprocess,
     Root,
-    ScanProblem,
     Stage,
-    StageSeconds,
-    Summary,
 )
+from image_index.stop import StopRequest
 from tests.support.records import batch, embedded_image, facts, image_file, known_image
 
 PATHS = st.binary(min_size=1, max_size=20).filter(lambda path: b"\0" not in path)
@@ -117,7 +114,7 @@ def test_model_round_trips_with_its_fingerprint(
 def test_new_catalog_is_empty(path: Path) -> None:
     """No model, no root, no run, no vector."""
     with Catalog(path, write=True) as catalog:
-        assert (catalog.read_model(), catalog.last_run(), catalog.roots()) == (None, None, [])
+        assert (catalog.read_model(), Runs(catalog).last(), catalog.roots()) == (None, None, [])
         assert catalog.counts() == Counts(0, 0, 0)
         stamp = catalog.stamp()
         assert (stamp.generation, stamp.last_id, stamp.count, stamp.dim) == (0, 0, 0, 0)
@@ -292,7 +289,7 @@ def test_generation_grows_exactly_when_vectors_change(catalog: Catalog) -> None:
         (False, lambda: catalog.note_scan(b"/", None)),
         (False, lambda: catalog.drop_failures([b"/c"])),
         (False, lambda: catalog.set_model(facts())),
-        (False, lambda: catalog.finish_run(catalog.start_run(), Outcome.DONE, None)),
+        (False, lambda: Run(catalog, StopRequest()).begin()),
     ]
     for grows, change in steps:
         before, vectors = catalog.stamp().generation, sorted(vectors_of(catalog).values())
@@ -371,7 +368,7 @@ def test_rows_are_found_by_size(catalog: Catalog) -> None:
     assert sorted(row.path for row in catalog.images_of_size([1, 7])) == [b"/a", b"/c"]
 
 
-# Roots, runs, errors
+# Roots, errors
 
 
 def test_roots_remember_their_last_scan(catalog: Catalog) -> None:
@@ -382,71 +379,6 @@ def test_roots_remember_their_last_scan(catalog: Catalog) -> None:
     assert (first.path, first.problem, second) == (b"/a", "unreadable", Root(b"/b", second.scanned_at_s, None))
     catalog.note_scan(b"/a", None)
     assert [root.problem for root in catalog.roots()] == [None, None]
-
-
-def last_run(catalog: Catalog) -> KnownRun:
-    """Return the newest run, which must be there."""
-    last = catalog.last_run()
-    assert last is not None
-    return last
-
-
-SUMMARY = Summary(planned=4, embedded=3, stages=StageSeconds(scan=0.25), problems=(ScanProblem(b"/\xff", "gone"),))
-
-
-def test_a_run_is_running_until_its_block_ends(catalog: Catalog) -> None:
-    """A run that was killed is seen as such, for nobody ends its block."""
-    with catalog.run() as run:
-        last = last_run(catalog)
-        assert (last.outcome, last.ended_at_s, last.error) == ("running", None, None)
-        run.summary = SUMMARY
-    last = last_run(catalog)
-    assert (last.outcome, last.summary, last.error) == ("done", replace(SUMMARY, problems=()), None)
-    assert last.ended_at_s is not None
-    assert last.started_at_s <= last.ended_at_s
-    with catalog.run() as run:
-        run.outcome = Outcome.STOPPED
-    assert last_run(catalog).outcome == "stopped"
-
-
-@pytest.mark.parametrize(
-    ("error", "outcome", "message"),
-    [
-        (ModelUnavailable("it cannot be fetched; try again"), "failed", "it cannot be fetched; try again"),
-        (ZeroDivisionError("by zero"), "failed", "ZeroDivisionError: by zero"),
-        (Interrupted(15), "stopped", None),
-        (KeyboardInterrupt(), "stopped", None),
-    ],
-)
-def test_a_run_that_an_error_ends_says_so(
-    catalog: Catalog, error: BaseException, outcome: str, message: str | None
-) -> None:
-    """The error goes on to the caller; what was done before it is kept in the summary."""
-
-    def fail() -> None:
-        with catalog.run() as run:
-            run.summary = SUMMARY
-            raise error
-
-    with pytest.raises(type(error)):
-        fail()
-    last = last_run(catalog)
-    assert (last.outcome, last.summary, last.error) == (outcome, replace(SUMMARY, problems=()), message)
-    assert last.ended_at_s is not None
-
-
-def test_an_error_is_not_hidden_by_a_disk_on_which_it_cannot_be_recorded(catalog: Catalog, path: Path) -> None:
-    """Then the run looks killed, and the caller hears of the first error."""
-
-    def fail() -> None:
-        with catalog.run():
-            catalog.close()
-            raise ModelUnavailable("gone")
-
-    with pytest.raises(ModelUnavailable):
-        fail()
-    with Catalog(path, write=True) as reopened:
-        assert last_run(reopened).outcome == "running"
 
 
 def test_reader_works_while_a_writer_has_a_transaction_open(catalog: Catalog, path: Path) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 from image_index.catalog import catalog as catalogs
 from image_index.catalog import database
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.runs import Run
 from image_index.catalog.schema import open_database
 from image_index.errors import ImgidxError
 from image_index.paths import resolve
@@ -42,7 +43,7 @@ from tests.support import fake_models
 from tests.support.children import counted_restarts
 
 STRIKES: dict[str, tuple[Any, str, str]] = {
-    "run begun": (Catalog, "start_run", "after"),
+    "run begun": (Run, "begin", "after"),
     "first batch": (Catalog, "record", "before"),
     "inside a commit": (catalogs, "_insert_image", "after"),
     "between image and generation": (catalogs, "_next_generation", "before"),
@@ -55,7 +56,7 @@ STRIKES: dict[str, tuple[Any, str, str]] = {
     "FAISS trailer": (build, "append_trailer", "after"),
     "before the rename": (os, "replace", "before"),
     "after the rename": (os, "replace", "after"),
-    "run finished": (Catalog, "finish_run", "after"),
+    "run finished": (Run, "finish", "after"),
 }
 """Named moments of a run: whose function, its name, and whether the process group is killed before or after it."""
 
@@ -133,8 +134,8 @@ def _set_traps(orders: Orders) -> None:
     if orders.commits:
         record = Catalog.record
 
-        def record_and_tell(catalog: Catalog, batch: Any) -> None:
-            record(catalog, batch)
+        def record_and_tell(catalog: Catalog, *arguments: Any) -> None:
+            record(catalog, *arguments)
             _tell(orders.commits, catalog.counts().images)
 
         Catalog.record = record_and_tell  # type: ignore[assignment, method-assign]

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.runs import Runs
 from image_index.errors import ImgidxError, IndexMismatch, StorageError
 from image_index.files.atomic import remove
 from image_index.records import Vectors
@@ -207,7 +208,7 @@ def query_of(home: IndexHome) -> list[bytes]:
 def status_of(home: IndexHome) -> object:
     """Ask what `imgidx status` asks."""
     with Catalog(home.catalog) as catalog:
-        return catalog.counts(), catalog.roots(), catalog.read_model(), catalog.last_run()
+        return catalog.counts(), catalog.roots(), catalog.read_model(), Runs(catalog).last()
 
 
 USES: dict[str, Callable[[Specimen, Path], object]] = {

@@ -21,8 +21,10 @@ from typing import Any
 
 from image_index.catalog import schema
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.runs import Run
 from image_index.errors import StorageError
 from image_index.records import Failure, ImageFile, KnownImage, Match, OtherName, Stage
+from image_index.stop import StopRequest
 from tests.support.records import batch, facts, image_file
 
 Change = Callable[[Catalog], object]
@@ -87,7 +89,7 @@ CHANGES: dict[str, Change] = {
     "set_model": lambda c: c.set_model(facts(7)),
     "note_scan": lambda c: c.note_scan(b"/d", "gone"),
     "move_mark": lambda c: c.move_mark("dogs", 3),
-    "runs": lambda c: c.start_run(),
+    "runs": lambda c: Run(c, StopRequest()).begin(),
 }
 
 

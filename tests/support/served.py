@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
@@ -17,9 +17,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from image_index.catalog.catalog import Catalog
-from image_index.records import EmbeddedBatch, EmbeddedImage, Failure, ImageFile, PictureFacts, Stage
+from image_index.records import EmbeddedBatch, EmbeddedImage, Failure, ImageFile, PictureFacts, RunKind, Session, Stage
 from image_index.service.access import Rules
 from image_index.service.app import make_app
+from image_index.service.sessions import Training
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
 from image_index.workers.engine import Engine
@@ -63,13 +64,40 @@ def _picture(path: Path, colour: tuple[int, int, int]) -> EmbeddedImage:
     return EmbeddedImage(file, sha256(path.read_bytes()).digest(), 2 * LONG_AGO_NS, picture)
 
 
+@dataclass
+class IdleRunner:
+    """Runs no session, and remembers what it was told."""
+
+    kind: RunKind = RunKind.EMBEDDED
+    told: list[tuple[str, int]] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def start(self, session: Session) -> None:
+        """Remember the session."""
+        self.told.append(("start", session.id))
+
+    def cancel(self, session: Session) -> None:
+        """Remember the session."""
+        self.told.append(("cancel", session.id))
+
+    def end(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 @contextmanager
-def client_of(home: IndexHome, rules: Rules = RULES, root_path: str = "") -> Iterator[TestClient]:
-    """Give a client that knows the token; a child runs a fake model."""
+def client_of(
+    home: IndexHome, rules: Rules = RULES, root_path: str = "", training: Training | None = None
+) -> Iterator[TestClient]:
+    """Give a client that knows the token; a child runs a fake model, and sessions are not run."""
     engine = Engine("cpu", loader=fake_models.load)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with TestClient(
-        make_app(home, rules, engine),
+        make_app(home, rules, engine, training or Training(IdleRunner())),
         f"http://{HOST}",
         root_path=root_path,
         headers=headers,

@@ -15,10 +15,12 @@ import pytest
 from image_index.catalog import schema
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock, find_holder
+from image_index.catalog.runs import Run, Runs
 from image_index.catalog.schema import MIGRATIONS, SCHEMA_VERSION
 from image_index.errors import ModelUnavailable
 from image_index.records import DerivedState
 from image_index.settings import IndexHome
+from image_index.stop import StopRequest
 from image_index.upkeep.health import LITTLE_SPACE_BYTES, examine_index
 from tests.catalog.test_lock import holder_of
 from tests.support.library import make_index, random_batch
@@ -85,9 +87,10 @@ def test_how_the_last_run_ended_is_a_problem(home: IndexHome, error: Exception |
     """A killed run left nothing behind; one that failed said why."""
     with Catalog(home.catalog, write=True) as catalog:
         if error is None:
-            catalog.start_run()
+            Run(catalog, StopRequest()).begin()
         else:
-            with suppress(ModelUnavailable), catalog.run():
+            with suppress(ModelUnavailable), Runs(catalog).recorded() as run:
+                run.begin()
                 raise error
     assert [found.problem for found in examine_index(home).problems() if found.subject == "last run"] == [problem]
 
@@ -190,7 +193,7 @@ def test_while_a_run_writes_what_it_will_mend_is_no_problem(home: IndexHome) -> 
     """Its run is not over, and its files are not there yet."""
     home.faiss.unlink()
     with Catalog(home.catalog, write=True) as catalog:
-        catalog.start_run()
+        Run(catalog, StopRequest()).begin()
     with holder_of(home.lock):
         assert list(examine_index(home).problems()) == []
     assert {problem.subject for problem in examine_index(home).problems()} == {"last run", "index.faiss", "towers"}
