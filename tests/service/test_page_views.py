@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.lock import exclusive_lock
+from image_index.catalog.runs import Run, Runs
+from image_index.records import Priority, Progress, RunKind, StageSeconds, Summary
 from image_index.settings import IndexHome
 from tests.support.browser import LEAST_CONTRAST, SCHEMES, Watched
 from tests.support.served import listening, make_served
@@ -19,7 +23,7 @@ pytestmark = pytest.mark.timeout(180)
 
 HOSTILE = '"><img src=x onerror=window.hacked=1>\u202e'
 SHOWN = '"><img src=x onerror=window.hacked=1>\\xe2\\x80\\xae'
-VIEWS = ("duplicates", "failures", "status")
+VIEWS = ("duplicates", "failures", "sessions", "status")
 NAMELESS = """[...document.querySelectorAll("a, button, summary, input, select, textarea")]
   .filter(e => !(e.ariaLabel || e.labels?.[0]?.textContent || e.textContent || e.title).trim())
   .map(e => e.outerHTML)"""
@@ -66,7 +70,13 @@ def test_each_view_can_be_read_wide_and_narrow_light_and_dark(page: Page, copies
 
 
 @pytest.mark.parametrize(
-    ("view", "said"), [("duplicates", "No duplicates"), ("failures", "No failures"), ("status", "There was none yet.")]
+    ("view", "said"),
+    [
+        ("duplicates", "No duplicates"),
+        ("failures", "No failures"),
+        ("sessions", "No sessions yet"),
+        ("status", "There was none yet."),
+    ],
 )
 def test_an_index_without_pictures_has_all_views(page: Page, empty: str, view: str, said: str) -> None:
     """Each says that there is nothing, and why that may be so."""
@@ -182,3 +192,126 @@ def test_lists_of_duplicates_have_the_very_bytes_of_paths(page: Page, copies: st
     assert sum(path.endswith(f"/photos/{HOSTILE}.png") for path in every) == 1
     assert copied == [*every[1:3], every[5], ""]
     assert [line.count('"path"') for line in objects] == [3, 2, 0]
+
+
+# Sessions
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> IndexHome:
+    """Return an index that is trained."""
+    return make_served(tmp_path)
+
+
+@pytest.fixture
+def trained(home: IndexHome) -> Iterator[str]:
+    """Give the address of its server, which runs no session: the tests do, as the process of one would."""
+    with listening(home) as found:
+        yield found
+
+
+@contextmanager
+def running(home: IndexHome, session: int | None) -> Iterator[Run]:
+    """Run a session that waits, or with None one that nobody asked the server for."""
+    lock = home.lock if session is None else home.session_lock
+    with (
+        exclusive_lock(lock),
+        Catalog(home.catalog, write=True) as catalog,
+        Runs(catalog).recorded(session=session) as run,
+    ):
+        run.begin()
+        yield run
+
+
+def note(run: Run, progress: Progress) -> None:
+    """Write down how far a session is."""
+    with run.database.transaction() as connection:
+        run.noting(progress)(connection)
+
+
+def test_a_session_is_begun_by_the_form(watched_page: Watched, trained: str, tmp_path: Path) -> None:
+    """What the server refuses is told beside the form, which stays as it was filled in."""
+    page = watched_page.page
+    enter(page, trained, "sessions")
+    page.get_by_role("link", name="Start a session").click()
+    directory = page.get_by_label("Directory")
+    assert page.locator("datalist option").get_attribute("value") == str(tmp_path / "photos")
+    directory.fill("/")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("alert")).to_contain_text("/ is in no root of the index")
+    expect(directory).to_have_value("/")
+    directory.fill(str(tmp_path / "photos"))
+    page.get_by_label("Priority").select_option("high")
+    page.get_by_label("Leave out").fill("*.tmp\n<b>\n")
+    page.get_by_label("Time limit").fill("2h")
+    page.get_by_label("Try what failed").check()
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Session 1")
+    expect(page.get_by_role("status").first).to_have_text("queued")
+    told = page.locator("dl.facts").inner_text().split("\n")
+    for name, text in {
+        "Trains": str(tmp_path / "photos"),
+        "Priority": "high",
+        "Leaves out": "*.tmp, <b>",
+        "Tries failures again": "yes",
+        "Time limit": "2h",
+    }.items():
+        assert told[told.index(name) + 1] == text
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status").first).to_have_text("stopped")
+    page.get_by_role("link", name="Start again").click()
+    expect(page.get_by_label("Leave out")).to_have_value("*.tmp\n<b>")
+    expect(page.get_by_label("Priority")).to_have_value("high")
+    assert [complaint for complaint in watched_page.complaints if "403" not in complaint] == []
+
+
+def test_a_session_is_watched_as_it_runs(page: Page, home: IndexHome, trained: str) -> None:
+    """Nothing is loaded again: how far it is comes by itself, its end too, and then the seconds of each stage."""
+    with Catalog(home.catalog, write=True) as catalog:
+        Runs(catalog).ask(RunKind.EMBEDDED, Priority.NORMAL, "{}")
+    enter(page, trained, "sessions")
+    row = page.get_by_role("listitem")
+    expect(row).to_contain_text("queued")
+    with running(home, 1) as run:
+        page.reload()
+        expect(row).to_contain_text("Looking through directories")
+        note(run, Progress("embed", 1200, 5000, 2, 40.0, StageSeconds(scan=0.5)))
+        bar = row.get_by_role("progressbar")
+        speed = "40.0 pictures/s \u00b7 1\u00a0min 35\u00a0s left"
+        told = f"Embedding \u00b7 1,200 of 5,000 pictures \u00b7 {speed} \u00b7 2 failures"
+        expect(bar).to_have_attribute("aria-valuetext", told)
+        assert bar.evaluate("bar => bar.position") == pytest.approx(0.24)
+        row.get_by_role("button", name="Stop").click()
+        expect(row).to_contain_text("stopping")
+        run.summary = Summary(planned=5000, embedded=4998, failed=2, seconds=130, stages=StageSeconds(decode=60))
+    expect(row).to_contain_text("incomplete")
+    expect(row).to_contain_text("4,998 embedded, 2 failed")
+    row.get_by_role("link").click()
+    expect(page.locator("dl.facts")).to_contain_text("38.4 pictures/s")
+    expect(page.locator("dl.stages")).to_contain_text("decoding pictures 1\u00a0min", use_inner_text=True)
+
+
+def test_a_run_from_cron_is_in_the_list(page: Page, home: IndexHome, trained: str) -> None:
+    """It can be watched and stopped as well."""
+    with running(home, None) as run:
+        note(run, Progress("load"))
+        enter(page, trained, "sessions")
+        row = page.get_by_role("listitem")
+        expect(row).to_contain_text("started from a shell or by cron")
+        expect(row).to_contain_text("Loading the model")
+        expect(row.get_by_role("button", name="Stop")).to_be_enabled()
+    expect(row).to_contain_text("done")
+
+
+def test_failures_are_tried_again_by_a_session(page: Page, home: IndexHome, trained: str) -> None:
+    """The button leads to it."""
+    enter(page, trained, "failures")
+    page.get_by_role("button", name="Try all again").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Session 1")
+    expect(page.locator("dl.facts")).to_contain_text("Tries failures again")
+
+
+def test_a_session_that_there_is_not_is_told_so(watched_page: Watched, trained: str) -> None:
+    """An address may be old, or typed."""
+    enter(watched_page.page, trained, "sessions?id=99")
+    expect(watched_page.page.get_by_role("alert")).to_contain_text("no session 99")

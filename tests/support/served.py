@@ -108,11 +108,12 @@ def client_of(
 
 @contextmanager
 def listening(home: IndexHome) -> Iterator[str]:
-    """Give the address of a server, with the token in it; a child runs a fake model."""
+    """Give the address of a server, with the token in it; a child runs a fake model, and sessions are not run."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
-        app = make_app(home, Rules(frozenset({host}), TOKEN, f"imgidx-{port}"), Engine("cpu", loader=fake_models.load))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        rules, engine = Rules(frozenset({host}), TOKEN, f"imgidx-{port}"), Engine("cpu", loader=fake_models.load)
+        app = make_app(home, rules, engine, Training(IdleRunner()))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
         try:
