@@ -6,13 +6,14 @@ its owner looks at, whose scripts may send requests to 127.0.0.1 or let their ow
 
 from __future__ import annotations
 
+import base64
 import hmac
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -24,7 +25,10 @@ MOST_BYTES = 51 << 20
 """The largest body: a picture of 50 MiB and what a form puts around it."""
 
 MOST_JSON_BYTES = 1 << 20
-"""The largest body that is no form."""
+"""The largest body that is no form, but for pictures in base64."""
+
+CLIP_PATHS = ("/knn-service", "/metadata")
+"""Where clients of clip-retrieval send JSON without saying so; with JSON, there may be a picture in base64."""
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 """By what a server is called on its own machine."""
@@ -86,7 +90,7 @@ class Access:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             answer = _checked(Request(scope), self._rules)
-            await (answer or self._app)(scope, _limited(receive, _most_bytes(Headers(scope=scope))), _marked(send))
+            await (answer or self._app)(scope, _limited(receive, _most_bytes(Request(scope))), _marked(send))
 
 
 def _checked(request: Request, rules: Rules) -> Response | None:
@@ -122,17 +126,19 @@ def _writing_problem(request: Request) -> Response | None:
     if not own or site not in {"same-origin", "none"}:
         return problem(HTTPStatus.FORBIDDEN, "a page of another site sent this")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method == "POST" and kind not in {"application/json", "multipart/form-data"}:
+    # what a page of another site sends by POST has an Origin, whatever else it lacks
+    needs_kind = kind or _path(request) not in CLIP_PATHS
+    if request.method == "POST" and needs_kind and kind not in {"application/json", "multipart/form-data"}:
         return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json or multipart/form-data")
     length = headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > _most_bytes(headers):
-        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(_most_bytes(headers)))
+    if length.isdecimal() and int(length) > _most_bytes(request):
+        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(_most_bytes(request)))
     return None
 
 
 def _token_answer(request: Request, rules: Rules) -> Response | None:
     """Refuse who does not know the token; give the cookie to a browser that has come with it."""
-    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    path = _path(request)
     if rules.token is None:
         return None
     if path == "/" and _equal(request.query_params.get("token", ""), rules.token):
@@ -140,12 +146,34 @@ def _token_answer(request: Request, rules: Rules) -> Response | None:
         place = f"{request.scope.get('root_path', '')}/"
         entrance.set_cookie(rules.cookie, rules.pass_key, path=place, httponly=True, samesite="strict")
         return entrance
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    known = scheme.lower() == "bearer" and _equal(credentials.strip(), rules.token)
-    if path in OPEN_PATHS or known or _equal(request.cookies.get(rules.cookie, ""), rules.pass_key):
+    given = _given_token(request.headers.get("authorization", ""))
+    if (
+        path in OPEN_PATHS
+        or _equal(given, rules.token)
+        or _equal(request.cookies.get(rules.cookie, ""), rules.pass_key)
+    ):
         return None
     detail = "open the address that imgidx serve printed, or send the header Authorization: Bearer TOKEN"
     return problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _path(request: Request) -> str:
+    """Return the path that is asked for, without what a proxy has cut off."""
+    return request.url.path.removeprefix(request.scope.get("root_path", ""))
+
+
+def _given_token(authorization: str) -> str:
+    """Return the token in a header `Bearer TOKEN`, or in one that has it as the password of any user; else nothing.
+
+    A client that takes nothing but an address makes the latter of `http://imgidx:TOKEN@127.0.0.1:8000/`.
+    """
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return credentials.strip() if scheme.lower() == "bearer" else ""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _equal(given: str, secret: str) -> bool:
@@ -153,9 +181,10 @@ def _equal(given: str, secret: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), secret.encode())
 
 
-def _most_bytes(headers: Headers) -> int:
+def _most_bytes(request: Request) -> int:
     """Return how large the body of a request may be."""
-    return MOST_BYTES if headers.get("content-type", "").lower().startswith("multipart/") else MOST_JSON_BYTES
+    is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
+    return MOST_BYTES if is_form or _path(request) in CLIP_PATHS else MOST_JSON_BYTES
 
 
 def _too_large(most: int) -> str:

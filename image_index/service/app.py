@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from image_index.service import exporting, library, metrics, pictures, search_routes, sessions
+from image_index.service import clip_retrieval, exporting, library, metrics, pictures, search_routes, sessions
 from image_index.service.access import Access, Rules
 from image_index.service.metrics import Metrics
 from image_index.service.page_files import page_routes
@@ -61,5 +61,6 @@ def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None, traini
     app.include_router(pictures.router)
     app.include_router(exporting.router)
     app.include_router(sessions.router)
+    app.include_router(clip_retrieval.router)
     app.include_router(page_routes())
     return Access(app, rules)

@@ -120,7 +120,7 @@ async def find_hits(service: Service, wanted: SearchRequest, picture: SentPictur
     asked = await service.read.read(lambda opened: _asked(opened, wanted, has_picture=picture is not None))
     if asked is None:
         return {"hits": [], "next": None, "last_id": 0}
-    encoded = await _encoded(service, [text for _, text in asked.texts])
+    encoded = await encode_texts(service, [text for _, text in asked.texts])
     parts = [(weight, encoded[text]) for weight, text in asked.texts] + [*asked.pictures]
     if picture is not None:
         parts.append((wanted.picture_weight, await service.child.read(picture.encode)))
@@ -135,7 +135,7 @@ def _place(cursor: str | None, kind: str) -> _Place | None:
     return _Place(*read_cursor(cursor, kind, float, int, int, int))
 
 
-async def _encoded(service: Service, texts: list[str]) -> dict[str, QueryVector]:
+async def encode_texts(service: Service, texts: Sequence[str]) -> dict[str, QueryVector]:
     """Return the vectors of texts: by the exported tower, or by the child where there is none."""
     if not texts:
         return {}

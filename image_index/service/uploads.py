@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
@@ -19,6 +19,7 @@ from starlette.datastructures import UploadFile
 from image_index.errors import UsageError
 from image_index.formats import readable_extensions
 from image_index.search.encode import QueryVector
+from image_index.service.access import MOST_JSON_BYTES
 from image_index.service.bodies import QUERY, validated
 from image_index.service.readers import OpenIndex
 from image_index.service.requests import SearchRequest
@@ -52,6 +53,9 @@ BODY: dict[str, Any] = {
     }
 }
 """The body of a search, for the OpenAPI document: which of the two it is, its media type says."""
+
+
+Received = TypeVar("Received")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,29 @@ class Uploads:
             yield validated(await request.body(), SearchRequest), None
             return
         async with self.places:
-            try:
-                async with asyncio.timeout(TIME_LIMIT_S):
-                    asked = await _read_form(request)
-            except TimeoutError as error:
-                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the picture did not come in time") from error
-            yield asked
+            yield await _in_time(_read_form(request))
+
+    @asynccontextmanager
+    async def json_received(self, request: Request) -> AsyncIterator[bytes]:
+        """Give a body that may have a picture in it; others wait until the block is left, if it is a large one.
+
+        Raises the answer 408 for a picture that does not come in time.
+        """
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) <= MOST_JSON_BYTES:
+            yield await request.body()
+            return
+        async with self.places:
+            yield await _in_time(request.body())
+
+
+async def _in_time(reading: Awaitable[Received]) -> Received:
+    """Return what is read; raise the answer 408 where it takes too long."""
+    try:
+        async with asyncio.timeout(TIME_LIMIT_S):
+            return await reading
+    except TimeoutError as error:
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the picture did not come in time") from error
 
 
 async def _read_form(request: Request) -> tuple[SearchRequest, SentPicture]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -144,3 +146,16 @@ def test_below_a_path_of_a_proxy_the_same_holds(served: IndexHome) -> None:
         client.headers.pop("Authorization")
         assert client.get("/pictures/api/v1/status").status_code == 401
         assert "; path=/pictures/" in client.get(f"/pictures/?token={TOKEN}").headers["Set-Cookie"].lower()
+
+
+@pytest.mark.parametrize(
+    ("credentials", "status"),
+    [(f"imgidx:{TOKEN}", 200), (f":{TOKEN}", 200), (TOKEN, 401), (f"{TOKEN}:", 401), ("imgidx:other", 401), ("", 401)],
+)
+def test_a_password_may_be_the_token(served: IndexHome, credentials: str, status: int) -> None:
+    """For clients that take nothing but an address; whoever they say they are."""
+    with client_of(served) as client:
+        encoded = base64.b64encode(credentials.encode()).decode()
+        answer = client.get(STATUS, headers={"Authorization": f"Basic {encoded}"})
+        assert answer.status_code == status
+        assert client.get(STATUS, headers={"Authorization": "Basic !"}).status_code == 401

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -15,7 +14,6 @@ from image_index.index import Index
 from image_index.present.groups import group_record
 from image_index.present.hits import hit_record
 from image_index.search.duplicates import candidate_groups
-from image_index.search.encode import QueryEncoder
 from image_index.search.query import make_query
 from image_index.search.ranking import SearchOptions
 from image_index.service import group_cache
@@ -25,20 +23,6 @@ from tests.support.served import client_of, make_served
 
 RED, GREEN, BLUE, PINK = 1, 2, 3, 4
 SEARCH = "/api/v1/search"
-
-
-@pytest.fixture
-def red_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let every text mean what `red.png` shows, without a model; return the texts that are asked for."""
-    asked: list[str] = []
-
-    def text(_: QueryEncoder, words: str) -> Any:
-        asked.append(words)
-        return np.array([1, 0, 0], np.float32)
-
-    monkeypatch.setattr(QueryEncoder, "text", text)
-    monkeypatch.setattr(QueryEncoder, "has_text_tower", True)
-    return asked
 
 
 def linked(record: dict[str, Any], image_id: int) -> dict[str, Any]:
