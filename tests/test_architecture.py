@@ -81,6 +81,7 @@ HOMES = {
     "pydantic": ("service",),
     "uvicorn": ("service",),
     "prometheus_client": ("service",),
+    "mcp": ("service.mcp_server", "service.mcp_tools"),
     "typer": ("cli",),
 }
 """Each library that is heavy, or that should be easy to exchange, and the rooms or modules that may import it."""

@@ -35,6 +35,10 @@ class Database:
         """Close it."""
         self.connection.close()
 
+    def refuse_writes(self) -> None:
+        """Let nothing be written from now on: SQLite refuses it, as it does on a disk that cannot be written to."""
+        self.connection.execute("PRAGMA query_only = ON")
+
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Any]:
         """Yield the rows of a query."""
         with storage_errors(self.path):

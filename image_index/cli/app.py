@@ -14,6 +14,7 @@ from image_index.cli.doctor import doctor
 from image_index.cli.dupes import dupes
 from image_index.cli.export import export
 from image_index.cli.maintain import backup, forget, prune, verify
+from image_index.cli.mcp import mcp
 from image_index.cli.models import models_app
 from image_index.cli.search import search
 from image_index.cli.serve import serve
@@ -28,7 +29,7 @@ WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """click's UsageError. Newer typers vendor click, so this is the only way to the class that typer raises."""
 
 COMMANDS = {
-    "Everyday": ("train", "search", "dupes", "tag", "show", "serve"),
+    "Everyday": ("train", "search", "dupes", "tag", "show", "serve", "mcp"),
     "Upkeep": ("status", "failures", "forget", "prune", "verify", "backup", "export"),
     "About": ("models", "doctor"),
 }
@@ -69,6 +70,7 @@ for command in (
     tag,
     show,
     serve,
+    mcp,
     status,
     failures,
     forget,

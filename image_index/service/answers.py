@@ -138,7 +138,7 @@ class ImageAnswer(PathAnswer):
 
 
 class PictureAnswer(PathAnswer):
-    """What is shown of a picture (`image_record`), its id, and the path of its thumbnail."""
+    """What is shown of a picture (`image_record`), its id, and over HTTP the path of its thumbnail."""
 
     date: str
     date_source: str
@@ -147,7 +147,7 @@ class PictureAnswer(PathAnswer):
     format: str
     camera: str | None
     id: int
-    thumbnail: str
+    thumbnail: str | None = None
 
 
 class RankAnswer(Answer):

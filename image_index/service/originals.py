@@ -11,9 +11,10 @@ from stat import S_ISREG
 
 from image_index import dataless
 from image_index.catalog.reader import CatalogReader
-from image_index.errors import UsageError
+from image_index.errors import DecodeError, UsageError
 from image_index.files.identity import is_link
 from image_index.files.read import FileContent
+from image_index.pictures.thumbnails import thumbnail_of
 from image_index.records import ImageFacts, ImageFile
 
 
@@ -43,6 +44,14 @@ def read_original(file: FileIO, image: ImageFacts) -> FileContent:
     if digest != image.sha256:
         raise _changed(image)
     return FileContent(data, ImageFile(image.path, image.size, image.mtime_ns), digest, read_at_ns)
+
+
+def small_original(file: FileIO, image: ImageFacts, side: int) -> bytes:
+    """Return the thumbnail of an open original, at most `side` pixels, as WebP; raise `OriginalGone` for none."""
+    try:
+        return thumbnail_of(image, read_original(file, image), side)
+    except DecodeError as error:
+        raise OriginalGone(f"picture {image.id} cannot be shown: {error}") from error
 
 
 def _open(path: bytes, image: ImageFacts, inode: int) -> FileIO:

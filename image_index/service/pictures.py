@@ -11,11 +11,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
-from image_index.errors import DecodeError
-from image_index.pictures.thumbnails import thumbnail_of
 from image_index.records import ImageFacts
 from image_index.service.library import facts_of, service_of
-from image_index.service.originals import OriginalGone, open_original, read_original
+from image_index.service.originals import open_original, small_original
 from image_index.service.readers import OpenIndex
 from image_index.service.requests import ImageId
 from image_index.service.streams import Stream, file_chunks
@@ -85,10 +83,7 @@ def thumbnail_data(opened: OpenIndex, cache: ThumbnailCache, image: ImageFacts, 
     with open_original(opened.catalog, image) as file:
         data = cache.find(image.sha256, side)
         if data is None:
-            try:
-                data = thumbnail_of(image, read_original(file, image), side)
-            except DecodeError as error:
-                raise OriginalGone(f"picture {image.id} cannot be shown: {error}") from error
+            data = small_original(file, image, side)
             cache.keep(image.sha256, side, data)
     return data
 

@@ -56,14 +56,20 @@ class OpenIndex:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The index that threads open, and the engine of the children that they start."""
+    """The index that threads open, and the engine of the children that they start.
+
+    With `read_only` a search leaves not even its words behind.
+    """
 
     home: IndexHome
     engine: Engine | None = None
+    read_only: bool = False
 
     def open(self, stack: ExitStack) -> OpenIndex:
         """Open the index until `stack` is closed; raise `IndexNotFound` where there is none."""
         catalog = stack.enter_context(CatalogReader(self.home.catalog))
+        if self.read_only:
+            catalog.refuse_writes()
         index = stack.enter_context(Index.open(self.home.path))
         return OpenIndex(self.home, catalog, index, stack.enter_context(QueryEncoder(catalog, self.home, self.engine)))
 
@@ -166,9 +172,9 @@ class Service:
     groups: GroupCache = field(default_factory=GroupCache)
 
     @classmethod
-    def start(cls, home: IndexHome, engine: Engine | None = None) -> Service:
+    def start(cls, home: IndexHome, engine: Engine | None = None, *, read_only: bool = False) -> Service:
         """Start the threads for the index in `home`."""
-        source = Source(home, engine)
+        source = Source(home, engine, read_only)
         return cls(
             home,
             read=Readers(source, THREADS),

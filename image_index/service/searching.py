@@ -152,8 +152,8 @@ def _asked(opened: OpenIndex, wanted: SearchRequest, *, has_picture: bool) -> _A
     has_other = has_picture or bool(ids)
     if not has_other or wanted.text is not None or wanted.image or wanted.add or wanted.minus:
         terms = make_query(wanted.text, wanted.image, wanted.add, wanted.minus).terms
-    pictures = [(weight, _known(opened, image_id)) for weight, image_id in ids]
-    pictures += [(term.weight, _at(opened, term)) for term in terms if term.kind is not Kind.TEXT]
+    pictures = [(weight, picture_of_id(opened, image_id)) for weight, image_id in ids]
+    pictures += [(term.weight, picture_at(opened, _path(term))) for term in terms if term.kind is not Kind.TEXT]
     if not opened.index.last_id:
         return None
     texts = tuple((term.weight, term.value) for term in terms if term.kind is Kind.TEXT)
@@ -164,7 +164,7 @@ def _asked(opened: OpenIndex, wanted: SearchRequest, *, has_picture: bool) -> _A
     return _Asked(texts, tuple((weight, _vector(opened, image)) for weight, image in pictures), frozenset(own))
 
 
-def _known(opened: OpenIndex, image_id: int) -> ImageFacts:
+def picture_of_id(opened: OpenIndex, image_id: int) -> ImageFacts:
     """Return the picture of that id; raise `QueryError` where there is none."""
     image = opened.catalog.facts_of([image_id]).get(image_id) if image_id <= MOST_ID else None
     if image is None:
@@ -172,13 +172,18 @@ def _known(opened: OpenIndex, image_id: int) -> ImageFacts:
     return image
 
 
-def _at(opened: OpenIndex, term: Term) -> ImageFacts:
-    """Return the picture at a path that the index knows; raise `QueryError` for any other, and for an address."""
+def _path(term: Term) -> str:
+    """Return the path of a term; raise `QueryError` for an address."""
     if term.kind is Kind.URL:
         raise QueryError("the server fetches no pictures from the web", "train it, and give its image_id")
-    image = opened.catalog.facts_at(opened.catalog.known_path(term.value))
+    return term.value
+
+
+def picture_at(opened: OpenIndex, path: str) -> ImageFacts:
+    """Return the picture at a path that the index knows; raise `QueryError` for any other."""
+    image = opened.catalog.facts_at(opened.catalog.known_path(path))
     if image is None:
-        raise QueryError(f"the index does not know {printable(term.value)}", "the server reads no other files")
+        raise QueryError(f"the index does not know {printable(path)}", "the server reads no other files")
     return image
 
 

@@ -24,7 +24,14 @@ from image_index.upkeep.health import IndexHealth, Problem, examine_index
 PACKAGES = ("torch", "open-clip-torch", "faiss-cpu", "onnxruntime", "numpy", "pillow", "rich", "typer")
 """Distributions whose version a bug report needs."""
 
-EXTRAS = {"preview": "chafa.py", "parquet": "pyarrow", "raw": "rawpy", "transformers": "transformers", "web": "fastapi"}
+EXTRAS = {
+    "preview": "chafa.py",
+    "parquet": "pyarrow",
+    "raw": "rawpy",
+    "transformers": "transformers",
+    "web": "fastapi",
+    "mcp": "mcp",
+}
 """What each extra brings."""
 
 VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NO_COLOR")

@@ -1,0 +1,30 @@
+"""`imgidx mcp`: the index as tools for assistants."""
+
+from __future__ import annotations
+
+from image_index.cli.options import IndexOption, QuietOption, VerboseOption, common
+from image_index.errors import UsageError
+
+PACKAGES = {"anyio", "mcp", "mcp_types", "pydantic"}
+"""What the extra `mcp` brings."""
+
+
+def mcp(index: IndexOption = None, quiet: QuietOption = False, verbose: VerboseOption = False) -> int:
+    """Let an assistant search the index, over MCP.
+
+    The program that asks starts it, and speaks the Model Context Protocol with it over stdin and stdout. It gives paths
+    and small previews of what the index holds, and changes nothing. Needs the extra mcp.
+
+    Example: imgidx mcp --index ~/photos.index
+
+    Exit codes: 0 closed by the program that asked, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
+    """
+    try:
+        from image_index.service.mcp_server import serve_stdio
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in PACKAGES:
+            raise
+        raise UsageError("imgidx mcp needs more packages", "pip install 'imgidx[mcp]'") from error
+
+    serve_stdio(common(index, quiet=quiet, verbose=verbose).home)
+    return 0
