@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from image_index.models.tower_files import own_weights
@@ -60,16 +61,15 @@ class StoredTensors:
         return place if np.array_equal(stored.reshape(shape), tensor) else None
 
 
-def place_weights(raw: Path, graph: Path, tensors: Mapping[str, NDArray[np.generic]], stored: StoredTensors) -> None:
-    """Write the graph at `raw`, whose weights are inputs, to `graph` with its weights in their places.
+def place_weights(
+    model: onnx.ModelProto, graph: Path, tensors: Mapping[str, NDArray[np.generic]], stored: StoredTensors
+) -> None:
+    """Write `model`, whose weights are inputs, to `graph` with its weights in their places.
 
     `tensors` are the weights by the names of the inputs, `model.` and their name in the model. A graph can point into
     one folder only. Where the model's file holds most of the bytes it points there and carries the others itself, as
     masks; otherwise all that is large goes to a file of its own.
     """
-    import onnx
-
-    model = onnx.load(str(raw))
     inputs = [value for value in model.graph.input if value.name in tensors]
     weights = {value.name: tensors[value.name] for value in inputs}
     found = {name: stored.find(name.removeprefix("model."), weight) for name, weight in weights.items()}
@@ -97,8 +97,6 @@ def _write_own(path: Path, weights: Mapping[str, NDArray[np.generic]]) -> dict[s
 
 def _initialiser(name: str, weight: NDArray[np.generic], place: Place | None) -> object:
     """Return the ONNX tensor of a weight, which stands at `place`, or else in the tensor itself."""
-    import onnx
-
     if place is None:
         return onnx.numpy_helper.from_array(weight, name)
     tensor = onnx.TensorProto(

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from open_clip.tokenizer import SimpleTokenizer, _clean_lower
-from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch.nn import functional
 
-from image_index.models import image_tower, text_tower
+from image_index.models import clip_graph, image_tower, text_tower
 from image_index.models.graph import Graph, optimise, runtime_name
 from image_index.models.graph_weights import StoredTensors, place_weights
 from image_index.models.image_tower import ImageTower
@@ -69,7 +71,7 @@ class Original:
     """A loaded model, on the CPU in float32, whose towers are exported.
 
     `weights` is the file that it was loaded from. On `pictures` (N, H, W, 3) uint8, as unlike as possible, the exported
-    tower is compared with it.
+    tower is compared with it; `expected` are the model's vectors (N, D) of them, if they are known already.
     """
 
     model: Any
@@ -77,18 +79,21 @@ class Original:
     facts: ModelFacts
     weights: Path
     pictures: Pixels
+    expected: Vectors | None = None
     is_spent: bool = False
     """Whether nothing else is asked of the model: then its text tower goes before the image tower comes into memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """What is traced: a module, and the name, an example and the free axes of its input."""
+class Form:
+    """A way to write a tower: its graph with the weights of `module` as inputs, and what encodes the probes with it.
 
-    form: torch.nn.Module
-    input: str
-    example: torch.Tensor
-    axes: dict[int, str]
+    `draw` raises whatever it raises where the tower is of a kind that it does not know.
+    """
+
+    module: torch.nn.Module
+    draw: Callable[[], onnx.ModelProto]
+    encode: Callable[[Graph], Vectors]
 
 
 class _Pictures(torch.nn.Module):
@@ -121,66 +126,6 @@ class _WholeText(torch.nn.Module):
         return functional.normalize(features, dim=-1)
 
 
-class _OwnLength(torch.nn.Module):
-    """CLIP's tower for a text of any length: a token attends to those before it, so the padding can be left out.
-
-    Attention is written out: `MultiheadAttention` is traced to a graph that knows one length only.
-    """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        tower: Any = _text_tower(self.model)
-        length = tokens.shape[1]
-        mask = tower.attn_mask[:length, :length]
-        x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
-        for block in tower.transformer.resblocks:
-            x = x + block.ls_1(_attend(block.attn, block.ln_1(x), mask))
-            x = x + block.ls_2(block.mlp(block.ln_2(x)))
-        kind, end = _pooling(tower)
-        pooled = text_global_pool(tower.ln_final(x), tokens, kind, eos_token_id=end)
-        projection = tower.text_projection
-        features = projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
-        return functional.normalize(features, dim=-1)
-
-
-def _attend(layer: Any, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return what an `nn.MultiheadAttention` makes of one text (1, L, W)."""
-    parts = functional.linear(x, layer.in_proj_weight, layer.in_proj_bias).chunk(3, -1)
-    query, key, value = (part.reshape(1, -1, layer.num_heads, layer.head_dim).transpose(1, 2) for part in parts)
-    weights = torch.softmax(query @ key.transpose(2, 3) * layer.head_dim**-0.5 + mask, -1)
-    together = (weights @ value).transpose(1, 2).reshape(1, -1, layer.embed_dim)
-    attended: torch.Tensor = layer.out_proj(together)
-    return attended
-
-
-def _text_tower(model: torch.nn.Module) -> Any:
-    """Return the module of the text tower: in `CLIP` that is the model itself."""
-    return getattr(model, "text", model)
-
-
-def _pooling(tower: Any) -> tuple[str, int | None]:
-    """Return which token's vector a tower takes; `CLIP` and `TextTransformer` have different names for it."""
-    kind = getattr(tower, "text_pool_type", None) or tower.pool_type
-    return kind, getattr(tower, "text_eos_id", None) or getattr(tower, "eos_id", None)
-
-
-def _may_be_short(tower: Any) -> bool:
-    """Tell whether a tower is of a kind whose vector does not depend on the padding behind the text."""
-    try:
-        return (
-            tower.attn_mask is not None
-            and getattr(tower, "cls_emb", None) is None
-            and _pooling(tower)[0] in {"argmax", "eos"}
-            and tower.text_projection is not None
-            and all(type(block) is ResidualAttentionBlock for block in tower.transformer.resblocks)
-        )
-    except AttributeError:
-        return False
-
-
 def export_towers(original: Original, directory: Path) -> None:
     """Write both towers of a model with a manifest to the new `directory`; it says why one of them is not there.
 
@@ -189,7 +134,8 @@ def export_towers(original: Original, directory: Path) -> None:
     directory.mkdir(mode=0o700)
     stored = StoredTensors.of(original.weights)
     manifest = Manifest(original.facts.fingerprint, dim=original.facts.dim)
-    with torch.inference_mode(mode=False), torch.no_grad(), _traceable():
+    with torch.inference_mode(mode=False), torch.no_grad(), _traceable(), ThreadPoolExecutor(1) as thread:
+        described = thread.submit(describe_model_file, stored.path) if stored.places else None
         try:
             manifest = replace(manifest, text=_export_text(original, directory, stored))
         except ExportRefused as refusal:
@@ -200,8 +146,8 @@ def export_towers(original: Original, directory: Path) -> None:
             manifest = replace(manifest, image=_export_image(original, directory, stored))
         except ExportRefused as refusal:
             manifest = replace(manifest, image_refusal=str(refusal))
-    if any(not path.with_name(own_weights(path.name)).exists() for path in directory.glob("*.onnx")):
-        manifest = replace(manifest, weights=describe_model_file(stored.path))
+        if described and any(not path.with_name(own_weights(path.name)).exists() for path in directory.glob("*.onnx")):
+            manifest = replace(manifest, weights=described.result())
     write_manifest(directory, replace(manifest, files=describe_files(directory)))
     for path in directory.iterdir():
         path.chmod(0o600)
@@ -221,43 +167,33 @@ def _traceable() -> Iterator[None]:
 
 
 def _export_text(original: Original, directory: Path, stored: StoredTensors) -> TextPart:
-    """Export the text tower in the first form that agrees with the model; raises `ExportRefused`.
-
-    The first form encodes a short text at its own length, not at that of the full context. It is a rewrite for towers
-    of a known kind. Whether its vectors are the model's own is not assumed but measured; where they are not, the tower
-    is exported as open_clip runs it.
-    """
+    """Export the text tower; raises `ExportRefused`. In a plain one a short text is encoded at its own length."""
     model, tokenizer = original.model, original.tokenizer
     tokens, vocabulary = portable_tokenizer(tokenizer)
     if any(tokens.encode(probe) != _ids(tokenizer, tokens, probe) for probe in PROBES):
         raise ExportRefused("its tokenizer gives other tokens")
-    expected = np.concatenate([_WholeText(model)(tokenizer([probe])).numpy() for probe in PROBES])
-    refusal = ExportRefused()
-    for own_length in (True, False) if _may_be_short(_text_tower(model)) else (False,):
-        part = TextPart(tokens.context_length, own_length, _logit_scale(model), vocabulary)
-        form: torch.nn.Module = _OwnLength(model) if own_length else _WholeText(model)
-        trace = Trace(form, text_tower.INPUT, tokenizer([PROBES[0]]), {1: "length"} if own_length else {})
+    part = TextPart(tokens.context_length, True, _logit_scale(model), vocabulary)
+    padded = replace(part, own_length=False)
 
-        def encode(graph: Graph, part: TextPart = part) -> Vectors:
-            tower = TextTower(graph, original.facts.dim, part, tokens)
-            return run_graph(graph, *(tower.padded(tokens.encode(probe)) for probe in PROBES))
+    def encode(part: TextPart, graph: Graph) -> Vectors:
+        tower = TextTower(graph, original.facts.dim, part, tokens)
+        return run_graph(graph, *(tower.padded(tokens.encode(probe)) for probe in PROBES))
 
-        try:
-            _write_checked(trace, directory / TEXT_GRAPH, stored, encode, expected)
-        except ExportRefused as error:
-            refusal = error
-        else:
-            (directory / MERGES).write_bytes(tokens.merges.astype("<i8").tobytes())
-            return part
-    raise refusal
+    whole, path = _WholeText(model), directory / TEXT_GRAPH
+    trace = partial(_trace, whole, text_tower.INPUT, tokenizer([PROBES[0]]), {}, path)
+    forms = (
+        Form(whole, partial(clip_graph.text_graph, model, original.facts), partial(encode, part)),
+        Form(whole, trace, partial(encode, padded)),
+    )
+    expected: Vectors = whole(tokenizer(list(PROBES))).numpy()
+    written = _write_first(forms, path, stored, expected)
+    (directory / MERGES).write_bytes(tokens.merges.astype("<i8").tobytes())
+    return part if written is forms[0] else padded
 
 
 def _export_image(original: Original, directory: Path, stored: StoredTensors) -> ImagePart:
     """Export the image tower; raises `ExportRefused`."""
-    form, pictures = _Pictures(original.model, original.facts), original.pictures
-    trace = Trace(form, image_tower.INPUT, torch.from_numpy(pictures), {0: "pictures"})
-    expected: Vectors = form(trace.example).numpy()
-
+    pictures, path = original.pictures, directory / IMAGE_GRAPH
     convolutional = sum(isinstance(module, torch.nn.Conv2d) for module in original.model.visual.modules()) > 1
     seconds = 0.0
 
@@ -270,7 +206,11 @@ def _export_image(original: Original, directory: Path, stored: StoredTensors) ->
         seconds = time.perf_counter() - start
         return np.concatenate([first, others])
 
-    _write_checked(trace, directory / IMAGE_GRAPH, stored, encode, expected)
+    whole, example = _Pictures(original.model, original.facts), torch.from_numpy(pictures)
+    trace = partial(_trace, whole, image_tower.INPUT, example, {0: "pictures"}, path)
+    plain = partial(clip_graph.image_graph, original.model, original.facts)
+    expected: Vectors = whole(example).numpy() if original.expected is None else original.expected
+    _write_first([Form(whole, draw, encode) for draw in (plain, trace)], path, stored, expected)
     self_test = tuple(tuple(round(float(value), 6) for value in vector) for vector in expected)
     return ImagePart(self_test, runtime_name(), seconds / (len(pictures) - 1), convolutional)
 
@@ -281,14 +221,29 @@ def _logit_scale(model: Any) -> float:
     return USUAL_LOGIT_SCALE if kept is None else float(kept.detach().float().exp())
 
 
-def _write_checked(
-    trace: Trace, path: Path, stored: StoredTensors, encode: Callable[[Graph], Vectors], expected: Vectors
-) -> None:
+def _write_first(forms: Sequence[Form], path: Path, stored: StoredTensors, expected: Vectors) -> Form:
+    """Write the first form of a tower that agrees with the model; raises `ExportRefused` where none does.
+
+    Whether a graph is that of the model is not assumed but measured.
+    """
+    refusal = ExportRefused()
+    for form in forms:
+        try:
+            _write_checked(form, path, stored, expected)
+        except ExportRefused as error:
+            refusal = error
+        else:
+            return form
+    raise refusal
+
+
+def _write_checked(form: Form, path: Path, stored: StoredTensors, expected: Vectors) -> None:
     """Write a graph; raise `ExportRefused`, leaving nothing, unless it gives the `expected` vectors (N, D)."""
     own = path.with_name(own_weights(path.name))
     try:
-        _write_graph(trace, path, stored)
-        vectors = encode(Graph(path, own.parent if own.exists() else stored.path.parent))
+        weights = {name: tensor.numpy() for name, tensor in form.module.state_dict().items()}
+        place_weights(form.draw(), path, weights, stored)
+        vectors = form.encode(Graph(path, own.parent if own.exists() else stored.path.parent))
         worst = float((vectors * expected).sum(axis=1).min())
         reason = "" if worst >= AGREEMENT else f"its vectors agree to a cosine of {worst:.4f} only"
     except (OSError, MemoryError):  # no fault of the tower: a later run may have a disk and memory that are not full
@@ -301,26 +256,27 @@ def _write_checked(
         raise ExportRefused(reason)
 
 
-def _write_graph(trace: Trace, path: Path, stored: StoredTensors) -> None:
-    """Trace a tower to an ONNX graph, optimise it, and let it point to its weights."""
+def _trace(
+    module: torch.nn.Module, name: str, example: torch.Tensor, axes: dict[int, str], path: Path
+) -> onnx.ModelProto:
+    """Return the optimised graph that torch traces of a tower of any kind, for inputs like `example` of free `axes`."""
     draft = path.with_suffix(".draft")
     try:
         torch.onnx.export(
-            trace.form.eval(),
-            (trace.example,),
+            module.eval(),
+            (example,),
             str(draft),
             dynamo=False,  # the other exporter needs onnxscript, and takes four times as long
             opset_version=OPSET,
-            input_names=[trace.input],
+            input_names=[name],
             output_names=["vectors"],
-            dynamic_axes={trace.input: trace.axes},
+            dynamic_axes={name: axes},
             # The weights become inputs: nothing is copied, and no optimiser can change them.
             export_params=False,
             do_constant_folding=False,
         )
         optimise(draft.read_bytes(), draft)
-        tensors = {name: tensor.numpy() for name, tensor in trace.form.state_dict().items()}
-        place_weights(draft, path, tensors, stored)
+        return onnx.load(str(draft))
     finally:
         draft.unlink(missing_ok=True)
 

@@ -60,6 +60,8 @@ class Encoder:
         self._tokenizer: Any = None
         self.device = torch.device("cpu")
         self._dtype = torch.float32
+        self._self_test: Vectors | None = None
+        """The vectors of the self-test's pictures as the CPU computes them in float32, once they are known."""
         self._most_at_once: int | None = None
         """How many pictures the device has had memory for; None until a batch was too large for it."""
         self.facts = _facts(model, spec, weights_sha256)
@@ -84,7 +86,7 @@ class Encoder:
             keep_visual(self._model)
 
     def encode_and_convert(self, pixels: Pixels, device: torch.device, dtype: torch.dtype) -> Vectors:
-        """Return the unit vectors of `pixels` as the CPU computes them in float32, and convert the visual tower."""
+        """Return the unit vectors of the self-test's pictures as the CPU computes them in float32, and convert."""
         visual: Any = self._model.visual
         if device.type == "cpu" and not any(isinstance(module, torch.nn.BatchNorm2d) for module in visual.modules()):
             with converted_behind(visual, dtype):
@@ -92,6 +94,7 @@ class Encoder:
         else:
             vectors = self.encode_images(pixels)
         self.convert(device, dtype)
+        self._self_test = vectors
         return vectors
 
     def encode_images(self, pixels: Pixels, pad_to: int = 0) -> Vectors:
@@ -153,7 +156,7 @@ class Encoder:
             self._model = _load(self._spec, self.facts.weights_sha256)._model  # as it stands in the file
         tokenizer = open_clip.get_tokenizer(self._spec.architecture)
         pictures = self_test_pictures(*self.facts.preprocess.size)
-        original = Original(self._model, tokenizer, self.facts, weights, pictures, is_spent=True)
+        original = Original(self._model, tokenizer, self.facts, weights, pictures, self._self_test, is_spent=True)
         export_towers(original, Path(directory))
 
     def memory_bytes(self) -> int:

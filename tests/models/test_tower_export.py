@@ -144,6 +144,44 @@ def test_an_exported_tower_gives_pictures_the_vectors_of_its_model(tmp_path: Pat
     assert (expected @ expected.T).min() < 0.99  # else any vector would do
 
 
+@pytest.mark.parametrize(
+    ("changes", "quick_gelu"),
+    [
+        ({}, True),
+        ({"ls_init_value": 0.5, "layers": 3}, False),
+        ({"no_ln_pre": True}, False),
+        ({"pool_type": "avg"}, True),
+    ],
+    ids=["quick activation", "layer scale", "no norm before", "average of all tokens"],
+)
+def test_image_towers_of_other_kinds_are_exported_as_well(
+    tmp_path: Path, changes: dict[str, object], quick_gelu: bool
+) -> None:
+    """Written or traced, the vectors are the model's own, of pictures that the export has not seen."""
+    torch.manual_seed(1)
+    model = CLIP(16, VISION | changes, TEXT, quick_gelu=quick_gelu).eval()
+    for parameter in model.visual.parameters():  # as if trained: all norms are 1 at first, and all biases 0
+        torch.nn.init.normal_(parameter, std=0.2)
+    export(model, tmp_path / "towers", weights=tmp_path / "model.safetensors")
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))
+    with torch.no_grad():
+        expected = functional.normalize(model.encode_image((pixels - mean) / std)).numpy()
+    np.testing.assert_allclose(picture_vectors(tmp_path / "towers", pictures), expected, atol=1e-4)
+
+
+def test_a_plain_clip_is_written_without_torchs_exporter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take twenty times as long."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    model_facts = export(make_model("CLIP"), tmp_path / "towers")
+    assert state(tmp_path / "towers", model_facts.fingerprint)[0] is DerivedState.CURRENT
+
+
 def test_weights_that_stand_in_the_models_own_file_are_not_copied(tmp_path: Path) -> None:
     """Through a link, as in the hub's cache: ONNX Runtime would refuse it."""
     (tmp_path / "blobs").mkdir()
@@ -205,7 +243,7 @@ def test_an_image_tower_that_disagrees_with_its_model_is_refused_alone(tmp_path:
         def encode_image(self, image: torch.Tensor, normalize: bool = False) -> torch.Tensor:
             type(self).calls += 1
             features: torch.Tensor = super().encode_image(image, normalize)
-            return features if self.calls == 1 else features.flip(-1)
+            return features.flip(-1) if self.calls == 1 else features
 
     model_facts = export(Turning(16, VISION, TEXT).eval(), tmp_path / "towers")
     found, manifest = state(tmp_path / "towers", model_facts.fingerprint)
