@@ -28,6 +28,12 @@ NAMELESS = """[...document.querySelectorAll("a, button, summary, input, select, 
   .filter(e => !(e.ariaLabel || e.labels?.[0]?.textContent || e.textContent || e.title).trim())
   .map(e => e.outerHTML)"""
 
+COVERED = """[...document.querySelectorAll("header input, header button, header a, nav a")].filter(e => {
+  const { left, right, top, bottom } = e.getBoundingClientRect();
+  const there = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+  return e.checkVisibility() && !e.contains(there) && !there?.closest("label")?.contains(e);
+}).map(e => e.outerHTML)"""
+
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -56,7 +62,7 @@ def enter(page: Page, address: str, view: str) -> None:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_each_view_can_be_read_wide_and_narrow_light_and_dark(page: Page, copies: str, view: str) -> None:
-    """One heading, a name for whatever can be pressed, contrast as WCAG 2 asks, no scrolling sideways."""
+    """One heading, names for all that can be pressed, WCAG 2 contrast, no scrolling sideways, nothing covered."""
     enter(page, copies, view)
     assert page.locator("h1").count() == 1
     assert page.evaluate(NAMELESS) == []
@@ -66,6 +72,7 @@ def test_each_view_can_be_read_wide_and_narrow_light_and_dark(page: Page, copies
     for width in (1200, 360):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(COVERED) == []
     assert page.evaluate("window.hacked") is None
 
 
