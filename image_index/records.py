@@ -407,6 +407,14 @@ class KnownRun:
     summary: Summary | None = None
 
 
+class MachineShare(NamedTuple):
+    """What one machine of a cluster has embedded in a run; 0 pictures per second where that is not known yet."""
+
+    name: str
+    pictures: int
+    pictures_per_second: float
+
+
 class RunKind(StrEnum):
     """Who runs a session: the server as a child process, or a worker of its queue; a run that nobody asked a server
     for, as one from cron, is `foreign`.
@@ -488,6 +496,8 @@ class Progress:
     failed: int = 0
     pictures_per_second: float | None = None
     stages: StageSeconds | None = None
+    machines: tuple[MachineShare, ...] = ()
+    """The machines of the cluster, by name; none where the run has only its own."""
 
 
 Report = Callable[[Progress], None]
@@ -522,6 +532,8 @@ class Summary:
     stopped_by: int = 0
     exported: bool = False
     """Whether a child was started to export the towers alone."""
+    machines: tuple[MachineShare, ...] = ()
+    """The machines of the cluster that have embedded, by name; none where the run had only its own."""
 
     @property
     def exit_code(self) -> int:

@@ -22,6 +22,7 @@ from image_index.catalog.lock import find_holder
 from image_index.errors import ImgidxError, Interrupted, StorageError, UsageError
 from image_index.records import (
     KnownRun,
+    MachineShare,
     Outcome,
     Priority,
     Progress,
@@ -275,7 +276,8 @@ def _read_progress(text: str) -> Progress | None:
     fields = json.loads(text)
     if not fields:
         return None
-    return Progress(**{**fields, "stages": StageSeconds(**fields["stages"]) if fields["stages"] else None})
+    stages = StageSeconds(**fields["stages"]) if fields["stages"] else None
+    return Progress(**{**fields, "stages": stages, "machines": _read_machines(fields)})
 
 
 def _stored_summary(summary: Summary | None) -> str:
@@ -286,4 +288,12 @@ def _stored_summary(summary: Summary | None) -> str:
 def _read_summary(text: str) -> Summary | None:
     """Return what `_stored_summary` was given."""
     fields = json.loads(text)
-    return Summary(**{**fields, "stages": StageSeconds(**fields["stages"]), "problems": ()}) if fields else None
+    if not fields:
+        return None
+    stages, machines = StageSeconds(**fields["stages"]), _read_machines(fields)
+    return Summary(**{**fields, "stages": stages, "problems": (), "machines": machines})
+
+
+def _read_machines(fields: dict[str, Any]) -> tuple[MachineShare, ...]:
+    """Return the machines of a progress or summary, which JSON makes lists of."""
+    return tuple(MachineShare(*share) for share in fields["machines"])

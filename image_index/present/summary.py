@@ -37,6 +37,10 @@ def _counts_record(summary: Summary) -> dict[str, Any]:
         "excluded": summary.excluded,
         "seconds": round(summary.seconds, 3),
         "pictures_per_second": round(summary.pictures_per_second, 3),
+        "machines": [
+            {**share._asdict(), "pictures_per_second": round(share.pictures_per_second, 3)}
+            for share in summary.machines
+        ],
     }
 
 
@@ -65,7 +69,10 @@ def summary_text(summary: Summary) -> str:
 def _stage_line(summary: Summary) -> str:
     """Return in which stages the seconds went; the children's are added up over all of them."""
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in asdict(summary.stages).items())
-    return f"seconds: {stages}\n"
+    machines = ", ".join(
+        f"{share.name} {share.pictures} ({share.pictures_per_second:.1f} pictures/s)" for share in summary.machines
+    )
+    return f"seconds: {stages}\n" + (f"machines: {machines}\n" if machines else "")
 
 
 def plan_text(plan: Plan) -> str:

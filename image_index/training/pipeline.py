@@ -17,7 +17,16 @@ from image_index.catalog.schema import is_there
 from image_index.files.default_excludes import excluded_text
 from image_index.models.names import ModelSpec
 from image_index.paths import printable, problem_text
-from image_index.records import EmbeddedBatch, ModelFacts, Outcome, Progress, Report, StageSeconds, Summary
+from image_index.records import (
+    EmbeddedBatch,
+    MachineShare,
+    ModelFacts,
+    Outcome,
+    Progress,
+    Report,
+    StageSeconds,
+    Summary,
+)
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training.freshness import build_if_stale
@@ -73,7 +82,7 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
                     report(Progress("load", 0, plan.embed_count))
                 with closing(embed(catalog, pool, plan, request, export)) as batches:
                     for batch in batches:
-                        tally.count(batch)
+                        tally.count(batch, pool)
                         with tally.seconds_of("store"):
                             catalog.record(batch, run.noting(tally.progress()))
                         report(tally.progress())
@@ -127,6 +136,7 @@ class Tally:
     failed: int = 0
     vanished: int = 0
     exported: bool = False
+    machines: tuple[MachineShare, ...] = ()
     stages: StageSeconds = field(default_factory=StageSeconds)
     started: float = field(default_factory=time.monotonic)
     first: tuple[float, int] | None = None
@@ -139,8 +149,9 @@ class Tally:
         yield
         self.stages += StageSeconds(**{stage: time.monotonic() - start})
 
-    def count(self, batch: EmbeddedBatch) -> None:
-        """Count a batch that has been recorded."""
+    def count(self, batch: EmbeddedBatch, pool: Pool) -> None:
+        """Count a batch from `pool` that has been recorded."""
+        self.machines = pool.machines
         self.embedded += len(batch.images)
         self.failed += len(batch.failures)
         self.vanished += len(batch.vanished)
@@ -157,7 +168,7 @@ class Tally:
         began, before = self.first or (0.0, 0)
         seconds = time.monotonic() - began
         rate = (self.done - before) / seconds if self.done > before and seconds else None
-        return Progress("embed", self.done, self.plan.embed_count, self.failed, rate, self.stages)
+        return Progress("embed", self.done, self.plan.embed_count, self.failed, rate, self.stages, self.machines)
 
     def summary(self, stopped_by: int = 0) -> Summary:
         """Return what the run has done; `stopped_by` is the number of the signal that ended it, or 0."""
@@ -180,6 +191,7 @@ class Tally:
             problems=tuple(plan.problems),
             stopped_by=stopped_by,
             exported=self.exported,
+            machines=self.machines,
         )
 
 

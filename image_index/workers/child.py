@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -27,11 +28,11 @@ SEND_TIMEOUT_S = 10.0
 
 BEGIN = """
 import sys
-sys.path[:] = sys.argv[2:]
-from image_index.workers.child_main import main
-main(int(sys.argv[1]))
+from importlib import import_module
+sys.path[:] = sys.argv[3:]
+import_module(sys.argv[1]).main(int(sys.argv[2]))
 """
-"""What a child's Python runs, given the descriptor of its channel and where its parent looks for modules."""
+"""What a child's Python runs: given its module, the descriptor of its channel, where its parent looks for modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Child:
         ours, theirs = open_pair()
         its_own = replace(setup, device=slot.device, decode_threads=slot.decode_threads)
         ours.send(its_own, SEND_TIMEOUT_S)  # it waits in the channel
-        process = start_process(theirs, slot)
+        process = start_process("image_index.workers.child_main", theirs, slot.environment())
         return cls(setup, slot, process, ours, deadlines, due=monotonic() + deadlines.load_s)
 
     def successor(self) -> Child:
@@ -175,15 +176,15 @@ class Child:
         self.channel.close()
 
 
-def start_process(channel: Channel, slot: Slot) -> subprocess.Popen[bytes]:
-    """Start a Python of its own for a child in `slot`, and hand it its end of a channel."""
+def start_process(module: str, channel: Channel, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a Python of its own that runs `main` of a module, and hand it its end of a channel."""
     # Not by `multiprocessing`, which starts a process more, its resource tracker: that outlives the run for a moment,
     # and a service manager takes it for one left behind. It would also import a caller's main module in the child.
     process = subprocess.Popen(
-        [sys.executable, "-c", BEGIN, str(channel.fileno()), *sys.path],
+        [sys.executable, "-c", BEGIN, module, str(channel.fileno()), *sys.path],
         stdin=subprocess.PIPE,  # nothing is written to it: its end tells the child that the parent is gone
         pass_fds=[channel.fileno()],
-        env={**os.environ, **slot.environment()},
+        env={**os.environ, **environment},
     )
     channel.close()
     return process

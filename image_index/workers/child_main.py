@@ -65,9 +65,7 @@ def main(descriptor: int) -> None:
 
     The first message is its `ChildSetup`.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the parent decides: a batch in flight is finished and stored
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    obey_parent()
     try:
         os.getcwd()
     except FileNotFoundError:  # torch does not load in a directory that has been deleted
@@ -75,7 +73,7 @@ def main(descriptor: int) -> None:
     channel = Channel(socket.socket(fileno=descriptor))
     try:
         setup = channel.receive()
-        _log_to(channel, setup.log_level)
+        log_to(channel, setup.log_level)
         _Child(channel, setup).serve()
     except ChannelClosed:
         pass
@@ -88,6 +86,18 @@ def main(descriptor: int) -> None:
     os._exit(0)
 
 
+def obey_parent() -> None:
+    """Leave every signal to the parent, and end with it."""
+    ignore_signals()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def ignore_signals() -> None:
+    """Ignore what a person or the system sends to the whole run."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides: a batch in flight is finished and stored
+
+
 def _die_with_parent() -> None:
     """End this process as soon as its parent is gone, whatever it is doing."""
     # The end of the channel is seen only by a child that reads from it. One that decodes or computes would go on for
@@ -96,7 +106,7 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _log_to(channel: Channel, level: int) -> None:
+def log_to(channel: Channel, level: int) -> None:
     """Send what this process logs to the parent, and nothing to stderr."""
     warnings.simplefilter("ignore")  # Pillow warns of damaged metadata; what matters comes as a failure
     root = logging.getLogger()

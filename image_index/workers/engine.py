@@ -91,7 +91,7 @@ class Engine:
 
     def _plan_exported(self, spec: ModelSpec, exported: ExportedModel, files: float) -> PoolPlan:
         """Return what children that run the exported image tower are told."""
-        few = files <= self._batch_size()
+        few = files <= self.files_per_batch()
         slots = plan_slots("cpu", self.workers or (1 if few else None))
         if self.decode_threads is not None:
             slots = tuple(replace(slot, decode_threads=self.decode_threads) for slot in slots)
@@ -103,7 +103,7 @@ class Engine:
         return ChildSetup(
             spec=spec,
             weights_sha256=weights_sha256,
-            batch_size=self._batch_size(),
+            batch_size=self.files_per_batch(),
             max_pixels=self.max_pixels or default_max_pixels(slots),
             decoding=self.decoding,
             fetch_cloud=self.fetch_cloud,
@@ -118,9 +118,10 @@ class Engine:
 
     def batches(self, files: Iterable[ImageFile]) -> Iterator[Batch]:
         """Yield `files` in batches for a pool of this engine."""
-        return make_batches(files, self._batch_size())
+        return make_batches(files, self.files_per_batch())
 
-    def _batch_size(self) -> int:
+    def files_per_batch(self) -> int:
+        """Return how many pictures a child takes at a time."""
         return self.batch_size or default_batch_size(self.device)
 
 

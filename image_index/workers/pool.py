@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, Self, overload
 import numpy as np
 
 from image_index.errors import ModelUnavailable, UsageError, WorkersFailed
-from image_index.records import Batch, EmbeddedBatch, Failure, ModelFacts, Stage, Vectors
+from image_index.records import Batch, EmbeddedBatch, Failure, MachineShare, ModelFacts, Stage, Vectors
 from image_index.workers.channel import ChannelClosed
 from image_index.workers.child import MOST_HELD, Child, Deadlines, State, cause_of_death
 from image_index.workers.child_main import DEVICE_FAILED
@@ -91,6 +91,10 @@ class Pool(Protocol):
     def is_local(self) -> bool:
         """Whether it runs on this machine alone, and can write files here: only then is it given `ExportTowers`."""
 
+    @property
+    def machines(self) -> tuple[MachineShare, ...]:
+        """What each machine of a cluster has embedded so far; none where there is only this one."""
+
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
@@ -107,6 +111,7 @@ class ChildPool:
     """Spawned children that each hold the model; a context manager that leaves none behind."""
 
     is_local = True
+    machines: tuple[MachineShare, ...] = ()
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from image_index.present.summary import plan_text, summary_record, summary_text
-from image_index.records import ImageFile, KnownImage, Match, StageSeconds, Summary
+from image_index.records import ImageFile, KnownImage, MachineShare, Match, StageSeconds, Summary
 from image_index.training.plan import Plan
 
 
@@ -22,6 +22,7 @@ def test_summary_has_pinned_keys() -> None:
         excluded={"trash": 2},
         seconds=4.0,
         stages=stages,
+        machines=(MachineShare("one", 6, 1.23456),),
     )
     assert summary_record(summary) == {
         "embedded": 10,
@@ -33,8 +34,17 @@ def test_summary_has_pinned_keys() -> None:
         "excluded": {"trash": 2},
         "seconds": 4.0,
         "pictures_per_second": 2.5,
+        "machines": [{"name": "one", "pictures": 6, "pictures_per_second": 1.235}],
         "stage_seconds": asdict(stages),
     }
+
+
+def test_summary_names_the_machines_of_a_cluster() -> None:
+    """Who did how much, and how fast."""
+    machines = (MachineShare("one", 600, 62.25), MachineShare("two", 400, 41.0))
+    assert summary_text(Summary(embedded=1000, seconds=20.0, machines=machines)).splitlines()[-1] == (
+        "machines: one 600 (62.2 pictures/s), two 400 (41.0 pictures/s)"
+    )
 
 
 def test_summary_names_every_count_that_is_not_zero_and_no_other() -> None:

@@ -43,6 +43,7 @@ COUNT_KEYS = [
     "excluded",
     "seconds",
     "pictures_per_second",
+    "machines",
 ]
 SUMMARY_KEYS = [*COUNT_KEYS, "stage_seconds"]
 """The keys of what `imgidx train --json` prints at its end."""

@@ -64,7 +64,7 @@ class Talk:
     def __init__(self, setup: ChildSetup) -> None:
         self.channel, theirs = open_pair()
         self.channel.send(setup)
-        self.process = start_process(theirs, Slot("cpu", 1))
+        self.process = start_process("image_index.workers.child_main", theirs, Slot("cpu", 1).environment())
 
     def __enter__(self) -> Self:
         return self
