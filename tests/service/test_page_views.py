@@ -159,6 +159,16 @@ def test_duplicates_stand_side_by_side_and_what_differs_is_named(page: Page, cop
     assert groups.nth(1).locator("figure").nth(1).locator("dd:has(em)").count() == 1
 
 
+def test_a_file_that_has_changed_is_told_so(watched_page: Watched, tmp_path: Path) -> None:
+    """In the place of its picture; the rest of its group is there."""
+    with listening(make_served(tmp_path, {"red": ["red again"]})) as address:
+        (tmp_path / "photos/red again.png").write_bytes(b"another")
+        enter(watched_page.page, address, "duplicates")
+        expect(watched_page.page.locator("figure")).to_have_count(2)
+        expect(watched_page.page.get_by_text("The file is gone, or has changed.")).to_be_visible()
+    assert all("410" in complaint for complaint in watched_page.complaints)
+
+
 def test_what_is_chosen_stands_in_the_address(page: Page, copies: str) -> None:
     """So a bookmark, a reload and the back button show the same."""
     enter(page, copies, "duplicates")
@@ -189,8 +199,14 @@ def test_lists_of_duplicates_have_the_very_bytes_of_paths(page: Page, copies: st
     """As `imgidx dupes` prints them; a group ends with a blank line, and the best copies can be left out."""
     enter(page, copies, "duplicates")
     saved = {}
+    button = page.get_by_text("Save a list")
+    button.press("Enter")
+    expect(page.get_by_role("button", name="Everything")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Everything")).to_have_count(0)
+    expect(button).to_be_focused()
     for name in ("All paths, a blank", "All paths but", "Everything"):
-        page.get_by_text("Save a list").click()
+        button.click()
         with page.expect_download() as download:
             page.get_by_role("button", name=name).click()
         saved[name] = Path(download.value.path()).read_bytes().decode().split("\n")

@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 NAMES = (
     "chromium",
@@ -72,6 +72,7 @@ def executable() -> str:
 def started() -> Iterator[Browser]:
     """Start a browser, and end it."""
     path = executable()
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as driver, driver.chromium.launch(executable_path=path, args=OPTIONS) as browser:
         yield browser
 

@@ -1,6 +1,6 @@
 /** A button that opens a panel beside it. */
-import { useSignal, useSignalEffect } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { html } from "./html.js";
 
 const CLOSING = ["pointerdown", "keydown"];
@@ -13,7 +13,8 @@ export function Menu({ label, draw }) {
     details.current.open = false;
     details.current.firstChild.focus();
   };
-  useSignalEffect(() => {
+  // not useSignalEffect: that one waits for the next frame, and a key may come before it
+  useLayoutEffect(() => {
     if (!isOpen.value) return;
     const look = (event) => {
       if (event.key === "Escape") close();
@@ -23,7 +24,7 @@ export function Menu({ label, draw }) {
     return () => {
       for (const name of CLOSING) removeEventListener(name, look);
     };
-  });
+  }, [isOpen.value]);
   return html`<details class="menu" ref=${details} onToggle=${(event) => (isOpen.value = event.currentTarget.open)}>
     <summary class="button">${label}</summary>
     <div class="panel card">${isOpen.value && draw(close)}</div>

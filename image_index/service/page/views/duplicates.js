@@ -64,9 +64,7 @@ function Group({ pictures: [best, ...others] }) {
 function Copy({ picture, best }) {
   const isBest = picture === best;
   return html`<figure>
-    <a href=${api(`images/${picture.id}/file`)} target="_blank" title="Open the file">
-      <img src=${`${picture.thumbnail}?side=512`} alt=${nameOf(picture)} loading="lazy" width=${picture.width} height=${picture.height} />
-    </a>
+    <a href=${api(`images/${picture.id}/file`)} target="_blank" title="Open the file"><${Thumbnail} of=${picture} /></a>
     <figcaption>
       <p class="verdict"><span class=${isBest ? "badge" : "soft"}>${verdict(picture, isBest)}</span>
         ${!isBest && html`<${Keep} picture=${picture} best=${best} />`}</p>
@@ -79,6 +77,13 @@ function Copy({ picture, best }) {
       </dl>
     </figcaption>
   </figure>`;
+}
+
+function Thumbnail({ of: picture }) {
+  const isGone = useSignal(false);
+  if (isGone.value) return html`<span class="none">The file is gone, or has changed.</span>`;
+  return html`<img src=${`${picture.thumbnail}?side=512`} alt=${nameOf(picture)} loading="lazy" width=${picture.width}
+    height=${picture.height} onError=${() => (isGone.value = true)} />`;
 }
 
 function verdict(picture, isBest) {
