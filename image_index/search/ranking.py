@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -24,8 +24,11 @@ from image_index.vectors.moments import Moments, Spread, measure, read_moments
 if TYPE_CHECKING:
     from image_index.vectors.open_index import FaissIndex
 
-EXTRA = 6
-"""How many more than wanted FAISS is asked for at first: a worse one shows that no wanted one was left out."""
+EXTRA, EXTRA_SHARE = 6, 1 / 8
+"""How many more than wanted FAISS is asked for at first: a worse one shows that no wanted one was left out.
+
+Of many hits the scores lie so close together that FAISS's error hides the order of several.
+"""
 
 GROWTH = 4
 """How many times as many FAISS is asked for, whenever those that it has named were not enough."""
@@ -48,12 +51,30 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a further page of hits begins: behind the hit of this score and id, which was the `rank`-th.
+
+    Of what has been added since the first page, pictures after `up_to_id`, nothing comes.
+    """
+
+    score: float
+    image_id: int
+    rank: int
+    up_to_id: int
+
+    def is_before(self, score: float, image_id: int) -> bool:
+        """Tell whether a picture of this score comes behind this place, and was there when the first page was made."""
+        return (-score, image_id) > (-self.score, self.image_id) and image_id <= self.up_to_id
+
+
+@dataclass(frozen=True, slots=True)
 class SearchOptions:
     """How many hits, of which pictures, how good at least, and in which order; `limit` None means all.
 
     A `min_score` of -1, the least a cosine can be, means all too: float16 vectors may be a little longer than 1.
     `exact` compares the query with every vector of the catalog, as a search without a limit does. `sort` is score, date
-    or path. With `include_query` the query's own pictures may be found too.
+    or path. With `include_query` the query's own pictures may be found too. `after` is where the hits begin, for a page
+    of those sorted by score: it costs as much as the first one, however deep it lies.
 
     Raises `UsageError` for values that make no sense.
     """
@@ -65,6 +86,7 @@ class SearchOptions:
     sort: str = Sort.SCORE
     filters: Filters = field(default_factory=Filters)
     include_query: bool = False
+    after: Place | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -104,6 +126,12 @@ class _Criteria:
     among: Ids | None
     least: float
     missing: bool
+    after: Place | None
+
+    @property
+    def most(self) -> float:
+        """The score that no hit exceeds."""
+        return math.inf if self.after is None else self.after.score
 
 
 def open_files(catalog: CatalogReader, home: IndexHome) -> OpenFiles:
@@ -149,7 +177,7 @@ def search(
     spread = files.moments.spread(query) if files.moments else Spread(0.0, 0.0)
     least = max(options.min_score, spread.score(options.min_sigma))
     among = catalog.ids_matching(options.filters) if options.filters.chooses else None
-    criteria = _Criteria(query, among, least, options.filters.missing)
+    criteria = _Criteria(query, among, least, options.filters.missing, options.after)
     if among is not None and len(among) <= FEW:
         pictures = _ranked(catalog, criteria, (), iter([catalog.vectors_of(among)]), options)
     elif options.exact or options.limit is None:
@@ -170,7 +198,7 @@ def search(
     wanted = (
         (score, named, pair(image)) for score, image in pictures if (named := shown(image)) and not comes_as_jpeg(image)
     )
-    best = enumerate(islice(wanted, options.limit), start=1)
+    best = enumerate(islice(wanted, options.limit), start=options.after.rank + 1 if options.after else 1)
     hits = [
         Hit(rank, score, spread.sigma(score), image, other.path if other else None)
         for rank, (score, image, other) in best
@@ -179,11 +207,11 @@ def search(
 
 
 def _is_asked_for(catalog: CatalogReader, criteria: _Criteria, image_id: int) -> bool:
-    """Tell whether an image meets the criteria, so that it comes in its turn."""
+    """Tell whether an image meets the criteria, so that it comes in its turn: on this page or before it."""
     among = criteria.among
     if among is not None and image_id not in among[slice(*np.searchsorted(among, (image_id, image_id + 1)))]:
         return False
-    return bool(_pictures(catalog, criteria, [image_id]))
+    return bool(_pictures(catalog, replace(criteria, after=None), [image_id]))
 
 
 def _ranked(
@@ -201,15 +229,19 @@ def _ranked(
     four times as many; so nobody has to know in advance how many will turn out to be missing, or not wanted.
     """
     ids, scores = _scan(rest, criteria)
-    asked = len(ids) if options.limit is None else options.limit + EXTRA
+    before = options.after.rank if options.after else 0
+    more = len(ids) if options.limit is None else options.limit + EXTRA + int(EXTRA_SHARE * options.limit)
     done = set[int]()
     while True:
+        asked = before + more
         found = [index.search(criteria.query, asked, criteria.among) for index in indexes]
-        named = np.concatenate([ids[:asked], *(ids for _, ids in found)])
-        best_unnamed = [*scores[asked : asked + 1]]
-        for index, (faiss_scores, _) in zip(indexes, found, strict=True):
+        candidates, best_unnamed = [ids[:asked]], [*scores[asked : asked + 1]]
+        for index, (faiss_scores, faiss_ids) in zip(indexes, found, strict=True):
+            error = index.contents.error + FAISS_ERROR
+            candidates.append(faiss_ids[faiss_scores <= criteria.most + error])  # the others were on pages before
             if len(faiss_scores) == asked:
-                best_unnamed.append(faiss_scores[-1] + index.contents.error + FAISS_ERROR)
+                best_unnamed.append(faiss_scores[-1] + error)
+        named = np.concatenate(candidates)
         bound = max(best_unnamed, default=None)
         for score, image in _pictures(catalog, criteria, [one for one in named.tolist() if one not in done]):
             if bound is None or score > bound:
@@ -217,7 +249,7 @@ def _ranked(
                 yield score, image
         if bound is None or bound < criteria.least:
             return
-        asked *= GROWTH
+        more *= GROWTH
 
 
 def _scan(chunks: Iterator[tuple[Ids, Vectors]], criteria: _Criteria) -> tuple[Ids, NDArray[np.float32]]:
@@ -246,14 +278,15 @@ def _scores(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
 
 
 def _is_near(scores: NDArray[np.float32], criteria: _Criteria) -> NDArray[np.bool_]:
-    """Tell which scores are good enough."""
-    return np.asarray(np.maximum(scores, -1.0) >= criteria.least)
+    """Tell which scores are good enough, and not those of pages before."""
+    return np.asarray((np.maximum(scores, -1.0) >= criteria.least) & (scores <= criteria.most))
 
 
 def _pictures(catalog: CatalogReader, criteria: _Criteria, candidates: Sequence[int]) -> list[_Scored]:
-    """Return the scores and facts of those candidates that exist, are there, and are near enough, best first."""
+    """Return the scores and facts of those candidates that exist and meet the criteria, best first."""
     images, vectors = catalog.pictures_of(candidates)
     scores = _scores(vectors, criteria.query)
     near = _is_near(scores, criteria)
     order = _order(np.array([image.id for image in images], np.int64), scores)
-    return [(float(scores[i]), images[i]) for i in order if near[i] and (criteria.missing or not images[i].missing)]
+    best = ((float(scores[i]), images[i]) for i in order if near[i] and (criteria.missing or not images[i].missing))
+    return [one for one in best if criteria.after is None or criteria.after.is_before(one[0], one[1].id)]

@@ -14,19 +14,17 @@ from image_index.index import is_there
 from image_index.paths import printable
 from image_index.present.groups import group_record
 from image_index.present.hits import hit_record
-from image_index.records import Hit, ImageFacts
+from image_index.records import ImageFacts
 from image_index.search.duplicates import Group, Kept, kept_pairs, on_disk
 from image_index.search.encode import QueryVector, add_up
 from image_index.search.query import Kind, Term, make_query
+from image_index.search.ranking import Place
 from image_index.service.cursors import digest, read_cursor, write_cursor
 from image_index.service.readers import OpenIndex, Service
 from image_index.service.requests import MOST_ID, Choice, DuplicatesRequest, Ranking, SearchRequest
 
 if TYPE_CHECKING:
     from image_index.service.uploads import SentPicture
-
-GROWTH = 4
-"""How many times as many hits are asked for whenever a page is not full yet."""
 
 
 def _check_places(opened: OpenIndex, wanted: Choice) -> None:
@@ -99,20 +97,6 @@ class _Asked:
     own: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a page begins: behind the hit of this score and id, the `rank`-th, among the pictures up to `up_to_id`."""
-
-    score: float
-    image_id: int
-    rank: int
-    up_to_id: int
-
-    def is_before(self, hit: Hit) -> bool:
-        """Tell whether a hit comes behind this place, and was there when the first page was made."""
-        return (-hit.score, hit.image.id) > (-self.score, self.image_id) and hit.image.id <= self.up_to_id
-
-
 async def find_hits(service: Service, wanted: SearchRequest, picture: SentPicture | None = None) -> dict[str, Any]:
     """Return the page of hits that is asked for, best first, `picture` being one more term of the query."""
     kind = digest(wanted, picture.digest if picture else "")
@@ -128,11 +112,12 @@ async def find_hits(service: Service, wanted: SearchRequest, picture: SentPictur
     return await service.read.read(lambda opened: _page(opened, wanted, (vector, asked.own), (kind, place)))
 
 
-def _place(cursor: str | None, kind: str) -> _Place | None:
+def _place(cursor: str | None, kind: str) -> Place | None:
     """Return where the page begins, None for the first; raise `UsageError` for a cursor of another request."""
     if cursor is None:
         return None
-    return _Place(*read_cursor(cursor, kind, float, int, int, int))
+    score, image_id, rank, up_to_id = read_cursor(cursor, kind, float, int, int, int)
+    return Place(score, image_id, max(rank, 0), up_to_id)
 
 
 async def encode_texts(service: Service, texts: Sequence[str]) -> dict[str, QueryVector]:
@@ -197,18 +182,13 @@ def _vector(opened: OpenIndex, image: ImageFacts) -> QueryVector:
 
 
 def _page(
-    opened: OpenIndex, wanted: Ranking, query: tuple[QueryVector, frozenset[int]], begins: tuple[str, _Place | None]
+    opened: OpenIndex, wanted: Ranking, query: tuple[QueryVector, frozenset[int]], begins: tuple[str, Place | None]
 ) -> dict[str, Any]:
     """Return the page of hits that begins at a place, and the cursor of the next one."""
     (vector, own), (kind, place) = query, begins
     start, up_to_id = (place.rank, place.up_to_id) if place else (0, opened.index.last_id)
-    options, asked = wanted.options(), start + wanted.limit + len(own) + 1
-    while True:
-        found = opened.index.search(vector, replace(options, limit=asked))
-        rest = [hit for hit in found if hit.image.id not in own and (place is None or place.is_before(hit))]
-        if len(rest) > wanted.limit or len(found) < asked:
-            break
-        asked *= GROWTH
+    options = replace(wanted.options(), limit=wanted.limit + len(own) + 1, after=place)
+    rest = [hit for hit in opened.index.search(vector, options) if hit.image.id not in own]
     page = [replace(hit, rank=rank) for rank, hit in enumerate(rest[: wanted.limit], start + 1)]
     following = None
     if len(rest) > len(page):

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from image_index.errors import StorageError
 from image_index.paths import below
 from image_index.records import EmbeddedBatch, Hit, ImageFacts, Match, Vectors
 from image_index.search import ranking
-from image_index.search.ranking import OpenFiles, SearchOptions, Sort, open_files
+from image_index.search.ranking import OpenFiles, Place, SearchOptions, Sort, open_files
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
 from image_index.vectors import derived_file
@@ -86,6 +87,18 @@ def found(hits: Iterable[Hit]) -> list[Found]:
     return [(hit.rank, hit.score, hit.path, hit.image.id) for hit in hits]
 
 
+def in_pages(ask: Callable[[SearchOptions], list[Hit]], options: SearchOptions, last_id: int) -> list[Hit]:
+    """Return all hits, asked for page by page of `limit` each."""
+    hits: list[Hit] = []
+    while True:
+        page = ask(
+            replace(options, after=Place(hits[-1].score, hits[-1].image.id, len(hits), last_id) if hits else None)
+        )
+        hits += page
+        if len(page) < (options.limit or len(page) + 1):
+            return hits
+
+
 @pytest.fixture
 def library() -> Iterator[Mirrored]:
     """Give an empty library."""
@@ -144,8 +157,9 @@ def test_search_agrees_with_brute_force(
     library.add(after)
     library.lose(lost_after)
     for option in options:
-        hits = search(library.catalog, library.home, np.array(query, np.float32), option)
-        assert found(hits) == library.expected(query, option)
+        ask = partial(search, library.catalog, library.home, np.array(query, np.float32))
+        assert found(ask(option)) == library.expected(query, option)
+        assert in_pages(ask, option, library.catalog.read_last_id()) == ask(replace(option, limit=None))
 
 
 def unit_vectors(count: int, dim: int, seed: int) -> Vectors:
@@ -180,6 +194,7 @@ def test_best_hits_are_a_prefix_of_more_hits(library: Mirrored, count: int, dim:
             assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.image.id))
             for limit in {1, 2, count // 3, count // 2, count - 1} - {0}:
                 assert search(catalog, home, query, SearchOptions(limit=limit)) == hits[:limit]
+                assert in_pages(partial(search, catalog, home, query), SearchOptions(limit), count) == hits
 
 
 @pytest.mark.parametrize("built", [0, 200, 300])
@@ -398,6 +413,8 @@ def test_a_shot_of_raw_and_jpeg_is_one_hit(library: Mirrored, exact: bool) -> No
     hits = search(library.catalog, library.home, np.array([1, 0, 0], np.float32), SearchOptions(5, exact=exact))
     assert [(hit.path, hit.pair) for hit in hits] == [(b"/p/%d.jpg" % n, b"/p/%d.nef" % n) for n in range(5)]
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
+    ask = partial(search, library.catalog, library.home, np.array([1, 0, 0], np.float32))
+    assert in_pages(ask, SearchOptions(1, exact=exact), 40) == ask(SearchOptions(None))
     np.testing.assert_allclose([hit.score for hit in hits], np.cos((2 * np.arange(5) + 1) / 40), atol=1e-3)
 
 
@@ -419,6 +436,36 @@ def test_the_raw_file_is_shown_where_the_jpeg_is_not_asked_for(library: Mirrored
     assert [path for _, _, path, _ in shown(SearchOptions(min_score=limit))] == [b"/p/0.jpg", b"/p/1.nef"]
     gone = shown(SearchOptions(2), b"/p/0.jpg")
     assert [path for _, _, path, _ in gone] == [b"/p/0.nef", b"/p/1.jpg"]
+
+
+def test_a_further_page_has_nothing_that_came_since_the_first(library: Mirrored) -> None:
+    """However near it is; so nothing is left out, and nothing comes twice."""
+    library.add({b"/%d" % number: [1, number, 0] for number in range(6)})
+    ask = partial(search, library.catalog, library.home, np.array([0, 1, 0], np.float32))
+    first, last_id = ask(SearchOptions(2)), library.catalog.read_last_id()
+    library.add({b"/new": [0, 3, 0], b"/better": [0, 9, 0]})
+    after = Place(first[-1].score, first[-1].image.id, 2, last_id)
+    assert [(hit.rank, hit.path) for hit in ask(SearchOptions(2, after=after))] == [(3, b"/3"), (4, b"/2")]
+
+
+def test_a_deep_page_looks_at_no_picture_of_the_pages_before(
+    library: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it costs what the first one does."""
+    library.add({b"/%03d" % number: [1, number, 0] for number in range(300)})
+    library.build()
+    looked: list[int] = []
+    find = Catalog.pictures_of
+
+    def look(catalog: Catalog, ids: Sequence[int]) -> tuple[list[ImageFacts], Vectors]:
+        looked.extend(ids)
+        return find(catalog, ids)
+
+    monkeypatch.setattr(Catalog, "pictures_of", look)
+    ask = partial(search, library.catalog, library.home, np.array([0, 1, 0], np.float32))
+    page = ask(SearchOptions(10, after=Place(99, library.pictures[b"/099"][0], 200, 300)))
+    assert [hit.path for hit in page] == [b"/%03d" % number for number in range(98, 88, -1)]
+    assert len(looked) < 30
 
 
 def test_hits_are_sorted_after_they_are_chosen(library: Mirrored) -> None:
