@@ -45,6 +45,9 @@ AllowOption = Annotated[
         help="A directory below which sessions may train, beside the roots of the index. May be repeated.",
     ),
 ]
+AllowUrlsOption = Annotated[
+    bool, typer.Option("--allow-urls", help="Fetch pictures that a search names from the public web.")
+]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 
 
@@ -56,6 +59,7 @@ def serve(
     token_file: TokenFileOption = None,
     no_token: NoTokenOption = False,
     allow: AllowOption = None,
+    allow_urls: AllowUrlsOption = False,
     open: OpenOption = False,  # noqa: A002  # the option's name
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -79,7 +83,9 @@ def serve(
         raise UsageError("imgidx serve needs more packages", "pip install 'imgidx[web]'") from error
 
     names, allowed = tuple(allow_host or ()), tuple(allow or ())
-    options = ServeOptions(host, port, root_path, names, token_file, open_access=no_token, allowed=allowed)
+    options = ServeOptions(
+        host, port, root_path, names, token_file, open_access=no_token, allowed=allowed, allow_urls=allow_urls
+    )
     setup = common(index, quiet=quiet, verbose=verbose)
 
     def ready(address: str) -> None:

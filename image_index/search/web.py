@@ -6,7 +6,7 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from importlib.metadata import version
@@ -35,7 +35,11 @@ HANDLERS = (
     urllib.request.HTTPRedirectHandler,
     urllib.request.HTTPErrorProcessor,
 )
-"""What urllib may use. There is no handler for file:, ftp: or data:, so a redirect cannot lead there either."""
+"""What urllib uses. There is no handler for file:, ftp: or data:, so a redirect cannot lead there either."""
+
+
+Handlers = Sequence[urllib.request.BaseHandler]
+"""The handlers that open a URL."""
 
 
 @contextmanager
@@ -45,7 +49,7 @@ def fetched_picture(url: str) -> Iterator[Path]:
     Raises `QueryError`, naming the URL without credentials, if it cannot be fetched: over http and https alone, of at
     most `MAX_BYTES`, within `TIME_LIMIT_S`, and not declared to be anything but a picture.
     """
-    data = _fetch_in_time(url)
+    data = fetch_in_time(url, [handler() for handler in HANDLERS])
     extension = os.path.splitext(urlsplit(url).path)[1].lower()
     suffix = extension if os.fsencode(extension) in readable_extensions() else ""
     with tempfile.TemporaryDirectory(prefix="imgidx-") as directory:
@@ -63,10 +67,13 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _fetch_in_time(url: str) -> bytes:
-    """Return the bytes at `url` in time: urllib's own timeout is for each read, and a slow server needs many."""
+def fetch_in_time(url: str, handlers: Handlers) -> bytes:
+    """Return the bytes at `url`, opened by `handlers`; raises what `fetched_picture` raises.
+
+    urllib's own timeout is for each read, and a slow server needs many.
+    """
     try:
-        found = within(TIME_LIMIT_S, lambda: _fetch(url))
+        found = within(TIME_LIMIT_S, lambda: _fetch(url, handlers))
     except TimeoutError:
         found = f"it took longer than {TIME_LIMIT_S:g} seconds"
     if isinstance(found, str):
@@ -76,11 +83,11 @@ def _fetch_in_time(url: str) -> bytes:
     return found
 
 
-def _fetch(url: str) -> bytes | str:
+def _fetch(url: str, handlers: Handlers) -> bytes | str:
     """Return the bytes at `url`, or why they cannot be fetched."""
     opener = urllib.request.OpenerDirector()
-    for handler in HANDLERS:
-        opener.add_handler(handler())
+    for handler in handlers:
+        opener.add_handler(handler)
     opener.addheaders = [("User-Agent", f"imgidx/{version('imgidx')}"), ("Accept", "image/*")]
     try:
         if "@" in urlsplit(url).netloc:

@@ -24,16 +24,24 @@ from image_index.settings import IndexHome
 from image_index.workers.engine import Engine
 
 
-def make_app(home: IndexHome, rules: Rules, engine: Engine | None = None, training: Training | None = None) -> ASGIApp:
+def make_app(
+    home: IndexHome,
+    rules: Rules,
+    engine: Engine | None = None,
+    training: Training | None = None,
+    *,
+    allow_urls: bool = False,
+) -> ASGIApp:
     """Return the application that answers for the index in `home` to whom `rules` allow.
 
     `engine` is what runs the model where a child is needed; `training` is who runs sessions, by default the server.
+    With `allow_urls` a search may name pictures of the public web.
     """
     training = training or Training(EmbeddedRunner(home))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = Service.start(home, engine)
+        app.state.service = Service.start(home, engine, allow_urls=allow_urls)
         app.state.metrics = Metrics()
         app.state.uploads = Uploads()
         app.state.places = Places()

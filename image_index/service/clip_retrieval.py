@@ -29,7 +29,8 @@ from image_index.service.problems import problem_answers
 from image_index.service.readers import OpenIndex
 from image_index.service.requests import MOST_HITS, Id, Word
 from image_index.service.searching import encode_texts
-from image_index.service.uploads import SentPicture, Uploads
+from image_index.service.sent_pictures import SentPicture, vector_of_url
+from image_index.service.uploads import Uploads
 
 INDICE_NAME = "imgidx"
 """The one index that there is; whatever a request calls it, it is this one."""
@@ -170,7 +171,7 @@ async def _vector(request: Request, wanted: KnnRequest) -> QueryVector | None:
             raise QueryError("image is no picture in base64") from error
         return await service.child.read(picture.encode)
     if wanted.image_url:
-        raise QueryError("the server fetches no pictures from the web", "send the picture itself, as image")
+        return await vector_of_url(service, wanted.image_url)
     return _unit(wanted.embedding_input or [])
 
 

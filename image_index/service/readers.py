@@ -35,6 +35,9 @@ THUMBNAIL_THREADS = 2
 MOST_WAITING = 256
 """How many reads may wait for a thread; a further one is refused at once."""
 
+MOST_FETCHES = 4
+"""How many pictures are fetched from the web at once; others wait."""
+
 IDLE_S = 300.0
 """After how long without work a thread closes what it has open: files, a model, and the child that holds one."""
 
@@ -159,7 +162,7 @@ class Service:
 
     `texts` encodes texts by the exported tower; `child` has the one child, which encodes what needs the model itself;
     `duplicates` looks for duplicates, which `groups` keeps; `thumbnails` decodes pictures; `writes` waits for
-    others that write to the catalog.
+    others that write to the catalog. `fetches` bounds the pictures that are fetched from the web; None for none at all.
     """
 
     home: IndexHome
@@ -170,10 +173,13 @@ class Service:
     thumbnails: Readers
     writes: Readers
     groups: GroupCache = field(default_factory=GroupCache)
+    fetches: asyncio.Semaphore | None = None
 
     @classmethod
-    def start(cls, home: IndexHome, engine: Engine | None = None, *, read_only: bool = False) -> Service:
-        """Start the threads for the index in `home`."""
+    def start(
+        cls, home: IndexHome, engine: Engine | None = None, *, read_only: bool = False, allow_urls: bool = False
+    ) -> Service:
+        """Start the threads for the index in `home`; with `allow_urls` pictures are fetched from the web."""
         source = Source(home, engine, read_only)
         return cls(
             home,
@@ -183,6 +189,7 @@ class Service:
             duplicates=Readers(source),
             thumbnails=Readers(source, THUMBNAIL_THREADS),
             writes=Readers(source),
+            fetches=asyncio.Semaphore(MOST_FETCHES) if allow_urls else None,
         )
 
     def close(self) -> None:

@@ -12,7 +12,8 @@ from image_index.service.metrics import metrics_of
 from image_index.service.problems import problem_answers
 from image_index.service.requests import DuplicatesRequest, ImageId, MarksRequest, Ranking, SearchRequest
 from image_index.service.searching import find_groups, find_hits, mark_kept
-from image_index.service.uploads import BODY, SentPicture, Uploads
+from image_index.service.sent_pictures import SentPicture
+from image_index.service.uploads import BODY, Uploads
 
 router = APIRouter(prefix="/api/v1")
 

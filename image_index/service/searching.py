@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.pairs import pair_of
@@ -22,9 +22,10 @@ from image_index.search.ranking import Place
 from image_index.service.cursors import digest, read_cursor, write_cursor
 from image_index.service.readers import OpenIndex, Service
 from image_index.service.requests import MOST_ID, Choice, DuplicatesRequest, Ranking, SearchRequest
+from image_index.service.sent_pictures import SentPicture, vector_of_url
 
-if TYPE_CHECKING:
-    from image_index.service.uploads import SentPicture
+MOST_URLS = 4
+"""How many pictures of the web a search may name."""
 
 
 def _check_places(opened: OpenIndex, wanted: Choice) -> None:
@@ -87,12 +88,13 @@ def _group_record(group: Group, kept: Kept) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The terms of a search: texts, and pictures of the index with their vectors; each has its weight.
+    """The terms of a search: texts, addresses, and pictures of the index with their vectors; each has its weight.
 
     `own` are the pictures of the query itself, and the other files of their shots, none of which is a hit.
     """
 
     texts: tuple[tuple[float, str], ...]
+    urls: tuple[tuple[float, str], ...]
     pictures: tuple[tuple[float, QueryVector], ...]
     own: frozenset[int]
 
@@ -106,6 +108,7 @@ async def find_hits(service: Service, wanted: SearchRequest, picture: SentPictur
         return {"hits": [], "next": None, "last_id": 0}
     encoded = await encode_texts(service, [text for _, text in asked.texts])
     parts = [(weight, encoded[text]) for weight, text in asked.texts] + [*asked.pictures]
+    parts += [(weight, await vector_of_url(service, url)) for weight, url in asked.urls]
     if picture is not None:
         parts.append((wanted.picture_weight, await service.child.read(picture.encode)))
     vector = add_up(parts)
@@ -138,15 +141,19 @@ def _asked(opened: OpenIndex, wanted: SearchRequest, *, has_picture: bool) -> _A
     if not has_other or wanted.text is not None or wanted.image or wanted.add or wanted.minus:
         terms = make_query(wanted.text, wanted.image, wanted.add, wanted.minus).terms
     pictures = [(weight, picture_of_id(opened, image_id)) for weight, image_id in ids]
-    pictures += [(term.weight, picture_at(opened, _path(term))) for term in terms if term.kind is not Kind.TEXT]
+    pictures += [(term.weight, picture_at(opened, term.value)) for term in terms if term.kind is Kind.FILE]
     if not opened.index.last_id:
         return None
-    texts = tuple((term.weight, term.value) for term in terms if term.kind is Kind.TEXT)
+    texts, urls = (
+        tuple((term.weight, term.value) for term in terms if term.kind is kind) for kind in (Kind.TEXT, Kind.URL)
+    )
+    if len(urls) > MOST_URLS:
+        raise QueryError(f"a search may name {MOST_URLS} pictures of the web, not {len(urls)}")
     pairs = (pair_of(opened.catalog, image) for _, image in pictures)
     own = (
         frozenset() if wanted.include_query else {one.id for one in (*(image for _, image in pictures), *pairs) if one}
     )
-    return _Asked(texts, tuple((weight, _vector(opened, image)) for weight, image in pictures), frozenset(own))
+    return _Asked(texts, urls, tuple((weight, _vector(opened, image)) for weight, image in pictures), frozenset(own))
 
 
 def picture_of_id(opened: OpenIndex, image_id: int) -> ImageFacts:
@@ -155,13 +162,6 @@ def picture_of_id(opened: OpenIndex, image_id: int) -> ImageFacts:
     if image is None:
         raise QueryError(f"the index has no picture {image_id}")
     return image
-
-
-def _path(term: Term) -> str:
-    """Return the path of a term; raise `QueryError` for an address."""
-    if term.kind is Kind.URL:
-        raise QueryError("the server fetches no pictures from the web", "train it, and give its image_id")
-    return term.value
 
 
 def picture_at(opened: OpenIndex, path: str) -> ImageFacts:

@@ -35,7 +35,8 @@ class ServeOptions:
 
     `hosts` are further names by which the server is called. The token is kept in `token_file`; without one it is new
     at every start, and lies in the index home until the end. With `open_access` there is none. Below the directories
-    that are `allowed`, and in the roots of the index, sessions may train.
+    that are `allowed`, and in the roots of the index, sessions may train. With `allow_urls` a search may name
+    pictures of the public web.
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +46,7 @@ class ServeOptions:
     token_file: Path | None = None
     open_access: bool = False
     allowed: tuple[Path, ...] = ()
+    allow_urls: bool = False
 
 
 def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) -> None:
@@ -66,7 +68,7 @@ def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) 
             token = make_token(file)
         hosts = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
         training = Training(EmbeddedRunner(home), tuple(resolve(path) for path in options.allowed))
-        app = make_app(home, Rules(hosts, token, f"imgidx-{port}"), training=training)
+        app = make_app(home, Rules(hosts, token, f"imgidx-{port}"), training=training, allow_urls=options.allow_urls)
         server = uvicorn.Server(_config(app, options))
 
         def end(number: int, frame: FrameType | None) -> None:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
 
 from image_index.errors import UsageError
-from image_index.formats import readable_extensions
-from image_index.search.encode import QueryVector
 from image_index.service.access import MOST_JSON_BYTES
 from image_index.service.bodies import QUERY, validated
-from image_index.service.readers import OpenIndex
 from image_index.service.requests import SearchRequest
+from image_index.service.sent_pictures import SentPicture
 
 MOST_AT_ONCE = 4
 """How many pictures are received and encoded at once; others wait, and are not read meanwhile."""
@@ -56,28 +50,6 @@ BODY: dict[str, Any] = {
 
 
 Received = TypeVar("Received")
-
-
-@dataclass(frozen=True, slots=True)
-class SentPicture:
-    """A picture that came with a search, and what its sender calls it."""
-
-    name: str
-    data: bytes
-
-    @property
-    def digest(self) -> str:
-        """What tells its content from all others."""
-        return sha256(self.data).hexdigest()
-
-    def encode(self, opened: OpenIndex) -> QueryVector:
-        """Return its vector by a child; raise `DecodeError` where it is no picture that can be read."""
-        extension = os.path.splitext(self.name)[1].lower()
-        suffix = extension if os.fsencode(extension) in readable_extensions() else ""
-        with tempfile.TemporaryDirectory(prefix="imgidx-") as directory:
-            path = Path(directory) / f"picture{suffix}"
-            path.write_bytes(self.data)
-            return opened.encoder.picture(os.fsencode(path), self.name)
 
 
 @dataclass(frozen=True, slots=True)

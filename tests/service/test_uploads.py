@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from image_index.service import access, uploads
+from image_index.service import access, sent_pictures, uploads
 from image_index.settings import IndexHome
 from tests.support.served import client_of
 
@@ -75,6 +75,34 @@ def test_what_is_no_picture_is_told_by_its_name(client: TestClient) -> None:
     assert answer.json()["detail"].startswith("cannot use ")
     assert "imgidx-" not in answer.text
     assert post(client, png((9, 9, 250)), limit=1).json()["hits"][0]["id"] == BLUE
+
+
+def test_a_picture_of_the_web_is_searched_by_where_that_is_allowed(
+    served: IndexHome, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is encoded as one that is sent; what cannot be had is told."""
+    asked: list[str] = []
+
+    def fetch(url: str) -> bytes:
+        asked.append(url)
+        return png((240, 30, 30)) if url.endswith("red.png") else b"no picture"
+
+    monkeypatch.setattr(sent_pictures, "fetch_public", fetch)
+    url = "https://example.org/red.png"
+    for path, body in ((SEARCH, {"image": url}), ("/knn-service", {"image_url": url})):
+        answer = client.post(path, json=body)
+        assert (answer.status_code, "fetches no pictures" in answer.json()["detail"]) == (422, True)
+    assert asked == []
+    with client_of(served, allow_urls=True) as other:
+        hits = other.post(SEARCH, json={"add": [f"2:{url}"], "image_id": f"0.1:{BLUE}"}).json()["hits"]
+        assert hits[0]["id"] == RED
+        assert other.post("/knn-service", json={"image_url": url}).json()[0]["id"] == RED
+        answer = other.get(SEARCH, params={"image": "https://me:secret@example.org/x.png?key=secret"})
+        assert answer.status_code == 422
+        assert "https://example.org/x.png" in answer.json()["detail"]
+        assert "secret" not in answer.text
+        assert other.get(SEARCH, params={"image": [url] * 5}).status_code == 422
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

@@ -91,13 +91,18 @@ class IdleRunner:
 
 @contextmanager
 def client_of(
-    home: IndexHome, rules: Rules = RULES, root_path: str = "", training: Training | None = None
+    home: IndexHome,
+    rules: Rules = RULES,
+    root_path: str = "",
+    training: Training | None = None,
+    *,
+    allow_urls: bool = False,
 ) -> Iterator[TestClient]:
     """Give a client that knows the token; a child runs a fake model, and sessions are not run."""
     engine = Engine("cpu", loader=fake_models.load)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with TestClient(
-        make_app(home, rules, engine, training or Training(IdleRunner())),
+        make_app(home, rules, engine, training or Training(IdleRunner()), allow_urls=allow_urls),
         f"http://{HOST}",
         root_path=root_path,
         headers=headers,
