@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from image_index.models.graph import Graph
-from image_index.models.tower_files import IMAGE_GRAPH, ImagePart, state
+from image_index.models.tower_files import IMAGE_GRAPH, ImagePart, fault, state
 from image_index.records import Pixels, Vectors
 
 LEAST_LENGTH = 1e-3
@@ -42,6 +42,6 @@ def open_image_tower(directory: Path, fingerprint: str, threads: int) -> tuple[I
     """
     _, manifest = state(directory, fingerprint, thorough=False)
     if manifest is None or manifest.image is None:
-        raise ValueError(f"{directory} is damaged, or of another model")
+        raise ValueError(f"the towers in {directory} {fault(directory)}")
     session = Graph.of(directory, manifest, IMAGE_GRAPH).load(threads, optimised=manifest.image.convolutional)
     return ImageTower(session), manifest.image

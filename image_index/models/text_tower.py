@@ -14,7 +14,7 @@ import numpy as np
 
 from image_index.models.graph import Graph
 from image_index.models.tokens import ClipTokenizer
-from image_index.models.tower_files import MERGES, TEXT_GRAPH, Manifest, TextPart, state
+from image_index.models.tower_files import EXPORTED_AGAIN, MERGES, TEXT_GRAPH, Manifest, TextPart, fault, state
 from image_index.records import DerivedState, Vectors
 
 INPUT, OUTPUT = "tokens", "vectors"
@@ -67,7 +67,7 @@ def open_text_tower(directory: Path, fingerprint: str) -> TextTower | None:
     """Return the text tower in `directory` if it is that of the model; None means: a child must encode the text."""
     found, manifest = state(directory, fingerprint, thorough=False)
     if found is DerivedState.DAMAGED:
-        logger.warning("Ignoring %s (damaged, or of another model); the next train rebuilds it", directory)
+        logger.warning("Not using the towers in %s, which %s; %s", directory, fault(directory), EXPORTED_AGAIN)
     if manifest is None:
         logger.info("No exported text tower of this model: a child encodes the text; the next train exports it")
         return None

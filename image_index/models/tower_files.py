@@ -32,6 +32,9 @@ TEXT_GRAPH, IMAGE_GRAPH = "text.onnx", "image.onnx"
 QUICK_BYTES = 4 << 20
 """A file of at most this size is read whole before every query too: it takes 1 ms."""
 
+EXPORTED_AGAIN = "the next imgidx train that finds the model exports them again"
+"""What mends towers that are not used."""
+
 READ_BYTES = 1 << 20
 """How much of a file is read at a time."""
 
@@ -143,6 +146,15 @@ def state(directory: Path, fingerprint: str, *, thorough: bool = True) -> tuple[
     if not is_whole:
         return DerivedState.DAMAGED, None
     return DerivedState.CURRENT if manifest.is_complete else DerivedState.REFUSED, manifest
+
+
+def fault(directory: Path) -> str:
+    """Say what is wrong with towers whose state is `DAMAGED`; they may be whole, and the model's file gone."""
+    manifest = read_manifest(directory)
+    weights = manifest.weights if manifest else None
+    if weights and not os.path.exists(weights.path):
+        return f"need the model's file {weights.path}, which is not there"
+    return "are damaged, or of another model"
 
 
 def _is_as_exported(directory: Path, file: ExportedFile, *, thorough: bool) -> bool:

@@ -184,7 +184,9 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
         yield Problem("last run", how, "imgidx train goes on where it ended")
     states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "towers": catalog.towers}
     for name, state in states.items():
-        if state is DerivedState.DAMAGED:
+        if state is DerivedState.DAMAGED and name == "towers":
+            yield Problem(name, f"those in {home / name} {tower_files.fault(home / name)}", tower_files.EXPORTED_AGAIN)
+        elif state is DerivedState.DAMAGED:
             yield Problem(name, f"{home / name} is damaged", "imgidx verify --repair, then imgidx train")
         elif state is DerivedState.ABSENT and catalog.counts.images > catalog.counts.without_vector:
             yield Problem(name, f"{home / name} is not there, so searches are slower", "imgidx train makes it")

@@ -32,7 +32,6 @@ MISSES_OF_LISTS = 0.05
 
 FROM_BACKUP = "restore the index from a backup"
 REBUILD = "imgidx verify --repair rebuilds it"
-EXPORT = "the next imgidx train exports them again"
 
 
 def verify(home: IndexHome) -> Iterator[Problem]:
@@ -119,7 +118,7 @@ def _check_towers(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
     """Check the exported towers byte by byte; that there are none is no fault, for a child can do their work."""
     model = catalog.read_model()
     if model and tower_files.state(home.towers, model.fingerprint)[0] is DerivedState.DAMAGED:
-        yield Problem("towers", "are damaged, or of another model", EXPORT, derived=True)
+        yield Problem("towers", tower_files.fault(home.towers), tower_files.EXPORTED_AGAIN, derived=True)
 
 
 def _missed(catalog: Catalog, index: FaissIndex, now: Stamp) -> int:

@@ -64,4 +64,4 @@ def test_damage_is_a_warning_and_absence_is_not(tmp_path: Path, caplog: pytest.L
     assert not caplog.records
     (tmp_path / "text").mkdir()
     assert open_text_tower(tmp_path / "text", "0" * 64) is None
-    assert "the next train rebuilds it" in caplog.text
+    assert "exports them again" in caplog.text

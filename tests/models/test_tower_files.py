@@ -20,6 +20,7 @@ from image_index.models.tower_files import (
     MANIFEST,
     MERGES,
     TEXT_GRAPH,
+    fault,
     find_rotten_weights,
     note_times,
     own_weights,
@@ -151,6 +152,17 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "zeros": lambda content: bytes(len(content)),
     "garbage": lambda content: np.random.default_rng(1).bytes(len(content)),
 }
+
+
+def test_a_model_that_has_been_moved_is_not_called_damage(tmp_path: Path) -> None:
+    """Nothing is wrong with the towers: they say which file they need."""
+    weights = tmp_path / "model.safetensors"
+    facts = export(make_model("CLIP"), tmp_path / "towers", weights=weights)
+    weights.rename(tmp_path / "elsewhere.safetensors")
+    assert state(tmp_path / "towers", facts.fingerprint)[0] is DerivedState.DAMAGED
+    assert fault(tmp_path / "towers") == f"need the model's file {weights}, which is not there"
+    weights.write_bytes(b"another model")
+    assert fault(tmp_path / "towers") == "are damaged, or of another model"
 
 
 @pytest.mark.parametrize("name", [MANIFEST, GRAPH, MERGES, WEIGHTS, IMAGE_GRAPH, PICTURES])
