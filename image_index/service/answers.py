@@ -37,6 +37,14 @@ class RootAnswer(PathAnswer):
     problem: str | None
 
 
+class MachineAnswer(Answer):
+    """What a machine did of a run that several shared (`summary_record`)."""
+
+    name: str
+    pictures: int
+    pictures_per_second: float
+
+
 class RunAnswer(Answer):
     """How a run went; without the counts where it did not come to its end."""
 
@@ -54,6 +62,7 @@ class RunAnswer(Answer):
     seconds: float | None = None
     pictures_per_second: float | None = None
     stage_seconds: dict[str, float] | None = None
+    machines: list[MachineAnswer] | None = None
 
 
 class StatusAnswer(Answer):
@@ -211,6 +220,7 @@ class SummaryAnswer(Answer):
     excluded: dict[str, int]
     seconds: float
     pictures_per_second: float
+    machines: list[MachineAnswer]
     stage_seconds: dict[str, float]
 
 

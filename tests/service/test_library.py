@@ -9,11 +9,12 @@ from starlette.testclient import TestClient
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.reader import CatalogReader
+from image_index.catalog.runs import Runs
 from image_index.models.names import list_models
 from image_index.present.known import known_record
 from image_index.present.models import model_record
 from image_index.present.status import failure_record, status_record
-from image_index.records import EmbeddedBatch, Failure, ImageFile, Stage
+from image_index.records import EmbeddedBatch, Failure, ImageFile, MachineShare, Stage, Summary
 from image_index.settings import IndexHome
 from image_index.upkeep.known import known_picture
 from image_index.upkeep.maintenance import forget
@@ -39,6 +40,16 @@ def test_the_answers_are_the_objects_of_the_command_line(client: TestClient, ser
         assert list(answer) == list(record)
         varying = {"bytes": 0} if "roots" in record else {}  # of the files that SQLite makes while it is open
         assert answer | varying == record | varying
+
+
+def test_a_run_is_told_with_the_machines_that_took_part(tmp_path: Path) -> None:
+    """As the command line tells it, in the status."""
+    home = make_served(tmp_path)
+    with Catalog(home.catalog, write=True) as catalog, Runs(catalog).recorded() as run:
+        run.begin()
+        run.summary = Summary(embedded=9, machines=(MachineShare("atlas", 9, 3.25),))
+    with client_of(home) as client:
+        assert client.get("/api/v1/status").json()["last_run"] == status_record(read_status(home))["last_run"]
 
 
 def test_failures_come_page_by_page(home: IndexHome) -> None:
