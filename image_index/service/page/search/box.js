@@ -35,7 +35,7 @@ export function SearchBox() {
     <input
       type="search" name="text" ref=${field} value=${words} aria-label="What the pictures show" aria-keyshortcuts="/"
       placeholder="Describe a picture" autocomplete="off" autocapitalize="off" spellcheck=${false} enterkeyhint="search"
-      onInput=${(event) => (words.value = event.currentTarget.value)}
+      onInput=${(event) => (words.value = event.currentTarget.value)} onKeyDown=${toHits}
     />
     ${loading.value && html`<span class="spinner" role="status"><span class="unseen">Searching</span></span>`}
     ${words.value && html`<button type="button" class="quiet" aria-label="Empty the box" onClick=${() => {
@@ -44,6 +44,13 @@ export function SearchBox() {
     }}><${Icon} name="close" /></button>`}
     <${PictureButton} />
   </form>`;
+}
+
+/** Let the down arrow lead from the box to the hits. */
+function toHits(event) {
+  if (event.key !== "ArrowDown") return;
+  event.preventDefault();
+  document.querySelector(".hit[tabindex='0']")?.focus();
 }
 
 function PictureButton() {

@@ -56,7 +56,7 @@ function Fields() {
     <datalist id="roots">${roots.map((root) => html`<option value=${root} />`)}</datalist>
     ${field("glob", "Name", "*.jpg, 2024/**")}
     <div class="pair">
-      ${field("newer", "From", "2024, 2024-05-31, 30d")}
+      ${field("newer", "From", "2024 or 30d")}
       ${field("older", "Before", "2025-01-01")}
     </div>
     ${field("camera", "Camera", "canon")}

@@ -21,7 +21,7 @@ const LARGE = 1024;
 /** How many hits before the last one the next ones are asked for. */
 const AHEAD = 20;
 
-/** How wide the panel of details is; on a narrow screen it lies over the picture. */
+/** How wide the panel of details is; on a narrow screen it takes the lower half (see style.css). */
 const PANEL = 360;
 const NARROW = 720;
 
@@ -121,7 +121,11 @@ function options(index) {
     maxZoomLevel: 4,
     bgClickAction: "close",
     tapAction: null,
-    paddingFn: ({ x }) => ({ top: 56, bottom: 20, left: 12, right: isDetailed.peek() && x > NARROW ? PANEL + 12 : 12 }),
+    paddingFn: ({ x, y }) => {
+      const [beside, below] = x > NARROW ? [PANEL, 0] : [0, 0.48 * y];
+      const [right, bottom] = isDetailed.peek() ? [beside, below] : [0, 0];
+      return { top: 56, bottom: 16 + bottom, left: 12, right: 12 + right };
+    },
   };
 }
 

@@ -7,6 +7,7 @@ import { DropPlace, searchFor } from "../search/box.js";
 import { Filters, SigmaSlider } from "../search/filters.js";
 import { Grid } from "../search/grid.js";
 import { hits, loading, next, problem, shown, tryAgain } from "../search/hits.js";
+import { KeysButton } from "../search/keys.js";
 import { followAddress } from "../search/lightbox.js";
 import { asked, filters, minSigma, setParam } from "../search/query.js";
 import { SelectionBar } from "../search/selection.js";
@@ -36,6 +37,7 @@ function Found() {
         <${SigmaSlider} />
         <output class="soft number" aria-live="polite">${countOf()}</output>
         <${SizeButtons} />
+        <${KeysButton} />
       </div>
     </div>
     <div class=${isWaiting ? "found waiting" : "found"} aria-busy=${isWaiting}>
@@ -46,8 +48,8 @@ function Found() {
 }
 
 function countOf() {
-  if (!shown.value || problem.value) return "";
   const many = hits.value.length;
+  if (!many) return "";
   if (next.value) return `${countText(many)}+ pictures`;
   return many === 1 ? "1 picture" : `${countText(many)} pictures`;
 }
