@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from image_index.dates import time_field
-from image_index.present.summary import summary_record
+from image_index.present.summary import machine_records, summary_record
 from image_index.records import Progress, Session, Summary
 
 
@@ -31,6 +31,7 @@ def session_record(session: Session) -> dict[str, Any]:
         "failures": progress.failed,
         "pictures_per_second": _rounded(progress.pictures_per_second),
         "seconds_left": _rounded(_seconds_left(progress)),
+        "machines": machine_records(progress.machines),
         "stage_seconds": {name: round(seconds, 3) for name, seconds in asdict(stages).items()} if stages else None,
         "exit_code": session.exit_code,
         "error": session.error,
@@ -52,7 +53,8 @@ def asked_record(request: str) -> dict[str, Any]:
 def _whole(summary: Summary) -> Progress:
     """Return how far a run was when it ended, which then is in no stage any more."""
     done = summary.planned - summary.remaining
-    return Progress("", done, summary.planned, summary.failed, summary.pictures_per_second, summary.stages)
+    rate = summary.pictures_per_second
+    return Progress("", done, summary.planned, summary.failed, rate, summary.stages, summary.machines)
 
 
 def _seconds_left(progress: Progress) -> float | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from image_index.files.default_excludes import excluded_text
 from image_index.paths import path_field, printable
-from image_index.records import Summary
+from image_index.records import MachineShare, Summary
 from image_index.training.pipeline import Tally
 from image_index.training.plan import Plan
 from image_index.upkeep.export import Exported
@@ -37,11 +38,13 @@ def _counts_record(summary: Summary) -> dict[str, Any]:
         "excluded": summary.excluded,
         "seconds": round(summary.seconds, 3),
         "pictures_per_second": round(summary.pictures_per_second, 3),
-        "machines": [
-            {**share._asdict(), "pictures_per_second": round(share.pictures_per_second, 3)}
-            for share in summary.machines
-        ],
+        "machines": machine_records(summary.machines),
     }
+
+
+def machine_records(machines: Iterable[MachineShare]) -> list[dict[str, Any]]:
+    """Return what each machine of a cluster has embedded."""
+    return [{**share._asdict(), "pictures_per_second": round(share.pictures_per_second, 3)} for share in machines]
 
 
 def summary_text(summary: Summary) -> str:

@@ -61,8 +61,8 @@ class RunAnswer(Answer):
     excluded: dict[str, int] | None = None
     seconds: float | None = None
     pictures_per_second: float | None = None
-    stage_seconds: dict[str, float] | None = None
     machines: list[MachineAnswer] | None = None
+    stage_seconds: dict[str, float] | None = None
 
 
 class StatusAnswer(Answer):
@@ -248,6 +248,7 @@ class SessionAnswer(Answer):
     failures: int
     pictures_per_second: float | None
     seconds_left: float | None
+    machines: list[MachineAnswer]
     stage_seconds: dict[str, float] | None
     exit_code: int | None
     error: str | None
