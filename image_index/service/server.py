@@ -69,17 +69,25 @@ def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) 
         hosts = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
         training = Training(EmbeddedRunner(home), tuple(resolve(path) for path in options.allowed))
         app = make_app(home, Rules(hosts, token, f"imgidx-{port}"), training=training, allow_urls=options.allow_urls)
-        server = uvicorn.Server(_config(app, options))
-
-        def end(number: int, frame: FrameType | None) -> None:
-            training.end()
-            server.handle_exit(number, frame)
-
+        server = _Server(_config(app, options), training)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # before `ready`: whoever has the address may end it
-                signal.signal(number, end)
+                signal.signal(number, server.handle_exit)
         ready(_address(options, port, token))
         server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server whose session begins to stop with the signal, and not only when all requests have ended."""
+
+    def __init__(self, config: uvicorn.Config, training: Training) -> None:
+        super().__init__(config)
+        self._training = training
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; uvicorn makes this the handler of its signals."""
+        self._training.end()
+        super().handle_exit(sig, frame)
 
 
 def _config(app: object, options: ServeOptions) -> uvicorn.Config:

@@ -176,9 +176,11 @@ async def _watched(request: Request, session: Session, last: str | None) -> Asyn
         elif monotonic() - quiet_since >= SIGN_OF_LIFE_S:
             quiet_since = monotonic()
             yield KEEPALIVE_COMMENT
-        if session.state in ENDED or training.is_ending:
+        if session.state in ENDED:
             return
         await asyncio.sleep(LOOK_EVERY_S)
+        if training.is_ending:
+            return
         try:
             session = await read_session(request, session.id)
         except (ImgidxError, HTTPException):  # the answer has begun: the client comes back, and is told then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,11 +31,11 @@ class TrainingRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    training_directory: Word | None = Field(None, description="An absolute path, in a root or below an --allow.")
+    training_directory: Annotated[Word | None, Field(description="An absolute path; null for all roots.")] = None
     priority: Priority = Priority.NORMAL
     exclude: Words = []
     retry_failed: bool = False
-    time_limit: Word | None = Field(None, description="A duration such as 90s, 5m or 2h.")
+    time_limit: Annotated[Word | None, Field(description="A duration such as 90s, 5m or 2h.")] = None
 
     def check(self, home: IndexHome, allowed: tuple[bytes, ...]) -> None:
         """Raise what keeps this from being trained.

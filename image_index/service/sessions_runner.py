@@ -26,10 +26,10 @@ LOOK_EVERY_S = 2.0
 CHECK_EVERY_S = 0.1
 """How often it looks whether its process has ended."""
 
-STOP_S = 6.5
+STOP_S = 6.0
 """How long a session may take to stop once the server ends; then it stops at once, without the batches in flight."""
 
-KILL_S = 8.0
+KILL_S = 7.5
 """When it is killed: what is stored stays."""
 
 COMMAND = (sys.executable, "-m", "image_index")
@@ -109,14 +109,18 @@ class EmbeddedRunner:
     def _work(self) -> None:
         """Run what waits, until the end."""
         while not self._ending:
-            session = None
-            with suppress(ImgidxError):  # the index may be gone, and come back
+            is_idle = True
+            try:
                 session = self._next()
-            if session is None:
+                # with that exit code a process of another server was first
+                is_idle = session is None or self._run(session) == IndexLocked.exit_code
+            except ImgidxError as error:  # the index may be gone, and come back
+                logger.debug("No session can be run now: %s", error)
+            except Exception:
+                logger.exception("A session could not be run")
+            if is_idle:
                 self._wake.wait(LOOK_EVERY_S)
                 self._wake.clear()
-            elif self._run(session) == IndexLocked.exit_code:  # a process of another server was first
-                self._wake.wait(LOOK_EVERY_S)
 
     def _next(self) -> Session | None:
         """Return the session whose turn it is, None where there is none or one runs."""
@@ -150,16 +154,14 @@ class EmbeddedRunner:
 
     def _await(self, process: subprocess.Popen[bytes]) -> int:
         """Return how a process ended; once the server is to end, have it stop."""
-        asked_at, signals = 0.0, [signal.SIGKILL, signal.SIGINT, signal.SIGINT]
-        delays = [KILL_S, STOP_S, 0.0]
+        ending_since, to_send = 0.0, [(KILL_S, signal.SIGKILL), (STOP_S, signal.SIGINT), (0.0, signal.SIGINT)]
         while True:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(CHECK_EVERY_S)
             if self._ending:
-                asked_at = asked_at or monotonic()
-                if delays and monotonic() >= asked_at + delays[-1]:
-                    delays.pop()
-                    process.send_signal(signals.pop())
+                ending_since = ending_since or monotonic()
+                if to_send and monotonic() >= ending_since + to_send[-1][0]:
+                    process.send_signal(to_send.pop()[1])
 
     def _give_up(self, session: Session, error: str, code: int | None = None) -> None:
         """Write down how a session ended whose process has not done so."""

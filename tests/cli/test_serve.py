@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from image_index.catalog.catalog import Catalog
-from image_index.settings import IndexHome
-from tests.support.photos import REPOSITORY
 from tests.support.served import make_served
+from tests.support.servers import get, running
 from tests.support.shell import Shell
-
-
-@contextmanager
-def running(home: IndexHome, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Give the address that a server prints, and its process."""
-    command = [sys.executable, "-m", "image_index", "serve", "--index", str(home.path), "--port", "0", *options]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=dict(os.environ)
-    )
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip(), process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def get(address: str, token: str = "") -> tuple[int, str]:
-    """Return the status and the body of an answer."""
-    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def test_it_prints_its_address_and_ends_by_a_signal(tmp_path: Path) -> None:

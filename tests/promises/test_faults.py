@@ -1,4 +1,4 @@
-"""Two attacks of `tests.faults`, at a small scale; `make faults` runs all seven at full length, nightly."""
+"""Two attacks of `tests.faults`, at a small scale; `make faults` runs all eight at full length, nightly."""
 
 from __future__ import annotations
 

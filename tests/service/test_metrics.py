@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from image_index.settings import IndexHome
-from tests.support.served import client_of
+from tests.support.served import client_of, make_served
 
 
 def test_what_was_done_and_what_there_is_are_counted(served: IndexHome) -> None:
@@ -23,3 +25,15 @@ def test_what_was_done_and_what_there_is_are_counted(served: IndexHome) -> None:
     assert figures["imgidx_failed_searches_total"] == 1
     assert (figures["imgidx_pictures"], figures["imgidx_missing_pictures"], figures["imgidx_failures"]) == (4, 0, 1)
     assert "imgidx_children" in figures
+
+
+def test_sessions_are_counted_by_their_state(tmp_path: Path) -> None:
+    """One that was cancelled before its turn counts as stopped."""
+    with client_of(make_served(tmp_path)) as client:
+        for _ in range(3):
+            assert client.post("/api/v1/training/sessions", json={}).status_code == 202
+        assert client.post("/api/v1/training/sessions/2/cancel", json={}).status_code == 202
+        families = text_string_to_metric_families(client.get("/metrics").text)
+        (sessions,) = (family for family in families if family.name == "imgidx_sessions")
+    counted = {sample.labels["state"]: sample.value for sample in sessions.samples if sample.value}
+    assert counted == {"queued": 2, "stopped": 1}
