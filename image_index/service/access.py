@@ -6,6 +6,7 @@ its owner looks at, whose scripts may send requests to 127.0.0.1 or let their ow
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ MOST_BYTES = 51 << 20
 
 MOST_JSON_BYTES = 1 << 20
 """The largest body that is no form, but for pictures in base64."""
+
+BODY_S = 60.0
+"""How long a body may take, from when it is read."""
 
 CLIP_PATHS = ("/knn-service", "/metadata")
 """Where clients of clip-retrieval send JSON without saying so; with JSON, there may be a picture in base64."""
@@ -192,13 +196,21 @@ def _too_large(most: int) -> str:
 
 
 def _limited(receive: Receive, most: int) -> Receive:
-    """Return `receive`, which from a body of more than `most` bytes on raises the answer that it is too large."""
-    received = 0
+    """Return `receive`, which raises the answer to a body of more than `most` bytes, or that does not come in time."""
+    received, ends_at, is_whole = 0, 0.0, False
 
     async def limited() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, ends_at, is_whole
+        if is_whole:  # what follows is that the client leaves, perhaps much later
+            return await receive()
+        ends_at = ends_at or asyncio.get_running_loop().time() + BODY_S
+        try:
+            async with asyncio.timeout_at(ends_at):
+                message = await receive()
+        except TimeoutError as error:
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time") from error
         received += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
         if received > most:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(most))
         return message

@@ -133,7 +133,7 @@ async def knn_service(request: Request) -> list[dict[str, Any]]:
     "/metadata",
     response_model=list[ClipPicture],
     response_model_exclude_unset=True,
-    responses=problem_answers(403, 413, 415),
+    responses=problem_answers(403, 408, 413, 415),
     openapi_extra=_body(MetadataRequest),
 )
 async def metadata(request: Request) -> list[dict[str, Any]]:

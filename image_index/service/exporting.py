@@ -27,6 +27,9 @@ from image_index.service.thumbnail_cache import ThumbnailCache
 MOST_ARCHIVE_BYTES = 16 << 30
 """How much the files of an archive may have."""
 
+PATH_TYPES = ("text/plain", "application/octet-stream")
+"""What paths are sent as, in lines and else; a charset would be a promise that file names do not keep."""
+
 SHEET_SIDE = 256
 """The longer side of the pictures on a contact sheet."""
 
@@ -36,7 +39,10 @@ router = APIRouter(prefix="/api/v1/export")
 @router.post(
     "/paths",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}, "application/octet-stream": {}}}, **problem_answers(403, 413, 415)},
+    responses={
+        200: {"content": {"text/plain": {}, "application/octet-stream": {}}},
+        **problem_answers(403, 408, 413, 415),
+    },
     openapi_extra=body_schema(PathsRequest),
 )
 async def paths(request: Request) -> Response:
@@ -44,15 +50,13 @@ async def paths(request: Request) -> Response:
     wanted = await read_body(request, PathsRequest)
     images = await service_of(request).read.read(partial(_chosen, ids=wanted.ids))
     end = b"\0" if wanted.null else b"\n"
-    kind = "application/octet-stream" if wanted.null else "text/plain"
-    # a charset would be a promise that file names do not keep
-    return Response(b"".join(image.path + end for image in images), headers={"Content-Type": kind})
+    return Response(b"".join(image.path + end for image in images), headers={"Content-Type": PATH_TYPES[wanted.null]})
 
 
 @router.post(
     "/zip",
     response_class=Response,
-    responses={200: {"content": {"application/zip": {}}}, **problem_answers(403, 413, 415)},
+    responses={200: {"content": {"application/zip": {}}}, **problem_answers(403, 408, 413, 415)},
     openapi_extra=body_schema(ZipRequest),
 )
 async def archive_of(request: Request) -> Stream:
@@ -73,7 +77,7 @@ async def archive_of(request: Request) -> Stream:
 @router.post(
     "/sheet",
     response_class=Response,
-    responses={200: {"content": {"text/html": {}}}, **problem_answers(403, 413, 415)},
+    responses={200: {"content": {"text/html": {}}}, **problem_answers(403, 408, 413, 415)},
     openapi_extra=body_schema(SheetRequest),
 )
 async def sheet(request: Request) -> Stream:

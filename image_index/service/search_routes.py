@@ -54,7 +54,9 @@ async def duplicates(request: Request, wanted: Annotated[DuplicatesRequest, Quer
     return page
 
 
-@router.post("/duplicates/marks", status_code=204, response_class=Response, responses=problem_answers(403, 413, 415))
+@router.post(
+    "/duplicates/marks", status_code=204, response_class=Response, responses=problem_answers(403, 408, 413, 415)
+)
 async def marks(request: Request, wanted: MarksRequest) -> None:
     """Keep pictures beside each other: no two of them are shown as duplicates any more, as after `imgidx dupes --keep`.
 

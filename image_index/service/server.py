@@ -20,6 +20,7 @@ from image_index.files.atomic import remove
 from image_index.paths import resolve
 from image_index.service.access import LOOPBACK_NAMES, Rules
 from image_index.service.app import make_app
+from image_index.service.connections import PunctualProtocol, allow_files
 from image_index.service.sessions import Training
 from image_index.service.sessions_runner import EmbeddedRunner
 from image_index.service.tokens import keep_token, make_token
@@ -56,6 +57,7 @@ def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) 
     index, `UsageError` where the options make no sense or the port is taken.
     """
     _check(options)
+    allow_files()
     with ExitStack() as stack, CatalogReader(home.catalog):  # so that the journal files stay while the server reads
         listener = stack.enter_context(_listen(options))
         port = listener.getsockname()[1]
@@ -94,6 +96,7 @@ def _config(app: object, options: ServeOptions) -> uvicorn.Config:
     """Return how uvicorn is to run: nothing of a request goes into a log, for an address may hold the token."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # uvicorn has its own types for ASGI, which mypy cannot match with Starlette's
+        http=PunctualProtocol,
         root_path=options.root_path,
         log_config=None,
         access_log=False,

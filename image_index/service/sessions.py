@@ -77,7 +77,7 @@ def training_of(request: Request) -> Training:
     "",
     response_model=SessionAnswer,
     status_code=202,
-    responses=problem_answers(403, 413, 415),
+    responses=problem_answers(403, 408, 413, 415),
     summary="Queue a training session.",
 )
 async def ask(request: Request, response: Response, asked: TrainingRequest) -> dict[str, Any]:
@@ -121,7 +121,7 @@ async def session(request: Request, session_id: SessionId) -> dict[str, Any]:
     "/{session_id}/cancel",
     response_model=SessionAnswer,
     status_code=202,
-    responses=problem_answers(403, 409, 413, 415),
+    responses=problem_answers(403, 408, 409, 413, 415),
     summary="Stop a session.",
 )
 async def cancel(request: Request, session_id: SessionId) -> dict[str, Any]:

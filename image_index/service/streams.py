@@ -1,9 +1,7 @@
-"""Answers that are sent piece by piece, and end where their reader has stopped reading."""
+"""Answers that are sent piece by piece."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,24 +9,19 @@ from io import FileIO
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from image_index.errors import WorkersFailed
 
 CHUNK_BYTES = 256 << 10
 """How much of a file is read at a time."""
 
-STALL_S = 60.0
-"""How long a client may take for a piece; then the answer ends, and the client sees that it is not whole."""
-
 MOST_AT_ONCE = 4
 """How many archives and contact sheets are made at once; a further one is refused."""
 
-logger = logging.getLogger(__name__)
-
 
 class Stream(StreamingResponse):
-    """A streamed answer whose pieces must be taken in time: nothing is kept open for who reads nothing."""
+    """A streamed answer, after which something is to be given back, however it ends."""
 
     def __init__(
         self,
@@ -43,16 +36,9 @@ class Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer."""
-
-        async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(STALL_S):
-                await send(message)
-
         try:
             async with aclosing(self.body_iterator):  # type: ignore[type-var]  # it is a generator
-                await super().__call__(scope, receive, send_in_time)
-        except TimeoutError:
-            logger.info("A client has not taken a piece of its answer for %g s", STALL_S)
+                await super().__call__(scope, receive, send)
         finally:
             self._end()
 

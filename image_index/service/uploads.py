@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, TypeVar
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from image_index.errors import UsageError
@@ -20,9 +19,6 @@ from image_index.service.sent_pictures import SentPicture
 
 MOST_AT_ONCE = 4
 """How many pictures are received and encoded at once; others wait, and are not read meanwhile."""
-
-TIME_LIMIT_S = 60.0
-"""How long a picture may take to come."""
 
 PICTURE = "picture"
 """The part of a form that is the picture's file."""
@@ -62,35 +58,23 @@ class Uploads:
     async def received(self, request: Request) -> AsyncIterator[tuple[SearchRequest, SentPicture | None]]:
         """Give what a request asks for, and the picture that comes with it; others wait until the block is left.
 
-        Raises the answer 422 for a form that says something else, 408 for a picture that does not come in time.
+        Raises the answer 422 for a form that says something else.
         """
         if not request.headers["content-type"].startswith("multipart/"):
             yield validated(await request.body(), SearchRequest), None
             return
         async with self.places:
-            yield await _in_time(_read_form(request))
+            yield await _read_form(request)
 
     @asynccontextmanager
     async def json_received(self, request: Request) -> AsyncIterator[bytes]:
-        """Give a body that may have a picture in it; others wait until the block is left, if it is a large one.
-
-        Raises the answer 408 for a picture that does not come in time.
-        """
+        """Give a body that may have a picture in it; others wait until the block is left, if it is a large one."""
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) <= MOST_JSON_BYTES:
             yield await request.body()
             return
         async with self.places:
-            yield await _in_time(request.body())
-
-
-async def _in_time(reading: Awaitable[Received]) -> Received:
-    """Return what is read; raise the answer 408 where it takes too long."""
-    try:
-        async with asyncio.timeout(TIME_LIMIT_S):
-            return await reading
-    except TimeoutError as error:
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the picture did not come in time") from error
+            yield await request.body()
 
 
 async def _read_form(request: Request) -> tuple[SearchRequest, SentPicture]:

@@ -34,6 +34,23 @@ def test_it_prints_its_address_and_ends_by_a_signal(tmp_path: Path) -> None:
     assert not list(home.path.glob("serve-*"))
 
 
+def test_the_token_gets_into_no_log(tmp_path: Path) -> None:
+    """Nor into what is said of requests that cannot be read, although each of them has it."""
+    kept = tmp_path / "token"
+    with running(make_served(tmp_path), "--token-file", str(kept), "--verbose") as (address, process):
+        token = kept.read_text().strip()
+        assert get(f"{address}?token={token}")[0] == 200
+        assert get(f"{address}nowhere?token={token}", token)[0] == 404
+        port = int(address.rpartition(":")[2].rstrip("/"))
+        for request in (b"GET /?token=%b HTTP/9\r\n\r\n", b"\0%b\r\n\r\n", b"GET /%b\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+                connection.sendall(request % token.encode())
+                assert b" 400 " in connection.recv(1000)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+    assert token not in out + err
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_it_listens_on_this_machine_alone_and_loads_no_torch(tmp_path: Path) -> None:
     """By default; a token that is kept is not printed, for what starts the server may log that."""

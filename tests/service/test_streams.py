@@ -10,7 +10,6 @@ import pytest
 from starlette.types import Message
 
 from image_index.errors import WorkersFailed
-from image_index.service import streams
 from image_index.service.streams import Places, Stream
 
 
@@ -24,29 +23,10 @@ async def pieces(ended: list[str]) -> AsyncIterator[bytes]:
         ended.append("pieces")
 
 
-async def silence() -> Message:
-    """Wait for a client that does not leave."""
-    await asyncio.sleep(60)
-    raise AssertionError
-
-
-async def answer(ended: list[str], send: Any, receive: Any = silence) -> None:
+async def answer(ended: list[str], send: Any, receive: Any) -> None:
     """Send an answer without end."""
     stream = Stream(pieces(ended), "text/plain", {}, lambda: ended.append("place"))
     await stream({"type": "http", "method": "GET", "headers": []}, receive, send)
-
-
-def test_a_client_that_reads_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was kept for its answer is free again."""
-    monkeypatch.setattr(streams, "STALL_S", 0.0)
-
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            await asyncio.sleep(60)
-
-    ended: list[str] = []
-    asyncio.run(answer(ended, send))
-    assert ended == ["pieces", "place"]
 
 
 @pytest.mark.parametrize("sent", [0, 3])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from io import BytesIO
@@ -10,12 +9,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.testclient import TestClient
-from starlette.types import Message
 
-from image_index.service import access, sent_pictures, uploads
+from image_index.service import access, sent_pictures
 from image_index.settings import IndexHome
 from tests.support.served import client_of
 
@@ -143,21 +139,3 @@ def test_a_picture_that_is_too_large_is_refused(client: TestClient, monkeypatch:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     assert client.post(SEARCH, content=body(), headers=headers).status_code == 413
     assert client.post(SEARCH, content=b"".join(body()), headers=headers).status_code == 413
-
-
-def test_a_picture_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slow clients take the places of others for a while only."""
-    monkeypatch.setattr(uploads, "TIME_LIMIT_S", 0.0)
-
-    async def silence() -> Message:
-        await asyncio.sleep(60)
-        raise AssertionError
-
-    async def receive() -> None:
-        headers = [(b"content-type", b"multipart/form-data; boundary=x")]
-        request = Request({"type": "http", "method": "POST", "headers": headers}, silence)
-        async with uploads.Uploads().received(request):
-            raise AssertionError
-
-    with pytest.raises(HTTPException, match="did not come in time"):
-        asyncio.run(receive())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -20,6 +21,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.records import EmbeddedBatch, EmbeddedImage, Failure, ImageFile, PictureFacts, RunKind, Session, Stage
 from image_index.service.access import Rules
 from image_index.service.app import make_app
+from image_index.service.connections import PunctualProtocol
 from image_index.service.sessions import Training
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
@@ -118,11 +120,19 @@ def listening(home: IndexHome) -> Iterator[str]:
         host, port = listener.getsockname()
         rules, engine = Rules(frozenset({host}), TOKEN, f"imgidx-{port}"), Engine("cpu", loader=fake_models.load)
         app = make_app(home, rules, engine, Training(IdleRunner()))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
-        thread = Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
+        with answering(app, listener):
             yield f"http://{host}:{port}/?token={TOKEN}"
-        finally:
-            server.should_exit = True
-            thread.join()
+
+
+@contextmanager
+def answering(app: Any, listener: socket.socket) -> Iterator[None]:
+    """Answer by an application, for the time of a block, who connects to a socket."""
+    config = uvicorn.Config(app, http=PunctualProtocol, log_config=None, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
