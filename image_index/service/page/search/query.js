@@ -41,9 +41,15 @@ export function termsOf(params) {
   return [...params]
     .filter(([name, word]) => KINDS.includes(name) && word.trim())
     .map(([kind, word]) => {
-      const [, weight, value] = WEIGHT.exec(word) ?? [null, "1", word];
-      return { kind, value, weight: rounded(Number(weight)) };
+      const [, number, value] = WEIGHT.exec(word) ?? [null, "1", word];
+      const weight = rounded(Number(number));
+      return { kind, value, weight: isUnweighted(kind, value) ? Math.sign(weight) : weight };
     });
+}
+
+/** Whether a term can be added and subtracted, but have no weight: the API takes `2:16:9` for a text as it stands. */
+function isUnweighted(kind, value) {
+  return kind === "text" && /^\d/.test(value);
 }
 
 /** Return a weight that a term may have, next to the one that is wanted. */
@@ -82,13 +88,9 @@ export function setParam(name, values, { replace = false } = {}) {
   go("", params, { replace });
 }
 
-/**
- * Return the body that asks the server for this search, without the picture that was dropped here.
- *
- * A text with a digit in front can have no weight in the API (`16:9` is a text): its weight is then 1.
- */
+/** Return the body that asks the server for this search, without the picture that was dropped here. */
 export function requestOf(limit, cursor) {
-  const word = ({ value, weight }) => (weight === 1 || /^\d/.test(value) ? value : `${Math.abs(weight)}:${value}`);
+  const word = ({ value, weight }) => (Math.abs(weight) === 1 ? value : `${Math.abs(weight)}:${value}`);
   const chosen = (kind, sign) => terms.value.filter((term) => term.kind === kind && term.weight * sign > 0).map(word);
   const [text, ...add] = chosen("text", 1);
   const body = { add, minus: chosen("text", -1), image_id: chosen("image", 1).map(String), minus_id: chosen("image", -1), limit };
