@@ -14,7 +14,7 @@ from playwright.sync_api import Page, Route, expect
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.runs import Run, Runs
-from image_index.records import Priority, Progress, RunKind, StageSeconds, Summary
+from image_index.records import MachineShare, Priority, Progress, RunKind, StageSeconds, Summary
 from image_index.settings import IndexHome
 from tests.support.browser import LEAST_CONTRAST, SCHEMES, Watched
 from tests.support.served import listening, make_served
@@ -252,7 +252,7 @@ def note(run: Run, progress: Progress) -> None:
         run.noting(progress)(connection)
 
 
-def test_a_session_is_begun_by_the_form(watched_page: Watched, trained: str, tmp_path: Path) -> None:
+def test_a_session_is_begun_by_the_form(trained: str, watched_page: Watched, tmp_path: Path) -> None:
     """What the server refuses is told beside the form, which stays as it was filled in."""
     page = watched_page.page
     enter(page, trained, "sessions")
@@ -288,7 +288,7 @@ def test_a_session_is_begun_by_the_form(watched_page: Watched, trained: str, tmp
     assert [complaint for complaint in watched_page.complaints if "403" not in complaint] == []
 
 
-def test_a_session_is_watched_as_it_runs(page: Page, home: IndexHome, trained: str) -> None:
+def test_a_session_is_watched_as_it_runs(home: IndexHome, trained: str, page: Page) -> None:
     """Nothing is loaded again: how far it is comes by itself, its end too, and then the seconds of each stage."""
     with Catalog(home.catalog, write=True) as catalog:
         Runs(catalog).ask(RunKind.EMBEDDED, Priority.NORMAL, "{}")
@@ -306,15 +306,18 @@ def test_a_session_is_watched_as_it_runs(page: Page, home: IndexHome, trained: s
         assert bar.evaluate("bar => bar.position") == pytest.approx(0.24)
         row.get_by_role("button", name="Stop").click()
         expect(row).to_contain_text("stopping")
-        run.summary = Summary(planned=5000, embedded=4998, failed=2, seconds=130, stages=StageSeconds(decode=60))
+        machines = (MachineShare("<b>gpu1", 4000, 30.0), MachineShare("gpu2", 998, 8.4))
+        spent = StageSeconds(decode=60)
+        run.summary = Summary(planned=5000, embedded=4998, failed=2, seconds=130, stages=spent, machines=machines)
     expect(row).to_contain_text("incomplete")
     expect(row).to_contain_text("4,998 embedded, 2 failed")
     row.get_by_role("link").click()
     expect(page.locator("dl.facts")).to_contain_text("38.4 pictures/s")
-    expect(page.locator("dl.stages")).to_contain_text("decoding pictures 1\u00a0min", use_inner_text=True)
+    expect(page.locator("dl.bars dd >> nth=0")).to_contain_text("4,000 pictures, 30.0 pictures/s")
+    expect(page.locator("dl.bars >> nth=1")).to_contain_text("decoding pictures 1\u00a0min", use_inner_text=True)
 
 
-def test_a_run_from_cron_is_in_the_list(page: Page, home: IndexHome, trained: str) -> None:
+def test_a_run_from_cron_is_in_the_list(home: IndexHome, trained: str, page: Page) -> None:
     """It can be watched and stopped as well."""
     with running(home, None) as run:
         note(run, Progress("load"))
@@ -326,7 +329,7 @@ def test_a_run_from_cron_is_in_the_list(page: Page, home: IndexHome, trained: st
     expect(row).to_contain_text("done")
 
 
-def test_failures_are_tried_again_by_a_session(page: Page, home: IndexHome, trained: str) -> None:
+def test_failures_are_tried_again_by_a_session(home: IndexHome, trained: str, page: Page) -> None:
     """The button leads to it."""
     enter(page, trained, "failures")
     page.get_by_role("button", name="Try all again").click()
@@ -334,7 +337,7 @@ def test_failures_are_tried_again_by_a_session(page: Page, home: IndexHome, trai
     expect(page.locator("dl.facts")).to_contain_text("Tries failures again")
 
 
-def test_a_session_that_there_is_not_is_told_so(watched_page: Watched, trained: str) -> None:
+def test_a_session_that_there_is_not_is_told_so(trained: str, watched_page: Watched) -> None:
     """An address may be old, or typed."""
     enter(watched_page.page, trained, "sessions?id=99")
     expect(watched_page.page.get_by_role("alert")).to_contain_text("no session 99")

@@ -1,6 +1,6 @@
 /** How a run of `imgidx train` went: its counts, and where its seconds went. */
 import { html } from "./html.js";
-import { countText } from "./names.js";
+import { countText, printable } from "./names.js";
 import { durationText } from "./times.js";
 
 const COUNTS = {
@@ -27,21 +27,30 @@ const STAGES = {
 export function Counts({ of }) {
   const parts = Object.entries(COUNTS).filter(([key]) => of[key]);
   const texts = parts.map(([key, word]) => `${countText(of[key])} ${word}`);
-  return html`<span class="number">${texts.join(", ") || "nothing was new"}</span>`;
+  return html`<span class="figures">${texts.join(", ") || "nothing was new"}</span>`;
 }
 
 /** Seconds per stage as bars; those of several children are added up, so together they may exceed the time that passed. */
 export function StageBars({ seconds }) {
   const found = Object.entries(seconds).filter(([, spent]) => spent >= 0.05);
-  const most = Math.max(...found.map(([, spent]) => spent));
-  if (!found.length) return null;
-  return html`<dl class="stages">
-    ${found.map(
-      ([stage, spent]) => html`<dt>${STAGES[stage] ?? stage}</dt>
-        <dd>
-          <span class="stage" style=${{ width: `${(100 * spent) / most}%` }}></span>
-          <span class="number">${durationText(spent)}</span>
-        </dd>`,
+  return html`<${Bars} label="Time in each stage" of=${found.map(([stage, spent]) => [STAGES[stage] ?? stage, spent, durationText(spent)])} />`;
+}
+
+/** What each machine of a cluster has embedded, as bars. */
+export function MachineBars({ machines }) {
+  const text = ({ pictures, pictures_per_second: speed }) =>
+    `${countText(pictures)} pictures${speed ? `, ${speed.toFixed(1)} pictures/s` : ""}`;
+  return html`<${Bars} label="What each machine has embedded" of=${machines.map((one) => [printable(one.name), one.pictures, text(one)])} />`;
+}
+
+/** Bars of `[name, value, text]`; the largest value takes the whole width. */
+function Bars({ label, of: bars }) {
+  const most = Math.max(...bars.map(([, value]) => value), Number.MIN_VALUE);
+  if (!bars.length) return null;
+  return html`<dl class="bars" aria-label=${label}>
+    ${bars.map(
+      ([name, value, text]) => html`<dt>${name}</dt>
+        <dd><span class="length" style=${{ width: `${(100 * value) / most}%` }}></span><span class="number">${text}</span></dd>`,
     )}
   </dl>`;
 }

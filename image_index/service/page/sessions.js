@@ -82,6 +82,6 @@ export function Progress({ of: session }) {
   const text = progressText(session);
   return html`<div class="progress">
     <progress aria-label="Progress" aria-valuetext=${text} ...${isKnown ? { value: done, max: total } : {}}></progress>
-    <p class="soft number">${text}</p>
+    <p class="soft figures">${text}</p>
   </div>`;
 }

@@ -71,7 +71,7 @@ function Copy({ picture, best }) {
       <dl class="facts">
         ${factsBeside(picture, best).map(
           ({ name, text, differs }) => html`<dt>${name}</dt>
-            <dd class=${differs || isBest ? "number" : "number soft"}><bdi>${text || "unknown"}</bdi>${" "}
+            <dd class=${differs || isBest ? "figures" : "figures soft"}><bdi>${text || "unknown"}</bdi>${" "}
               ${differs && html`<em class=${differs === ANOTHER ? "unseen" : null}>${differs}</em>`}</dd>`,
         )}
       </dl>

@@ -43,7 +43,7 @@ function Stages({ failures }) {
   return order.map((stage) => {
     const found = stages.get(stage);
     return html`<section key=${stage} aria-labelledby=${stage}>
-      <h2 id=${stage}>${STAGES[stage] ?? stage} <span class="soft number">${countText(found.length)}</span></h2>
+      <h2 id=${stage}>${STAGES[stage] ?? stage} <span class="soft figures">${countText(found.length)}</span></h2>
       <ul class="rows">${found.map((failure) => html`<${Failure} key=${failure.path ?? failure.path_bytes} failure=${failure} />`)}</ul>
     </section>`;
   });
@@ -54,6 +54,6 @@ function Failure({ failure }) {
   return html`<li>
     <div><b><bdi>${nameOf(failure)}</bdi></b> <bdi class="path soft">${directoryOf(failure)}</bdi></div>
     <div dir="auto">${printable(failure.reason)}</div>
-    <div class="soft number">since ${timeText(failure.first_failed_at)}${tries}</div>
+    <div class="soft figures">since ${timeText(failure.first_failed_at)}${tries}</div>
   </li>`;
 }

@@ -5,7 +5,7 @@ import { ask, useAnswer, usePages } from "../api.js";
 import { html } from "../html.js";
 import { countText, printable } from "../names.js";
 import { Answer, Empty, Head, Pages } from "../parts.js";
-import { Counts, StageBars } from "../runs.js";
+import { Counts, MachineBars, StageBars } from "../runs.js";
 import { aimText, isOpen, isRunning, Progress, State, stop, useLive } from "../sessions.js";
 import { durationText, timeText, useEvery } from "../times.js";
 
@@ -47,7 +47,7 @@ function Row({ session, changed }) {
       <bdi class=${live.training_directory === null ? "soft" : "path soft"}>${aimText(live)}</bdi>
       ${isOpen(live) && html`<${Stop} session=${live} changed=${changed} />`}
     </div>
-    ${isRunning(live) ? html`<${Progress} of=${live} />` : html`<p class="soft number"><${Outcome} of=${live} /></p>`}
+    ${isRunning(live) ? html`<${Progress} of=${live} />` : html`<p class="soft figures"><${Outcome} of=${live} /></p>`}
   </li>`;
 }
 
@@ -85,7 +85,8 @@ function Detail({ session, changed }) {
     <div class="card">
       <p role="status"><${State} of=${live} /> ${live.error && html`<span class="bad" dir="auto">${printable(live.error)}</span>`}</p>
       ${isRunning(live) && html`<${Progress} of=${live} />`}
-      <dl class="facts">${factsOf(live).map(([name, text]) => html`<dt>${name}</dt><dd class="number"><bdi>${text}</bdi></dd>`)}</dl>
+      <dl class="facts">${factsOf(live).map(([name, text]) => html`<dt>${name}</dt><dd class="figures"><bdi>${text}</bdi></dd>`)}</dl>
+      <${MachineBars} machines=${live.machines} />
       ${live.stage_seconds && html`<${StageBars} seconds=${live.stage_seconds} />`}
     </div>
     ${live.failures > 0 && html`<p class="below"><a href=${address("failures")}>All failures</a></p>`}

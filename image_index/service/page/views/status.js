@@ -4,7 +4,7 @@ import { useAnswer } from "../api.js";
 import { html } from "../html.js";
 import { countText, pathOf, printable, sizeText } from "../names.js";
 import { Answer, Head } from "../parts.js";
-import { Counts, StageBars } from "../runs.js";
+import { Counts, MachineBars, StageBars } from "../runs.js";
 import { durationText, timeText, useEvery } from "../times.js";
 
 /** How old the numbers may get while the view is looked at. */
@@ -43,7 +43,7 @@ function Index({ status }) {
 }
 
 function Tile({ name, value, note, link }) {
-  const shown = html`<b class="number">${value}</b>`;
+  const shown = html`<b class="figures">${value}</b>`;
   return html`<div class="tile card">
     <dt>${name}</dt>
     <dd>${link ? html`<a href=${link}>${shown}</a>` : shown}${note && html`<small>${note}</small>`}</dd>
@@ -57,7 +57,7 @@ function Roots({ roots }) {
       ${roots.map(
         (root) => html`<tr>
           <td><bdi class="path">${pathOf(root)}</bdi>${root.problem && html`<p class="bad" dir="auto">${printable(root.problem)}</p>`}</td>
-          <td class="number">${timeText(root.scanned_at)}</td>
+          <td class="figures">${timeText(root.scanned_at)}</td>
         </tr>`,
       )}
     </tbody>
@@ -69,13 +69,14 @@ const OUTCOMES = { done: "done", stopped: "stopped before its end", failed: "fai
 function LastRun({ run }) {
   return html`<div class="card run">
     <dl class="facts">
-      <dt>Began</dt><dd class="number">${timeText(run.started_at)}</dd>
+      <dt>Began</dt><dd class="figures">${timeText(run.started_at)}</dd>
       <dt>Outcome</dt><dd dir="auto">${OUTCOMES[run.outcome] ?? run.outcome}${run.error && `: ${printable(run.error)}`}</dd>
       ${run.seconds != null &&
       html`<dt>Pictures</dt><dd><${Counts} of=${run} /></dd>
-        <dt>Time</dt><dd class="number">${durationText(run.seconds)}${run.embedded > 0 &&
+        <dt>Time</dt><dd class="figures">${durationText(run.seconds)}${run.embedded > 0 &&
         `, ${run.pictures_per_second.toFixed(1)} pictures/s`}</dd>`}
     </dl>
+    <${MachineBars} machines=${run.machines ?? []} />
     ${run.stage_seconds && html`<${StageBars} seconds=${run.stage_seconds} />`}
   </div>`;
 }
@@ -89,7 +90,7 @@ function Models({ models, used }) {
       ${models.map(
         (model) => html`<li aria-current=${model.name === used ? "true" : null}>
           <bdi>${printable(model.name)}</bdi>${model.name === used && html` <span class="badge">in use</span>`}
-          <p class="soft number">${modelText(model)}</p>
+          <p class="soft figures">${modelText(model)}</p>
         </li>`,
       )}
     </ul>`;
