@@ -260,6 +260,28 @@ class Index:
         done = export(self._shown_pictures(filters), self.model, path, parquet=parquet)
         return done and replace(done, without_vector=self._catalog.count_without_vector(filters))
 
+    def export_rows(
+        self, destination: AnyPath, filters: Filters = ALL, *, float32: bool = False, since: str | None = None
+    ) -> Exported | None:
+        """Write the pictures that meet `filters` to a new directory as rows of Parquet, each with its vector.
+
+        Vectors are float16, as they are stored, or `float32`. What is in the index is told as the last training found
+        it, whether a file has vanished since or not. With `since`, the `mark` of an earlier export with these filters
+        or its directory, only what has changed is written, and which pictures are gone. Returns None, having written
+        nothing, where there is nothing to tell.
+        """
+        from image_index.upkeep.export_rows import Mark, RowsRequest, export_rows
+
+        mark = None if since is None else Mark.parse(since)
+        if mark is None:  # otherwise a directory was known once, and that its pictures are gone has to be told
+            self._checked(filters)
+        if self.model is None:
+            return None
+        path = Path(os.fsdecode(resolve(destination)))
+        request = RowsRequest(filters, self._named(filters, lambda _: True), float32, mark)
+        done = export_rows(self._catalog, self.model, request, path)
+        return done and replace(done, without_vector=self._catalog.count_without_vector(filters))
+
     def _shown_pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
         """Yield the pictures that meet `filters` and whose file, where that matters, is there."""
         shown = self._shown(filters)

@@ -165,7 +165,7 @@ def printed_records() -> dict[str, dict[str, Any]]:
         "group": group_record((Duplicate(image_facts(), 1.0, exact=True),)),
         "tagged": tagged_record(TaggedImage(image_facts(), (Label("cat", 0.5),))),
         "known": known_record(KNOWN),
-        "export": exported_record(Exported(Path("/a"), "jsonl", 1, 1, 4)),
+        "export": exported_record(Exported(Path("/a"), "parquet", 1, 1, 4, gone=1, mark="a-b-1-1")),
         "summary": summary_record(summary),
         "preview": plan_record(Plan()),
         "status": status_record(IndexStatus(Counts(0, 0, 0), (Root(b"/a", 1, None),), None, 0, run)),

@@ -283,7 +283,10 @@ class CatalogReader(Database):
 
     def pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
         """Yield facts and vectors (n, D) of the images that `filters` choose and that have one, in order of ids."""
-        ids = self.ids_matching(filters)
+        return self.pictures_in_chunks(self.ids_matching(filters))
+
+    def pictures_in_chunks(self, ids: Ids) -> Iterator[tuple[list[ImageFacts], Vectors]]:
+        """Yield facts and vectors (n, D) of those images (m,) that have one, in the order of `ids`."""
         for start in range(0, len(ids), PICTURES_AT_A_TIME):
             yield self.pictures_of(ids[start : start + PICTURES_AT_A_TIME].tolist())
 

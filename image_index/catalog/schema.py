@@ -56,6 +56,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # and not the id of a row: other names are noted before the file is read, and outlast a change of its content.
         "CREATE TABLE names (path BLOB PRIMARY KEY, main BLOB NOT NULL) WITHOUT ROWID",
         "CREATE INDEX names_by_main ON names (main)",
+        # the images that have changed or gone, each under its newest number: `image_index.catalog.changes` reads it.
+        # Triggers write it, so that no change is forgotten; none does for a new image, which is known by its id.
+        "CREATE TABLE changed (number INTEGER PRIMARY KEY AUTOINCREMENT, image_id INTEGER NOT NULL UNIQUE)",
+        """CREATE TRIGGER images_updated AFTER UPDATE OF path, mtime_ns, missing_since_s ON images
+            WHEN old.path IS NOT new.path OR old.mtime_ns IS NOT new.mtime_ns
+                OR (old.missing_since_s IS NULL) IS NOT (new.missing_since_s IS NULL)
+            BEGIN
+                DELETE FROM changed WHERE image_id = new.id;
+                INSERT INTO changed (image_id) VALUES (new.id);
+            END""",
+        """CREATE TRIGGER images_deleted AFTER DELETE ON images BEGIN
+                DELETE FROM changed WHERE image_id = old.id;
+                INSERT INTO changed (image_id) VALUES (old.id);
+            END""",
+        *(
+            f"""CREATE TRIGGER names_{verb.lower()} AFTER {verb} ON names BEGIN
+                DELETE FROM changed WHERE image_id IN (SELECT id FROM images WHERE path IN ({mains}));
+                INSERT INTO changed (image_id) SELECT id FROM images WHERE path IN ({mains});
+            END"""
+            for verb, mains in (("INSERT", "new.main"), ("DELETE", "old.main"), ("UPDATE", "old.main, new.main"))
+        ),
         """CREATE TABLE failures (
             path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, stage TEXT NOT NULL,
             reason TEXT NOT NULL, attempts INTEGER NOT NULL, first_failed_at_s INTEGER NOT NULL,

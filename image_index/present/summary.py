@@ -103,16 +103,19 @@ def exported_record(done: Exported) -> dict[str, Any]:
     """Return what was exported, and where to."""
     return {
         **path_field(os.fsencode(done.path)),
-        "metadata": done.metadata,
+        "format": done.format,
         "images": done.images,
         "parts": done.parts,
         "dim": done.dim,
         "without_vector": done.without_vector,
+        "gone": done.gone,
+        "mark": done.mark,
     }
 
 
 def exported_text(done: Exported) -> str:
-    """Return what was exported, in a line."""
+    """Return what was exported, in a line, and the mark in another."""
     parts = "1 part" if done.parts == 1 else f"{done.parts} parts"
     left_out = f"; left out, for they have no vector: {done.without_vector}" if done.without_vector else ""
-    return f"exported {done.images} pictures in {parts} to {printable(str(done.path))}{left_out}\n"
+    followed = f"; gone: {done.gone}\nmark: {done.mark}" if done.mark else ""
+    return f"exported {done.images} pictures in {parts} to {printable(str(done.path))}{left_out}{followed}\n"

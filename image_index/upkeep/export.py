@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from image_index.errors import StorageError, UsageError
 from image_index.files.atomic import replacing_directory, storage_errors
 from image_index.paths import path_field, printable
 from image_index.records import ImageFacts, ModelFacts, Vectors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PART_ROWS = 100_000
 """How many pictures each part holds; the last one may hold fewer."""
@@ -41,15 +44,18 @@ WriteRows = Callable[[list[ImageFacts]], object]
 class Exported:
     """What was written: `images` vectors of `dim` dimensions, in `parts`, under the directory `path`.
 
-    Pictures `without_vector` were left out.
+    Pictures `without_vector` were left out. Of an export of rows, `gone` is how many a follower has to drop, and `mark`
+    where the next one goes on.
     """
 
     path: Path
-    metadata: str
+    format: str
     images: int
     parts: int
     dim: int
     without_vector: int = 0
+    gone: int = 0
+    mark: str | None = None
 
 
 def export(pictures: Pictures, model: ModelFacts, destination: Path, *, parquet: bool = False) -> Exported | None:
@@ -60,9 +66,9 @@ def export(pictures: Pictures, model: ModelFacts, destination: Path, *, parquet:
     """
     open_table = _parquet if parquet else _json_lines
     if parquet:
-        _check_pyarrow()
+        check_pyarrow()
     with storage_errors(destination):
-        _check_free(destination)
+        check_free(destination)
     first = next((chunk for chunk in pictures if chunk[0]), None)
     if first is None:
         return None
@@ -70,17 +76,15 @@ def export(pictures: Pictures, model: ModelFacts, destination: Path, *, parquet:
         (draft / "img_emb").mkdir()
         (draft / "metadata").mkdir()
         counts = _write_parts(chain([first], pictures), model.dim, draft, open_table)
-        _pad_numbers(draft, len(str(len(counts))))
-        facts = {"name": model.name, "fingerprint": model.fingerprint, "weights_sha256": model.weights_sha256}
-        described = {**facts, "dim": model.dim, "preprocess": asdict(model.preprocess)}
-        (draft / "model.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        pad_numbers(draft, len(str(len(counts))))
+        write_model(draft, model)
     return Exported(destination, "parquet" if parquet else "jsonl", sum(counts), len(counts), model.dim)
 
 
 # The directory
 
 
-def _check_free(destination: Path) -> None:
+def check_free(destination: Path) -> None:
     """Raise `UsageError` unless `destination` is an empty directory, or a new one in a directory that is there."""
     shown = printable(os.fsencode(destination))
     if os.path.lexists(destination):
@@ -90,7 +94,14 @@ def _check_free(destination: Path) -> None:
         raise UsageError(f"{shown}: there is no directory to make it in", "make that first")
 
 
-def _pad_numbers(draft: Path, digits: int) -> None:
+def write_model(draft: Path, model: ModelFacts) -> None:
+    """Write which model made the vectors."""
+    facts = {"name": model.name, "fingerprint": model.fingerprint, "weights_sha256": model.weights_sha256}
+    described = {**facts, "dim": model.dim, "preprocess": asdict(model.preprocess)}
+    (draft / "model.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def pad_numbers(draft: Path, digits: int) -> None:
     """Pad the numbers of all parts to the same number of digits, so that names sort like numbers."""
     for path in list(draft.glob("*/*_*")):
         name, _, number = path.stem.rpartition("_")
@@ -105,7 +116,7 @@ def _write_parts(
 ) -> list[int]:
     """Write all parts; return how many pictures each holds."""
     counts: list[int] = []
-    pieces = _pieces(pictures, PART_ROWS)
+    pieces = pieces_of(pictures, PART_ROWS)
     for piece in pieces:
         number = len(counts)
         with (
@@ -116,7 +127,7 @@ def _write_parts(
     return counts
 
 
-def _pieces(pictures: Pictures, rows: int) -> Pictures:
+def pieces_of(pictures: Pictures, rows: int) -> Pictures:
     """Yield `pictures` in pieces, so that no piece crosses the end of a part of `rows`."""
     room = rows
     for images, vectors in pictures:
@@ -133,8 +144,7 @@ def _write_part(pieces: Pictures, dim: int, file: BinaryIO, write_rows: WriteRow
     _write_header(file, PART_ROWS, dim)
     begin, count = file.tell(), 0
     for images, vectors in pieces:
-        if vectors.shape != (len(images), dim):
-            raise StorageError(f"the catalog holds vectors that have not {dim} dimensions", "run imgidx verify")
+        check_vectors(images, vectors, dim)
         file.write(vectors.astype("<f2").tobytes())
         write_rows(images)
         count += len(images)
@@ -145,6 +155,12 @@ def _write_part(pieces: Pictures, dim: int, file: BinaryIO, write_rows: WriteRow
     if file.tell() != begin:
         raise AssertionError("the header of a .npy file has changed its length")
     return count
+
+
+def check_vectors(images: list[ImageFacts], vectors: Vectors, dim: int) -> None:
+    """Raise `StorageError` for vectors of another shape: a header that does not fit them would be believed."""
+    if vectors.shape != (len(images), dim):
+        raise StorageError(f"the catalog holds vectors that have not {dim} dimensions", "run imgidx verify")
 
 
 def _write_header(file: BinaryIO, count: int, dim: int) -> None:
@@ -182,28 +198,32 @@ def _json_lines(directory: Path, number: int) -> Iterator[WriteRows]:
 
 @contextmanager
 def _parquet(directory: Path, number: int) -> Iterator[WriteRows]:
-    """Write rows as row groups of Parquet; `date` is a timestamp."""
-    import pyarrow as pa
+    """Write rows as row groups of Parquet."""
     from pyarrow import parquet
+
+    with (
+        (directory / f"metadata_{number}.parquet").open("wb") as file,
+        parquet.ParquetWriter(file, metadata_table([]).schema) as writer,
+    ):
+        yield lambda images: writer.write_table(metadata_table(images))
+
+
+def metadata_table(images: list[ImageFacts]) -> pa.Table:
+    """Return the rows of pictures as a table of Arrow; `date` is a timestamp."""
+    import pyarrow as pa
 
     integers, date = dict.fromkeys(("width", "height", "id"), pa.int64()), pa.timestamp("ms", tz="UTC")
     texts = ("image_path", "image_path_bytes", "sha256", "width", "height", "format", "date", "date_source", "camera")
     types = {**dict.fromkeys((*texts, "id"), pa.string()), **integers, "date": date}
-    schema = pa.schema(list(types.items()))
-    with (directory / f"metadata_{number}.parquet").open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
-
-        def write_rows(images: list[ImageFacts]) -> None:
-            rows = [{**metadata(image), "date": datetime.fromtimestamp(image.date_s, UTC)} for image in images]
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-
-        yield write_rows
+    rows = [{**metadata(image), "date": datetime.fromtimestamp(image.date_s, UTC)} for image in images]
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))
 
 
-def _check_pyarrow() -> None:
+def check_pyarrow() -> None:
     """Raise `UsageError` where the library for Parquet is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401  # only whether it is there
     except ImportError as error:
         raise UsageError(
-            "Parquet needs pyarrow: pip install 'imgidx[parquet]', or export with --metadata jsonl"
+            "Parquet needs pyarrow: pip install 'imgidx[parquet]', or export with --format jsonl"
         ) from error

@@ -215,7 +215,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
     """Whichever file it hits: exit 9, one line, no directory and no draft of one."""
     place = tmp_path / "place"
     place.mkdir()
-    options = ["--metadata", "parquet" if parquet else "jsonl", "--missing", "--index", home.path]
+    options = ["--format", "parquet" if parquet else "jsonl", "--missing", "--index", home.path]
     code = "import sys\nfrom image_index.cli.app import run\nsys.exit(run(sys.argv[1:]))"
     done = run_confined("-c", code, "export", place / "out", *options, file_bytes=limit)
     assert done.returncode == 9, done.stderr
