@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from functools import partial
 
@@ -16,7 +15,6 @@ COMMAND = (sys.executable, "-m", "tests.support.fake_command")
 
 def main() -> None:
     """Do what the command line says; exit with its exit code."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     vars(engines)["Engine"] = partial(Engine, loader=fake_models.load)
     if "serve" in sys.argv:
         from image_index.service import sessions_runner
