@@ -19,12 +19,17 @@ def stop_on_signals(time_limit_s: float | None = None) -> Iterator[StopRequest]:
     """Yield a request that a signal or the end of the time sets. A signal that was ignored before (nohup) stays so."""
     stop = StopRequest(deadline=None if time_limit_s is None else time.monotonic() + time_limit_s)
 
+    came = False
+
     def handle(number: int, _: FrameType | None) -> None:
         # The first signal only leaves a note, which is read between batches. Whoever sends a second one does not want
         # to wait for that: the error leaves from wherever the program is, and the catalog rolls back what is open.
-        if stop.signal_number:
+        # A note may be there before the first one: that of a session which its row asks to stop.
+        nonlocal came
+        if came:
             raise Interrupted(number)
-        stop.signal_number = number
+        came = True
+        stop.signal_number = stop.signal_number or number
 
     saved = {number: signal.getsignal(number) for number in SIGNALS}
     for number in (number for number in SIGNALS if saved[number] is not signal.SIG_IGN):

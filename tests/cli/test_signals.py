@@ -77,6 +77,16 @@ def test_first_signal_asks_for_a_stop_and_the_second_one_ends_at_once() -> None:
     assert caught.value.exit_code == 128 + signal.SIGINT
 
 
+def test_a_run_that_its_row_asks_to_stop_still_takes_a_first_signal_for_the_first() -> None:
+    """It comes from the same request to cancel, perhaps later: the batches in flight are stored all the same."""
+    with stop_on_signals() as stop:
+        stop.signal_number = signal.SIGINT
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal_number == signal.SIGINT
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+
+
 def test_signals_mean_what_they_meant_before_once_a_run_is_over() -> None:
     """Whatever ends the run, the handlers are put back."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
