@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from image_index.cli.options import IndexOption, QuietOption, VerboseOption, common
-from image_index.errors import UsageError
+from image_index.cli.options import IndexOption, QuietOption, VerboseOption, common, extra_packages
 
 PACKAGES = {"anyio", "mcp", "mcp_types", "pydantic"}
 """What the extra `mcp` brings."""
@@ -19,12 +18,8 @@ def mcp(index: IndexOption = None, quiet: QuietOption = False, verbose: VerboseO
 
     Exit codes: 0 closed by the program that asked, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
     """
-    try:
+    with extra_packages("imgidx mcp", "mcp", PACKAGES):
         from image_index.service.mcp_server import serve_stdio
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in PACKAGES:
-            raise
-        raise UsageError("imgidx mcp needs more packages", "pip install 'imgidx[mcp]'") from error
 
     serve_stdio(common(index, quiet=quiet, verbose=verbose).home)
     return 0

@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -111,6 +113,17 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
     logging.basicConfig(handlers=handlers, level=logging.WARNING, force=True)
     logging.getLogger("image_index").setLevel(logging.INFO if log_file else level)
     return Common(index_home(index), console, quiet)
+
+
+@contextmanager
+def extra_packages(what: str, extra: str, packages: Collection[str]) -> Iterator[None]:
+    """Import in a block what the packages of an extra are needed for; say in one line how to get it where they lack."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in packages:
+            raise
+        raise UsageError(f"{what} needs more packages", f"pip install 'imgidx[{extra}]'") from error
 
 
 def screen() -> Screen:
