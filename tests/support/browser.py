@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.programs import needed
 
 NAMES = (
     "chromium",
@@ -57,21 +56,10 @@ class Watched:
         return {urlsplit(address).hostname or "" for address in self.requests} - {"", "127.0.0.1"}
 
 
-def executable() -> str:
-    """Return a browser's path; without one a test is skipped, but in CI it fails."""
-    for name in NAMES:
-        if path := shutil.which(name):
-            return path
-    reason = f"there is none of {', '.join(NAMES)}; on Debian: apt install chromium"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @contextmanager
 def started() -> Iterator[Browser]:
     """Start a browser, and end it."""
-    path = executable()
+    path = needed(NAMES, "chromium")
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as driver, driver.chromium.launch(executable_path=path, args=OPTIONS) as browser:
         yield browser
