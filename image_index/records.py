@@ -450,7 +450,8 @@ class Session:
     """A run as those see it who ask a server for runs; times in seconds since 1970.
 
     `request` is what was asked for, JSON, and "{}" for a foreign run. `progress` is None before the run begins, `run`
-    None until then too. `exit_code` is that of the command line, None until the end and where nobody was left to tell.
+    None until then too. `tries` is how often it was begun. `exit_code` is that of the command line, None until the end
+    and where nobody was left to tell.
     """
 
     id: int
@@ -464,6 +465,7 @@ class Session:
     stop_asked: bool = False
     exit_code: int | None = None
     error: str | None = None
+    tries: int = 0
     progress: Progress | None = None
     summary: Summary | None = None
 

@@ -42,9 +42,19 @@ SCAN_NOTED_EVERY_S = 1.0
 KILLED = "it was killed; everything embedded until then is stored, and the next training goes on from there"
 """Why a run failed that has not ended its row."""
 
+MOST_TRIES = 3
+"""How often a session of a queue is begun whose process is killed each time; then it has failed."""
+
 _COLUMNS = (
     "id, kind, outcome, priority, request, asked_at_s, started_at_s, ended_at_s, stop_asked_at_s IS NOT NULL,"
-    " exit_code, error, progress, summary"
+    " exit_code, error, tries, progress, summary"
+)
+_GIVE_OUT_AGAIN = (
+    "UPDATE runs SET outcome = 'queued' WHERE outcome = 'running' AND kind = 'queue'"
+    f" AND tries < {MOST_TRIES} AND stop_asked_at_s IS NULL"
+)
+_PUT_BACK = (
+    "UPDATE runs SET outcome = 'queued', tries = tries - 1 WHERE id = ? AND kind = 'queue' AND stop_asked_at_s IS NULL"
 )
 _SETTLE = "UPDATE runs SET outcome = 'failed', error = ?, ended_at_s = ? WHERE outcome = 'running'"
 _IN_TURN = "instr('high, normal, low', priority), id"
@@ -78,14 +88,19 @@ class Runs:
     def session(self, number: int) -> Session | None:
         """Return the session or foreign run of that number, None where there is none.
 
-        One whose process is gone is told as `failed`, whether or not that has been written down yet.
+        One whose process is gone is told as what it will be, whether or not that has been written down yet: `failed`,
+        or `queued` again where it is one of a queue, which gives it out `MOST_TRIES` times.
         """
         session = self._read(number)
         if session is None or not self._is_dead(session):
             return session
         # Its process may have ended its row, and only then let go of the lock, since the row was read.
         again = self._read(number)
-        return replace(again, outcome=Outcome.FAILED, error=KILLED) if again == session else again
+        if again != session:
+            return again
+        if session.kind is RunKind.QUEUE and session.tries < MOST_TRIES and not session.stop_asked:
+            return replace(session, outcome=Outcome.QUEUED)
+        return replace(session, outcome=Outcome.FAILED, error=KILLED)
 
     def page(self, before: int, limit: int) -> list[Session]:
         """Return the newest sessions and foreign runs whose number is below `before`, newest first."""
@@ -93,11 +108,17 @@ class Runs:
 
     def queued(self, kind: RunKind) -> list[Session]:
         """Return the sessions that wait, the one whose turn is next first."""
-        return self._sessions(f"ended_at_s IS NULL AND outcome = 'queued' AND kind = ? ORDER BY {_IN_TURN}", kind)
+        found = self._sessions(f"ended_at_s IS NULL AND kind = ? ORDER BY {_IN_TURN}", kind)
+        return [session for session in found if session.outcome is Outcome.QUEUED]
 
     def begun(self) -> list[Session]:
         """Return what has been begun and has not ended its row; those are `failed` whose process is gone."""
         return self._sessions("ended_at_s IS NULL AND outcome = 'running'")
+
+    def adopt(self, kind: RunKind) -> None:
+        """Let whoever runs sessions of this kind run those that wait, though they were asked for as another kind."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE runs SET kind = ? WHERE outcome = 'queued'", (kind,))
 
     def give_up(self, number: int, error: str, exit_code: int | None = None) -> None:
         """Write down that a session has failed that waits or is dead; one that lives or has ended stays as it is."""
@@ -196,8 +217,12 @@ class Run:
         """Take a session that waits; the caller holds the lock of sessions, so no other one is running."""
         now = int(time.time())
         with self.database.transaction() as connection:
+            connection.execute(_GIVE_OUT_AGAIN)
             connection.execute(f"{_SETTLE} AND kind != 'foreign'", (KILLED, now))
-            sql = "UPDATE runs SET outcome = 'running', started_at_s = ? WHERE id = ? AND outcome = 'queued'"
+            sql = (
+                "UPDATE runs SET outcome = 'running', started_at_s = ?, tries = tries + 1"
+                " WHERE id = ? AND outcome = 'queued'"
+            )
             if not connection.execute(sql, (now, session)).rowcount:
                 raise UsageError(f"there is no session {session} that waits")
             self.id = session
@@ -242,16 +267,21 @@ class Run:
         return told
 
     def finish(self, outcome: Outcome, exit_code: int, error: str | None = None) -> None:
-        """Record how the run ended, if it was begun; `error` says why it failed."""
+        """Record how the run ended, if it was begun; `error` says why it failed.
+
+        A session of a queue that SIGTERM has stopped waits again: it is the worker that ends, not the session.
+        """
         with self.database.transaction() as connection:
+            if exit_code == 128 + signal.SIGTERM and connection.execute(_PUT_BACK, (self.id,)).rowcount:
+                return
             sql = "UPDATE runs SET ended_at_s = ?, outcome = ?, exit_code = ?, error = ?, summary = ? WHERE id = ?"
             row = (int(time.time()), outcome, exit_code, error, _stored_summary(self.summary), self.id)
             connection.execute(sql, row)
 
 
-def session_holder(database: Database) -> int | None:
-    """Return the process that runs a session, None where there is none."""
-    holder = find_holder(_lock_of(database, RunKind.EMBEDDED))
+def holder_of(database: Database, session: Session) -> int | None:
+    """Return the process that runs a session or a foreign run, None where there is none."""
+    holder = find_holder(_lock_of(database, session.kind))
     return int(holder) if holder and holder.isdecimal() else None
 
 

@@ -85,6 +85,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, priority TEXT NOT NULL DEFAULT 'normal',
             request TEXT NOT NULL DEFAULT '{}', asked_at_s INTEGER NOT NULL, started_at_s INTEGER,
             stop_asked_at_s INTEGER, ended_at_s INTEGER, outcome TEXT NOT NULL, exit_code INTEGER, error TEXT,
+            tries INTEGER NOT NULL DEFAULT 0,
             progress TEXT NOT NULL DEFAULT '{}', summary TEXT NOT NULL DEFAULT '{}')""",
         "CREATE INDEX runs_open ON runs (id) WHERE ended_at_s IS NULL",
         # vector: little-endian float32, so that a repeated search scores the same, and the CRC-32 of the row

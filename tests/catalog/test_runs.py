@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,21 @@ from pathlib import Path
 import pytest
 
 from image_index.catalog.catalog import Catalog
-from image_index.catalog.runs import Runs
+from image_index.catalog.lock import exclusive_lock
+from image_index.catalog.runs import KILLED, Run, Runs
 from image_index.errors import Interrupted, ModelUnavailable
-from image_index.records import KnownRun, Outcome, ScanProblem, StageSeconds, Summary
+from image_index.records import (
+    KnownRun,
+    Outcome,
+    Priority,
+    RunKind,
+    ScanProblem,
+    Session,
+    StageSeconds,
+    Summary,
+)
+from image_index.settings import IndexHome
+from image_index.stop import StopRequest
 
 
 @pytest.fixture
@@ -94,3 +107,76 @@ def test_an_error_is_not_hidden_by_a_disk_on_which_it_cannot_be_recorded(catalog
         fail()
     with Catalog(path, write=True) as reopened:
         assert last_run(reopened).outcome == "running"
+
+
+def asked(catalog: Catalog, kind: RunKind = RunKind.QUEUE) -> int:
+    """Return the number of a session that waits."""
+    return Runs(catalog).ask(kind, Priority.NORMAL, "{}")
+
+
+def killed(catalog: Catalog, session: int) -> None:
+    """Begin a session, and leave its row as a process does that is killed."""
+    with exclusive_lock(IndexHome(catalog.path.parent).session_lock):
+        Run(catalog, StopRequest()).claim(session)
+
+
+def told(catalog: Catalog, number: int) -> Session:
+    """Return a session, which must be there."""
+    session = Runs(catalog).session(number)
+    assert session is not None
+    return session
+
+
+def test_a_session_of_a_queue_whose_process_is_killed_waits_again(catalog: Catalog) -> None:
+    """Twice; the third time it has failed. While it waits, others may go first."""
+    session, other = asked(catalog), asked(catalog)
+    for tries in (1, 2):
+        killed(catalog, session)
+        assert (told(catalog, session).outcome, told(catalog, session).tries) == (Outcome.QUEUED, tries)
+        assert [one.id for one in Runs(catalog).queued(RunKind.QUEUE)] == [session, other]
+    killed(catalog, other)
+    assert [one.id for one in Runs(catalog).queued(RunKind.QUEUE)] == [session, other]
+    killed(catalog, session)
+    assert (told(catalog, session).outcome, told(catalog, session).error) == (Outcome.FAILED, KILLED)
+    assert [one.id for one in Runs(catalog).queued(RunKind.QUEUE)] == [other]
+
+
+def test_a_session_that_was_asked_to_stop_and_is_killed_has_failed(catalog: Catalog) -> None:
+    """Nobody wants it to go on."""
+    session = asked(catalog)
+    killed(catalog, session)
+    assert Runs(catalog).ask_to_stop(session)
+    assert told(catalog, session).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "outcome"),
+    [
+        (RunKind.QUEUE, signal.SIGTERM, Outcome.QUEUED),
+        (RunKind.QUEUE, signal.SIGINT, Outcome.STOPPED),
+        (RunKind.EMBEDDED, signal.SIGTERM, Outcome.STOPPED),
+    ],
+)
+def test_only_a_worker_that_is_told_to_end_puts_its_session_back(
+    catalog: Catalog, kind: RunKind, number: signal.Signals, outcome: Outcome
+) -> None:
+    """That costs it no try, however often."""
+    session = asked(catalog, kind)
+
+    def stop() -> None:
+        with exclusive_lock(IndexHome(catalog.path.parent).session_lock), Runs(catalog).recorded(session=session):
+            raise Interrupted(number)
+
+    with pytest.raises(Interrupted):
+        stop()
+    assert told(catalog, session).outcome is outcome
+    assert told(catalog, session).tries == (0 if outcome is Outcome.QUEUED else 1)
+    assert (told(catalog, session).ended_at_s is None) == (outcome is Outcome.QUEUED)
+
+
+def test_sessions_that_wait_are_taken_over_by_another_kind(catalog: Catalog) -> None:
+    """A server with a queue follows one without, or the other way round."""
+    session = asked(catalog, RunKind.EMBEDDED)
+    Runs(catalog).adopt(RunKind.QUEUE)
+    assert [one.id for one in Runs(catalog).queued(RunKind.QUEUE)] == [session]
+    assert not Runs(catalog).queued(RunKind.EMBEDDED)
