@@ -83,6 +83,8 @@ HOMES = {
     "pydantic": ("service",),
     "uvicorn": ("service",),
     "prometheus_client": ("service",),
+    "rq": ("service",),
+    "redis": ("service",),
     "mcp": ("service.mcp_server", "service.mcp_tools"),
     "typer": ("cli",),
 }

@@ -22,6 +22,7 @@ from image_index.cli.show import show
 from image_index.cli.status import failures, status
 from image_index.cli.tag import tag
 from image_index.cli.train import train
+from image_index.cli.worker import worker
 from image_index.errors import ImgidxError, UsageError
 from image_index.paths import message_line
 
@@ -29,7 +30,7 @@ WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """click's UsageError. Newer typers vendor click, so this is the only way to the class that typer raises."""
 
 COMMANDS = {
-    "Everyday": ("train", "search", "dupes", "tag", "show", "serve", "mcp"),
+    "Everyday": ("train", "search", "dupes", "tag", "show", "serve", "worker", "mcp"),
     "Upkeep": ("status", "failures", "forget", "prune", "verify", "backup", "export"),
     "About": ("models", "doctor"),
 }
@@ -70,6 +71,7 @@ for command in (
     tag,
     show,
     serve,
+    worker,
     mcp,
     status,
     failures,

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from image_index.cli.options import IndexOption, QuietOption, VerboseOption, common, given_path, write
+from image_index.cli.options import (
+    IndexOption,
+    QuietOption,
+    VerboseOption,
+    common,
+    extra_packages,
+    given_path,
+    write,
+)
 from image_index.cli.output import open_page
 from image_index.cli.signals import stop_on_signals
-from image_index.errors import UsageError
+from image_index.cli.worker import QUEUE_PACKAGES, AllowOpenRedisOption
+from image_index.settings import IndexHome
+
+if TYPE_CHECKING:
+    from image_index.service.sessions_runner import Runner
 
 PACKAGES = {"fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn"}
 """What the extra `web` brings."""
@@ -48,6 +61,12 @@ AllowOption = Annotated[
 AllowUrlsOption = Annotated[
     bool, typer.Option("--allow-urls", help="Fetch pictures that a search names from the public web.")
 ]
+QueueOption = Annotated[
+    str | None,
+    typer.Option(
+        "--queue", metavar="URL", help="Leave sessions to the imgidx worker of this Redis: redis://localhost:6379."
+    ),
+]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 
 
@@ -60,6 +79,8 @@ def serve(
     no_token: NoTokenOption = False,
     allow: AllowOption = None,
     allow_urls: AllowUrlsOption = False,
+    queue: QueueOption = None,
+    allow_open_redis: AllowOpenRedisOption = False,
     open: OpenOption = False,  # noqa: A002  # the option's name
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -74,19 +95,16 @@ def serve(
 
     Exit codes: 0 ended by a signal, 2 wrong use, 4 no index, 5 a newer index, 9 disk or catalog.
     """
-    try:
+    with extra_packages("imgidx serve", "web", PACKAGES):
         from image_index.service.server import ServeOptions
         from image_index.service.server import serve as answer_requests
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in PACKAGES:
-            raise
-        raise UsageError("imgidx serve needs more packages", "pip install 'imgidx[web]'") from error
 
     names, allowed = tuple(allow_host or ()), tuple(allow or ())
     options = ServeOptions(
         host, port, root_path, names, token_file, open_access=no_token, allowed=allowed, allow_urls=allow_urls
     )
     setup = common(index, quiet=quiet, verbose=verbose)
+    make_runner = _queue_runner(queue, allow_open=allow_open_redis) if queue else None
 
     def ready(address: str) -> None:
         # where the token lasts, it must not get into the log of whatever has started the server
@@ -95,8 +113,16 @@ def serve(
             _open_address(address, Path(private))
 
     with TemporaryDirectory(prefix="imgidx-") as private, stop_on_signals():  # puts the handlers back at the end
-        answer_requests(setup.home, options, ready)
+        answer_requests(setup.home, options, ready, make_runner)
     return 0
+
+
+def _queue_runner(url: str, *, allow_open: bool) -> Callable[[IndexHome], Runner]:
+    """Return what makes the runner of a server whose sessions go into a queue."""
+    with extra_packages("imgidx serve --queue", "queue", QUEUE_PACKAGES):
+        from image_index.service.queue_runner import QueueRunner
+
+    return lambda home: QueueRunner(home, url, allow_open=allow_open)
 
 
 def _open_address(address: str, private: Path) -> None:

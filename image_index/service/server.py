@@ -22,7 +22,7 @@ from image_index.service.access import LOOPBACK_NAMES, Rules
 from image_index.service.app import make_app
 from image_index.service.connections import PunctualProtocol, allow_files
 from image_index.service.sessions import Training
-from image_index.service.sessions_runner import EmbeddedRunner
+from image_index.service.sessions_runner import EmbeddedRunner, Runner
 from image_index.service.tokens import keep_token, make_token
 from image_index.settings import IndexHome
 
@@ -50,11 +50,16 @@ class ServeOptions:
     allow_urls: bool = False
 
 
-def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) -> None:
+def serve(
+    home: IndexHome,
+    options: ServeOptions,
+    ready: Callable[[str], None],
+    make_runner: Callable[[IndexHome], Runner] | None = None,
+) -> None:
     """Answer requests until a signal ends that; `ready` is given the address as soon as it can be asked for.
 
-    The address has the token in it. Raises `IndexNotFound` where there is no
-    index, `UsageError` where the options make no sense or the port is taken.
+    The address has the token in it. `make_runner` makes who runs the sessions, by default the server itself. Raises
+    `IndexNotFound` where there is no index, `UsageError` where the options make no sense or the port is taken.
     """
     _check(options)
     allow_files()
@@ -69,7 +74,7 @@ def serve(home: IndexHome, options: ServeOptions, ready: Callable[[str], None]) 
             stack.callback(remove, file)
             token = make_token(file)
         hosts = frozenset(name.lower() for name in (*LOOPBACK_NAMES, options.host, *options.hosts))
-        training = Training(EmbeddedRunner(home), tuple(resolve(path) for path in options.allowed))
+        training = Training((make_runner or EmbeddedRunner)(home), tuple(resolve(path) for path in options.allowed))
         app = make_app(home, Rules(hosts, token, f"imgidx-{port}"), training=training, allow_urls=options.allow_urls)
         server = _Server(_config(app, options), training)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

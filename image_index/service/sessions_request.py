@@ -1,8 +1,7 @@
-"""What a session is asked to do: checked before anything is queued, and made into a command line."""
+"""What a session is asked to do, checked before anything is queued."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from typing import Annotated
 
@@ -12,14 +11,12 @@ from image_index.catalog.reader import CatalogReader
 from image_index.dates import duration_s
 from image_index.errors import UsageError
 from image_index.files.scan import check_excludes
-from image_index.paths import below, printable, resolve
+from image_index.paths import below, printable
 from image_index.records import Priority
 from image_index.service.requests import Word, Words
+from image_index.service.sessions_command import real_directory
 from image_index.settings import IndexHome
 from image_index.training.request import make_update
-
-WAIT = "1y"
-"""How long a session waits for a run that nobody asked the server for: as long as it takes."""
 
 
 class NotAllowed(UsageError):
@@ -45,28 +42,13 @@ class TrainingRequest(BaseModel):
         """
         roots = []
         if self.training_directory is not None:
-            directory = _real(self.training_directory)
+            directory = real_directory(self.training_directory)
             _check_place(directory, home, allowed)
             roots = [directory]
         check_excludes(tuple(self.exclude))
         if self.time_limit is not None:
             duration_s(self.time_limit, "--time-limit")
         make_update(*roots, index=home.path, retry_failed=self.retry_failed)
-
-    def arguments(self, home: IndexHome) -> list[str]:
-        """Return the arguments of the `imgidx` that trains this."""
-        roots = [] if self.training_directory is None else [os.fsdecode(_real(self.training_directory))]
-        options = [f"--exclude={glob}" for glob in self.exclude]
-        options += ["--retry-failed"] * self.retry_failed
-        options += [] if self.time_limit is None else [f"--time-limit={self.time_limit}"]
-        return ["train", "--quiet", f"--wait={WAIT}", f"--index={home.path}", *options, "--", *roots]
-
-
-def _real(directory: str) -> bytes:
-    """Return the real path of a directory; raise `UsageError` for one that depends on where the server is."""
-    if not os.path.isabs(directory):
-        raise UsageError(f"training_directory is an absolute path, not {directory!r}")
-    return resolve(directory)
 
 
 def _check_place(directory: bytes, home: IndexHome, allowed: tuple[bytes, ...]) -> None:

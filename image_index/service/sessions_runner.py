@@ -14,10 +14,10 @@ from typing import Protocol
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.reader import CatalogReader
-from image_index.catalog.runs import KILLED, Runs, session_holder
+from image_index.catalog.runs import KILLED, Runs, holder_of
 from image_index.errors import ImgidxError, IndexLocked
 from image_index.records import Outcome, RunKind, Session
-from image_index.service.sessions_request import TrainingRequest
+from image_index.service.sessions_command import train_arguments
 from image_index.settings import SESSION_VARIABLE, IndexHome
 
 LOOK_EVERY_S = 2.0
@@ -49,10 +49,10 @@ class Runner(Protocol):
         """Take up the sessions that wait already, until `close`."""
 
     def start(self, session: Session) -> None:
-        """Have a session run that has just been queued, when its turn comes. Not called on the event loop's thread."""
+        """Have a session run that has just been queued, when its turn comes."""
 
     def cancel(self, session: Session) -> None:
-        """Stop a session that has been asked to stop in its row, as SIGINT does; one that waited has ended there."""
+        """Stop a session that has been asked to stop in its row, as SIGINT does, or forget one that waited."""
 
     def end(self) -> None:
         """Begin to stop what runs: the server has got a signal. Called in the signal handler."""
@@ -62,20 +62,21 @@ class Runner(Protocol):
 
 
 def interrupt(home: IndexHome, session: Session) -> None:
-    """Send SIGINT to the process of a session, if it is running.
-
-    A foreign run gets none: its process may be some program that calls `update_index`. It finds what it is asked for in
-    its row, when it stores its next batch.
-    """
-    if session.kind is RunKind.FOREIGN:
-        return
+    """Send SIGINT to the process of a session or foreign run, if there is one that this user may signal."""
     with CatalogReader(home.catalog) as catalog:
-        holder = session_holder(catalog)
-        running = Runs(catalog).session(session.id)
-    # looked at after the lock: while the session runs, it and no other one holds that
-    if holder is not None and running is not None and running.outcome is Outcome.RUNNING:
-        with suppress(ProcessLookupError, PermissionError):
+        holder = holder_of(catalog, session)
+    if holder is not None:
+        with suppress(ProcessLookupError, PermissionError):  # the row that asks it to stop is read with the next batch
             os.kill(holder, signal.SIGINT)
+
+
+def adopt_sessions(home: IndexHome, kind: RunKind) -> None:
+    """Take over the sessions that wait for another kind of runner, whose server ran before this one."""
+    try:
+        with Catalog(home.catalog, write=True) as catalog:
+            Runs(catalog).adopt(kind)
+    except ImgidxError as error:  # the index may be read-only, or busy for a minute: the server can do all else
+        logger.warning("Sessions that wait cannot be taken over: %s", error)
 
 
 class EmbeddedRunner:
@@ -94,6 +95,7 @@ class EmbeddedRunner:
 
     def open(self) -> None:
         """Take up the sessions that wait already, until `close`."""
+        adopt_sessions(self._home, self.kind)
         self._thread.start()
 
     def start(self, _: Session) -> None:
@@ -101,7 +103,7 @@ class EmbeddedRunner:
         self._wake.set()
 
     def cancel(self, session: Session) -> None:
-        """Stop a session that has been asked to stop in its row; one that waited has ended there."""
+        """Stop a session that has been asked to stop in its row; one that waited is ended there."""
         interrupt(self._home, session)
 
     def end(self) -> None:
@@ -112,7 +114,7 @@ class EmbeddedRunner:
         """Return once what ran has stopped."""
         self._ending = True
         self._wake.set()
-        self._thread.join(KILL_S)
+        self._thread.join()
 
     def _work(self) -> None:
         """Run what waits, until the end."""
@@ -142,9 +144,8 @@ class EmbeddedRunner:
     def _run(self, session: Session) -> int:
         """Train what a session asks for; return the exit code of its process."""
         try:
-            arguments = TrainingRequest.model_validate_json(session.request).arguments(self._home)
             process = subprocess.Popen(
-                (*COMMAND, *arguments),
+                (*COMMAND, "train", "--quiet", *train_arguments(session, self._home)),
                 env={**os.environ, SESSION_VARIABLE: str(session.id)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # errors and warnings go where those of the server go
@@ -154,11 +155,9 @@ class EmbeddedRunner:
             self._give_up(session, f"it could not be begun: {error}")
             return 1
         code = self._await(process)
-        if self._ending:  # what our signals have hit before it was begun goes on waiting
-            return code
         if code < 0:
             self._give_up(session, f"its process was ended by signal {-code}; everything stored stays", 128 - code)
-        elif code != IndexLocked.exit_code:
+        elif code != IndexLocked.exit_code and not self._ending:
             self._give_up(session, f"it could not be begun (exit code {code}); the server's log has more", code)
         return code
 

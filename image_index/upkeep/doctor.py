@@ -27,6 +27,7 @@ PACKAGES = ("torch", "open-clip-torch", "faiss-cpu", "onnxruntime", "numpy", "pi
 EXTRAS = {
     "preview": "chafa.py",
     "parquet": "pyarrow",
+    "queue": "rq",
     "raw": "rawpy",
     "transformers": "transformers",
     "web": "fastapi",

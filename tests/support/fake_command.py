@@ -1,21 +1,25 @@
-"""`imgidx` with a fake model behind it, `python -m tests.support.fake_command`; so are the sessions of its server."""
+"""`imgidx` with a fake model behind it, `python -m tests.support.fake_command`.
+
+So are the sessions of its server and of its worker.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
-from functools import partial
 
+from image_index.cli import worker
 from image_index.cli.app import run
-from image_index.workers import engine as engines
-from image_index.workers.engine import Engine
-from tests.support import fake_models
+from tests.support.fake_horse import fake_model, train_here
 
 COMMAND = (sys.executable, "-m", "tests.support.fake_command")
 
 
 def main() -> None:
     """Do what the command line says; exit with its exit code."""
-    vars(engines)["Engine"] = partial(Engine, loader=fake_models.load)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    fake_model()
+    vars(worker)["train_here"] = train_here
     if "serve" in sys.argv:
         from image_index.service import sessions_runner
 
