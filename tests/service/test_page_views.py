@@ -258,6 +258,7 @@ def test_a_session_is_begun_by_the_form(trained: str, watched_page: Watched, tmp
     enter(page, trained, "sessions")
     page.get_by_role("link", name="Start a session").click()
     directory = page.get_by_label("Directory")
+    expect(directory).to_be_focused()
     assert page.locator("datalist option").get_attribute("value") == str(tmp_path / "photos")
     directory.fill("/")
     page.get_by_role("button", name="Start").click()

@@ -10,10 +10,11 @@ const PAGE = 1000;
 export const ANOTHER = "another";
 
 const order = (value, than, less, more) => (value < than ? less : more);
+const pixels = (one) => one.width * one.height;
 
 /** What is compared: its name, what is shown of a picture, and how that of a copy is called beside another of the best. */
 const FACTS = [
-  ["Pixels", (one) => `${one.width}×${one.height}`, (one, best) => order(one.width * one.height, best.width * best.height, "fewer", "more")],
+  ["Pixels", (one) => `${one.width}×${one.height}`, (one, best) => order(pixels(one), pixels(best), "fewer", "more")],
   ["File size", (one) => sizeText(one.bytes), (one, best) => order(one.bytes, best.bytes, "smaller", "larger")],
   ["Format", (one) => one.format.toUpperCase(), () => ANOTHER],
   ["Date", (one) => dayText(one.date), (one, best) => order(one.date, best.date, "earlier", "later")],

@@ -42,3 +42,9 @@ export function Pages({ of, draw, empty }) {
 function Waiting() {
   return html`<p class="moment soft" role="status">One moment …</p>`;
 }
+
+/** A path, which may go on in a new line behind each slash; what is copied of it has no line ends. */
+export function Path({ of: text, isSoft = false }) {
+  const parts = text.split(/(?<=\/)/).map((part) => html`<wbr />${part}`);
+  return html`<bdi class=${isSoft ? "path soft" : "path"}>${parts}</bdi>`;
+}

@@ -33,14 +33,17 @@ export function Counts({ of }) {
 /** Seconds per stage as bars; those of several children are added up, so together they may exceed the time that passed. */
 export function StageBars({ seconds }) {
   const found = Object.entries(seconds).filter(([, spent]) => spent >= 0.05);
-  return html`<${Bars} label="Time in each stage" of=${found.map(([stage, spent]) => [STAGES[stage] ?? stage, spent, durationText(spent)])} />`;
+  const bars = found.map(([stage, spent]) => [STAGES[stage] ?? stage, spent, durationText(spent)]);
+  return html`<${Bars} label="Time in each stage" of=${bars} />`;
 }
 
 /** What each machine of a cluster has embedded, as bars. */
 export function MachineBars({ machines }) {
-  const text = ({ pictures, pictures_per_second: speed }) =>
-    `${countText(pictures)} pictures${speed ? `, ${speed.toFixed(1)} pictures/s` : ""}`;
-  return html`<${Bars} label="What each machine has embedded" of=${machines.map((one) => [printable(one.name), one.pictures, text(one)])} />`;
+  const bars = machines.map(({ name, pictures, pictures_per_second: speed }) => {
+    const text = `${countText(pictures)} pictures${speed ? `, ${speed.toFixed(1)} pictures/s` : ""}`;
+    return [printable(name), pictures, text];
+  });
+  return html`<${Bars} label="What each machine has embedded" of=${bars} />`;
 }
 
 /** Bars of `[name, value, text]`; the largest value takes the whole width. */

@@ -6,7 +6,7 @@ import { ANOTHER, factsBeside, LISTS, saveList } from "../copies.js";
 import { html } from "../html.js";
 import { Menu } from "../menu.js";
 import { nameOf } from "../names.js";
-import { Empty, Head, Pages } from "../parts.js";
+import { Empty, Head, Pages, Path } from "../parts.js";
 
 const PAGE = 30;
 
@@ -71,13 +71,15 @@ function Copy({ picture, best }) {
       <dl class="facts">
         ${factsBeside(picture, best).map(
           ({ name, text, differs }) => html`<dt>${name}</dt>
-            <dd class=${differs || isBest ? "figures" : "figures soft"}><bdi>${text || "unknown"}</bdi>${" "}
+            <dd class=${differs || isBest ? "figures" : "figures soft"}><${Shown} name=${name} text=${text || "unknown"} />${" "}
               ${differs && html`<em class=${differs === ANOTHER ? "unseen" : null}>${differs}</em>`}</dd>`,
         )}
       </dl>
     </figcaption>
   </figure>`;
 }
+
+const Shown = ({ name, text }) => (name === "Directory" ? html`<${Path} of=${text} />` : html`<bdi>${text}</bdi>`);
 
 function Thumbnail({ of: picture }) {
   const isGone = useSignal(false);

@@ -3,7 +3,7 @@ import { go } from "../address.js";
 import { ask, usePages } from "../api.js";
 import { html } from "../html.js";
 import { countText, directoryOf, nameOf, printable } from "../names.js";
-import { Empty, Head, Pages } from "../parts.js";
+import { Empty, Head, Pages, Path } from "../parts.js";
 import { timeText } from "../times.js";
 
 const PAGE = 500;
@@ -52,7 +52,7 @@ function Stages({ failures }) {
 function Failure({ failure }) {
   const tries = failure.attempts === 1 ? "" : `, ${countText(failure.attempts)} tries`;
   return html`<li>
-    <div><b><bdi>${nameOf(failure)}</bdi></b> <bdi class="path soft">${directoryOf(failure)}</bdi></div>
+    <div><b><bdi>${nameOf(failure)}</bdi></b> <${Path} of=${directoryOf(failure)} isSoft=${true} /></div>
     <div dir="auto">${printable(failure.reason)}</div>
     <div class="soft figures">since ${timeText(failure.first_failed_at)}${tries}</div>
   </li>`;

@@ -1,10 +1,11 @@
 /** The view "Sessions": what is being trained, what waits, what was; each one by itself; and the start of one. */
 import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { address, go, place } from "../address.js";
 import { ask, useAnswer, usePages } from "../api.js";
 import { html } from "../html.js";
 import { countText, printable } from "../names.js";
-import { Answer, Empty, Head, Pages } from "../parts.js";
+import { Answer, Empty, Head, Pages, Path } from "../parts.js";
 import { Counts, MachineBars, StageBars } from "../runs.js";
 import { aimText, isOpen, isRunning, Progress, State, stop, useLive } from "../sessions.js";
 import { durationText, timeText, useEvery } from "../times.js";
@@ -34,7 +35,7 @@ function All({ isStarting }) {
     <//>
     ${isStarting && html`<${Start} />`}
     <${Pages} of=${sessions} draw=${(found) => html`<ul class="rows">${found.map(row)}</ul>`}
-      empty=${!isStarting && html`<${Empty} title="No sessions yet">A session brings the index up to date with the files of its directories.<//>`} />
+      empty=${!isStarting && html`<${Empty} title="No sessions yet">A session brings the index up to date with its directories.<//>`} />
   `;
 }
 
@@ -44,11 +45,16 @@ function Row({ session, changed }) {
     <div class="line">
       <a href=${address("sessions", { id: live.id })}><b>Session ${live.id}</b></a>
       <${State} of=${live} />
-      <bdi class=${live.training_directory === null ? "soft" : "path soft"}>${aimText(live)}</bdi>
+      <${Aim} of=${live} />
       ${isOpen(live) && html`<${Stop} session=${live} changed=${changed} />`}
     </div>
     ${isRunning(live) ? html`<${Progress} of=${live} />` : html`<p class="soft figures"><${Outcome} of=${live} /></p>`}
   </li>`;
+}
+
+function Aim({ of: session }) {
+  const text = aimText(session);
+  return session.training_directory === null ? html`<bdi class="soft">${text}</bdi>` : html`<${Path} of=${text} isSoft=${true} />`;
 }
 
 function Outcome({ of: session }) {
@@ -128,7 +134,9 @@ const PRIORITIES = ["high", "normal", "low"];
 /** The form; its fields begin with what the address says, and are the user's from then on. */
 function Start() {
   const problem = useSignal(null);
+  const form = useRef(null);
   const { params } = place.value;
+  useEffect(() => form.current.elements.training_directory.focus(), []);
   const begin = async (event) => {
     event.preventDefault();
     try {
@@ -139,7 +147,7 @@ function Start() {
     }
   };
   const value = (name) => params.get(name) ?? "";
-  return html`<form class="card start" onSubmit=${begin} aria-label="Start a session">
+  return html`<form class="card start" ref=${form} onSubmit=${begin} aria-label="Start a session">
     <${Roots} />
     <label>Directory <input name="training_directory" list="roots" defaultValue=${value("training_directory")} dir="auto"
       placeholder="all directories of the index" spellcheck=${false} autocomplete="off" /></label>
@@ -173,5 +181,6 @@ function requestOf(form) {
 /** The roots of the index, for the field of the directory to propose. */
 function Roots() {
   const { answer } = useAnswer(() => ["status"]).value;
-  return html`<datalist id="roots">${answer?.roots.filter((root) => root.path).map((root) => html`<option value=${root.path} />`)}</datalist>`;
+  const paths = (answer?.roots ?? []).map((root) => root.path).filter(Boolean);
+  return html`<datalist id="roots">${paths.map((path) => html`<option value=${path} />`)}</datalist>`;
 }

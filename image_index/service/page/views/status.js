@@ -3,7 +3,7 @@ import { address } from "../address.js";
 import { useAnswer } from "../api.js";
 import { html } from "../html.js";
 import { countText, pathOf, printable, sizeText } from "../names.js";
-import { Answer, Head } from "../parts.js";
+import { Answer, Head, Path } from "../parts.js";
 import { Counts, MachineBars, StageBars } from "../runs.js";
 import { durationText, timeText, useEvery } from "../times.js";
 
@@ -56,7 +56,7 @@ function Roots({ roots }) {
     <tbody>
       ${roots.map(
         (root) => html`<tr>
-          <td><bdi class="path">${pathOf(root)}</bdi>${root.problem && html`<p class="bad" dir="auto">${printable(root.problem)}</p>`}</td>
+          <td><${Path} of=${pathOf(root)} />${root.problem && html`<p class="bad" dir="auto">${printable(root.problem)}</p>`}</td>
           <td class="figures">${timeText(root.scanned_at)}</td>
         </tr>`,
       )}
