@@ -14,7 +14,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -131,13 +131,18 @@ def _writing_problem(request: Request) -> Response | None:
         return problem(HTTPStatus.FORBIDDEN, "a page of another site sent this")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     # what a page of another site sends by POST has an Origin, whatever else it lacks
-    needs_kind = kind or _path(request) not in CLIP_PATHS
+    needs_kind = kind or (_has_body(headers) and _path(request) not in CLIP_PATHS)
     if request.method == "POST" and needs_kind and kind not in {"application/json", "multipart/form-data"}:
         return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json or multipart/form-data")
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length) > _most_bytes(request):
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(_most_bytes(request)))
     return None
+
+
+def _has_body(headers: Headers) -> bool:
+    """Tell whether a request comes with a body."""
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _token_answer(request: Request, rules: Rules) -> Response | None:

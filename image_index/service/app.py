@@ -23,6 +23,17 @@ from image_index.service.uploads import Uploads
 from image_index.settings import IndexHome
 from image_index.workers.engine import Engine
 
+ROUTERS = (
+    library.outer,
+    metrics.outer,
+    library.router,
+    search_routes.router,
+    pictures.router,
+    exporting.router,
+    sessions.router,
+    clip_retrieval.router,
+)
+
 
 def make_app(
     home: IndexHome,
@@ -61,14 +72,7 @@ def make_app(
         responses=PROBLEM_ANSWERS,
         lifespan=lifespan,
     )
-    answer_with_problems(app)
-    app.include_router(library.outer)
-    app.include_router(metrics.outer)
-    app.include_router(library.router)
-    app.include_router(search_routes.router)
-    app.include_router(pictures.router)
-    app.include_router(exporting.router)
-    app.include_router(sessions.router)
-    app.include_router(clip_retrieval.router)
-    app.include_router(page_routes())
+    answer_with_problems(app, [route for router in ROUTERS for route in router.routes])
+    for router in (*ROUTERS, page_routes()):
+        app.include_router(router)
     return Access(app, rules)

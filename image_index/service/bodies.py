@@ -17,13 +17,21 @@ Asked = TypeVar("Asked", bound=BaseModel)
 
 
 def validated(query: str | bytes, model: type[Asked]) -> Asked:
-    """Return what a JSON object asks for; raise what FastAPI raises for one that is no such object."""
+    """Return what a JSON object asks for; raise what FastAPI raises for one that is no such object.
+
+    Unlike in an address, where all is text, a number is no truth value here, and a text no number.
+    """
     try:
-        return model.model_validate_json(query)
+        return model.model_validate_json(query, strict=True)
     except ValidationError as error:
         # as FastAPI puts it: the first place is where in the request it stands
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise RequestValidationError([one | {"loc": ("body", *one["loc"])} for one in found]) from error
+
+
+def is_form(request: Request) -> bool:
+    """Tell whether the body of a request is a form with files."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/")
 
 
 async def read_body(request: Request, model: type[Asked]) -> Asked:
@@ -31,7 +39,7 @@ async def read_body(request: Request, model: type[Asked]) -> Asked:
 
     A page can send a form and let the browser save the answer, which no script then has to hold in memory.
     """
-    if not request.headers["content-type"].startswith("multipart/"):
+    if not is_form(request):
         return validated(await request.body(), model)
     async with request.form(max_files=0, max_fields=1) as form:
         query = form.get(QUERY)

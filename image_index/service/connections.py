@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+from http import HTTPStatus
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from image_index.service.problems import problem
 
 HEAD_S = 10.0
 """How long the head of a request may take, from the first byte or from the answer before it."""
@@ -34,6 +39,11 @@ class PunctualProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, and wait for a request."""
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
+            # asyncio does so only where a socket says its protocol by number, which one that listens for us does not;
+            # without it an answer's second part waits 40 ms for the client to acknowledge the first
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > MOST_CONNECTIONS:
             waiting = [one for one in self.connections if isinstance(one, PunctualProtocol) and one.idle_since]
             min(waiting, key=lambda one: one.idle_since, default=self).leave()
@@ -64,6 +74,14 @@ class PunctualProtocol(H11Protocol):
         _cancel(self._idle)
         _cancel(self._stalled)
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn gives it; it says less
+        """Say that it is no HTTP, or that the address or the headers are too long, as every other problem is said."""
+        answer = problem(HTTPStatus.BAD_REQUEST, "this is no HTTP, or the address or a header is too long")
+        head = h11.Response(status_code=400, headers=[*answer.raw_headers, (b"connection", b"close")])
+        for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     @property
     def idle_since(self) -> float:

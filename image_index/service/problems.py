@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from image_index.errors import ImgidxError, UsageError
 from image_index.paths import message_line
@@ -53,8 +55,11 @@ def problem_of(error: ImgidxError) -> JSONResponse:
     return problem(status, str(error), error.exit_code)
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Make every error in a route of `app` an answer; none becomes a traceback that a client sees."""
+def answer_with_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every error in a route of `app` an answer; none becomes a traceback that a client sees.
+
+    `routes` are those of which several may have one path, each with a method of its own.
+    """
 
     @app.exception_handler(ImgidxError)
     async def ours(_: Request, error: ImgidxError) -> JSONResponse:
@@ -75,8 +80,14 @@ def answer_with_problems(app: FastAPI) -> None:
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{place}: {first['msg']}", UsageError.exit_code)
 
     @app.exception_handler(HTTPException)
-    async def by_the_library(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, error.detail, headers=error.headers)
+    async def by_the_library(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # of all routes of this path; the library names those of the first
+            matching = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+            methods = {method for route in matching for method in getattr(route, "methods", ())}
+            headers |= {"Allow": ", ".join(sorted(methods))} if methods else {}
+        return problem(error.status_code, error.detail, headers=headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> JSONResponse:

@@ -145,7 +145,7 @@ class DuplicatesRequest(Choice):
 class MarksRequest(BaseModel):
     """Pictures of which no two are to be shown as duplicates; with `kept` false, are to be shown so again."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     ids: Annotated[list[Id], Field(min_length=2, max_length=200)]
     kept: bool = True

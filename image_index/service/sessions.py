@@ -145,7 +145,7 @@ async def cancel(request: Request, session_id: SessionId) -> dict[str, Any]:
     "/{session_id}/events",
     response_class=Response,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {}}},
         204: {"description": "The session has ended, and `Last-Event-ID` is its last event: there is no more to come."},
     },
     summary="Watch a session, by server-sent events.",

@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 
 from image_index.errors import UsageError
 from image_index.service.access import MOST_JSON_BYTES
-from image_index.service.bodies import QUERY, validated
+from image_index.service.bodies import QUERY, is_form, validated
 from image_index.service.requests import SearchRequest
 from image_index.service.sent_pictures import SentPicture
 
@@ -60,7 +60,7 @@ class Uploads:
 
         Raises the answer 422 for a form that says something else.
         """
-        if not request.headers["content-type"].startswith("multipart/"):
+        if not is_form(request):
             yield validated(await request.body(), SearchRequest), None
             return
         async with self.places:

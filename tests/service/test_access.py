@@ -124,6 +124,13 @@ def test_a_form_that_any_page_can_send_is_refused(client: TestClient) -> None:
         assert answer.status_code == 415
 
 
+def test_what_has_no_body_needs_no_kind(client: TestClient) -> None:
+    """As what cancels a session; a page of another site sends its Origin."""
+    assert client.post("/nowhere").status_code == 404
+    assert client.post(STATUS).status_code == 405
+    assert client.post("/nowhere", headers={"Origin": "http://evil.example"}).status_code == 403
+
+
 def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
     """The limit is told at once where the length is announced."""
     answer = client.post("/nowhere", content=b" " * (MOST_JSON_BYTES + 1), headers={"Content-Type": "application/json"})

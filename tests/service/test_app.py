@@ -38,7 +38,8 @@ def test_wrong_parameters_are_named(client: TestClient) -> None:
 def test_what_there_is_not_is_a_problem_too(client: TestClient) -> None:
     """A path that there is not, and a method."""
     assert client.get("/nowhere").json()["status"] == 404
-    assert client.post("/api/v1/status", json={}).json()["status"] == 405
+    answer = client.delete("/api/v1/search")
+    assert (answer.json()["status"], answer.headers["Allow"]) == (405, "GET, POST")
 
 
 def test_the_document_names_every_route(client: TestClient) -> None:

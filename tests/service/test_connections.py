@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
@@ -154,3 +155,22 @@ def test_who_has_been_idle_for_longest_makes_room(served: IndexHome, monkeypatch
         assert rest(first) == b""
         second.sendall(b"ET /healthz HTTP/1.1\r\nConnection: close\r\n" + HEAD + b"\r\n")
         assert b" 200 " in rest(second)
+
+
+def test_an_answer_is_not_held_back(served: IndexHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its second part would wait 40 ms for the client to acknowledge the first (Nagle's algorithm)."""
+    options: list[tuple[int, ...]] = []
+    monkeypatch.setattr(TransportSocket, "setsockopt", lambda _, *option: options.append(option))
+    with server(served) as address:
+        found(address, image_id=1)
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
+
+
+def test_what_is_no_http_is_a_problem_like_others(served: IndexHome) -> None:
+    """As is an address that is too long."""
+    with server(served) as address:
+        for sent in (b"what?\r\n\r\n", b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n"):
+            with connect(address, sent) as connection:
+                head, _, body = rest(connection).partition(b"\r\n\r\n")
+            assert b"application/problem+json" in head
+            assert json.loads(body)["status"] == 400

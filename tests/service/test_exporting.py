@@ -92,6 +92,7 @@ def test_a_contact_sheet_shows_the_pictures(own: TestClient, home: IndexHome) ->
     [
         ({"ids": [1, 99]}, 404),
         ({"ids": ["x"]}, 422),
+        ({"ids": ["1"]}, 422),
         ({"ids": [0]}, 422),
         ({"ids": [2**63]}, 422),
         ({"ids": [1] * 100_001}, 422),
@@ -118,6 +119,12 @@ def test_wrong_use_is_told(client: TestClient, path: str, body: Any, status: int
 def test_a_form_that_says_something_else_is_wrong_use(client: TestClient, form: dict[str, Any]) -> None:
     """One field, and no file."""
     assert client.post(ZIP, **form).status_code in (400, 422)
+
+
+def test_a_request_for_nothing_is_wrong_use(client: TestClient) -> None:
+    """A POST without a body has no kind either."""
+    for path in (PATHS, ZIP, SHEET):
+        assert client.post(path).status_code == 422
 
 
 def test_an_archive_is_bounded(own: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
