@@ -9,7 +9,15 @@ import platformdirs
 import pytest
 
 from image_index.errors import StorageError, UsageError
-from image_index.settings import CONFIG_VARIABLE, INDEX_VARIABLE, IndexHome, index_home, load_config
+from image_index.settings import (
+    CONFIG_VARIABLE,
+    INDEX_VARIABLE,
+    SESSION_VARIABLE,
+    IndexHome,
+    index_home,
+    load_config,
+    session_of_environment,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +125,14 @@ def test_config_that_cannot_be_read_is_wrong_use(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path))
     with pytest.raises(UsageError, match=str(tmp_path)):
         load_config()
+
+
+def test_the_environment_may_name_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its number; anything else is wrong use."""
+    monkeypatch.delenv(SESSION_VARIABLE, raising=False)
+    assert session_of_environment() is None
+    monkeypatch.setenv(SESSION_VARIABLE, "17")
+    assert session_of_environment() == 17
+    monkeypatch.setenv(SESSION_VARIABLE, "seventeen")
+    with pytest.raises(UsageError, match="the number of a session"):
+        session_of_environment()

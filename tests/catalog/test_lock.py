@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from image_index.catalog.lock import exclusive_lock
-from image_index.errors import IndexLocked, StorageError
+from image_index.errors import IndexLocked, Interrupted, StorageError
+from image_index.stop import StopRequest
 
 HOLDER = """
 import sys
@@ -48,6 +50,13 @@ def test_second_writer_is_refused_and_told_who_holds_the_lock(tmp_path: Path) ->
         exclusive_lock(tmp_path / "lock"),
     ):
         pass
+
+
+def test_who_is_told_to_stop_waits_no_longer(tmp_path: Path) -> None:
+    """After a signal it has been interrupted; after its time limit it has waited in vain."""
+    for stop, error in ((StopRequest(signal.SIGINT), Interrupted), (StopRequest(deadline=0.0), IndexLocked)):
+        with holder_of(tmp_path / "lock"), pytest.raises(error), exclusive_lock(tmp_path / "lock", 600, stop):
+            pass
 
 
 def test_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:

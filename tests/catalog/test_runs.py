@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from image_index.catalog import runs as runs_module
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
-from image_index.catalog.runs import KILLED, Run, Runs
-from image_index.errors import Interrupted, ModelUnavailable
+from image_index.catalog.runs import KILLED, SCAN_NOTED_EVERY_S, Run, Runs
+from image_index.errors import Interrupted, ModelUnavailable, UsageError
 from image_index.records import (
     KnownRun,
     Outcome,
     Priority,
+    Progress,
     RunKind,
     ScanProblem,
     Session,
@@ -25,6 +27,7 @@ from image_index.records import (
 )
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
+from tests.support.records import batch
 
 
 @pytest.fixture
@@ -109,9 +112,17 @@ def test_an_error_is_not_hidden_by_a_disk_on_which_it_cannot_be_recorded(catalog
         assert last_run(reopened).outcome == "running"
 
 
+# Sessions
+
+
 def asked(catalog: Catalog, kind: RunKind = RunKind.QUEUE) -> int:
     """Return the number of a session that waits."""
     return Runs(catalog).ask(kind, Priority.NORMAL, "{}")
+
+
+def ask(catalog: Catalog, priority: Priority = Priority.NORMAL) -> int:
+    """Return the number of a session that waits for the server to run it."""
+    return Runs(catalog).ask(RunKind.EMBEDDED, priority, "{}")
 
 
 def killed(catalog: Catalog, session: int) -> None:
@@ -180,3 +191,122 @@ def test_sessions_that_wait_are_taken_over_by_another_kind(catalog: Catalog) -> 
     Runs(catalog).adopt(RunKind.QUEUE)
     assert [one.id for one in Runs(catalog).queued(RunKind.QUEUE)] == [session]
     assert not Runs(catalog).queued(RunKind.EMBEDDED)
+
+
+def test_sessions_wait_in_the_order_of_priority_and_then_of_arrival(catalog: Catalog) -> None:
+    """Those of another kind wait elsewhere."""
+    asked = [(ask(catalog, priority), priority) for priority in reversed(Priority) for _ in range(2)]
+    Runs(catalog).ask(RunKind.QUEUE, Priority.HIGH, "{}")
+    expected = [number for priority in Priority for number, of in asked if of is priority]
+    assert [session.id for session in Runs(catalog).queued(RunKind.EMBEDDED)] == expected
+
+
+def test_a_session_is_taken_once(catalog: Catalog) -> None:
+    """Whoever comes second is told, and so is who comes for one that was cancelled."""
+    taken, cancelled = ask(catalog), ask(catalog)
+    assert Runs(catalog).ask_to_stop(cancelled)
+    Run(catalog, StopRequest()).claim(taken)
+    for number in (taken, cancelled, 99):
+        with pytest.raises(UsageError, match=f"no session {number} that waits"):
+            Run(catalog, StopRequest()).claim(number)
+    assert Runs(catalog).queued(RunKind.EMBEDDED) == []
+
+
+def test_the_last_run_is_the_one_that_was_begun_last(catalog: Catalog) -> None:
+    """A session that waits, or was cancelled while it did, is none."""
+    ask(catalog)
+    Runs(catalog).ask_to_stop(ask(catalog))
+    assert Runs(catalog).last() is None
+    Run(catalog, StopRequest()).begin()
+    ask(catalog)
+    assert last_run(catalog).outcome == "running"
+
+
+def test_who_takes_a_lock_finds_those_dead_who_had_it_before(catalog: Catalog, path: Path) -> None:
+    """A session takes that of sessions, a foreign run that of runs; neither judges the other."""
+    session = ask(catalog)
+    Run(catalog, StopRequest()).claim(session)
+    foreign = Run(catalog, StopRequest())
+    foreign.begin()
+    home = IndexHome(path.parent)
+    with exclusive_lock(home.session_lock), exclusive_lock(home.lock):
+        assert [told(catalog, number).state for number in (session, foreign.id or 0)] == ["running", "running"]
+        Run(catalog, StopRequest()).begin()
+        assert [told(catalog, number).state for number in (session, foreign.id or 0)] == ["running", "failed"]
+        Run(catalog, StopRequest()).claim(ask(catalog))
+        assert [told(catalog, number).state for number in (session, foreign.id or 0)] == ["failed", "failed"]
+
+
+def test_to_give_up_leaves_what_lives_and_what_has_ended(catalog: Catalog, path: Path) -> None:
+    """What waits and what is dead has failed."""
+    runs, waiting, running, cancelled = Runs(catalog), ask(catalog), ask(catalog), ask(catalog)
+    Run(catalog, StopRequest()).claim(running)
+    runs.ask_to_stop(cancelled)
+    with exclusive_lock(IndexHome(path.parent).session_lock):
+        for number in (waiting, running, cancelled):
+            runs.give_up(number, "why", 5)
+        assert [told(catalog, number).state for number in (waiting, running, cancelled)] == [
+            "failed",
+            "running",
+            "stopped",
+        ]
+    runs.give_up(running, "why", 137)
+    found = runs.session(running)
+    assert found is not None
+    assert (found.state, found.error, found.exit_code) == ("failed", "why", 137)
+
+
+def test_a_run_finds_in_its_row_that_it_is_to_stop(catalog: Catalog) -> None:
+    """With its next batch, whoever has asked for that; a signal that came first keeps its number."""
+    stop = StopRequest()
+    run = Run(catalog, stop)
+    run.begin()
+    catalog.record(batch({b"/a": [1, 0, 0, 0]}), run.noting(Progress("embed", 1, 3)))
+    assert not stop()
+    assert Runs(catalog).ask_to_stop(run.id or 0)
+    catalog.record(batch({b"/b": [1, 0, 0, 0]}), run.noting(Progress("embed", 2, 3)))
+    assert stop.signal_number == signal.SIGINT
+    stop.signal_number = signal.SIGTERM
+    catalog.record(batch({b"/c": [1, 0, 0, 0]}), run.noting(Progress("embed", 3, 3)))
+    assert stop.signal_number == signal.SIGTERM
+
+
+def test_progress_is_written_at_each_new_stage_and_with_each_batch(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan, which stores nothing, says now and then how far it is; whoever listens hears all of it."""
+    clock = [1000.0]
+    monkeypatch.setattr(runs_module.time, "monotonic", lambda: clock[0])  # type: ignore[attr-defined]
+    heard: list[Progress] = []
+    run = Run(catalog, StopRequest())
+    run.begin()
+    report = run.reporting(heard.append)
+
+    def written() -> tuple[str, int]:
+        session = Runs(catalog).session(run.id or 0)
+        assert session is not None
+        assert session.progress is not None
+        return session.progress.stage, session.progress.done
+
+    report(Progress("scan", 1000))
+    assert written() == ("scan", 0)
+    clock[0] += SCAN_NOTED_EVERY_S
+    report(Progress("scan", 2000))
+    assert written() == ("scan", 2000)
+    report(Progress("load", 0, 9))
+    assert written() == ("load", 0)
+    catalog.record(batch({b"/a": [1, 0, 0, 0]}), run.noting(Progress("embed", 4, 9)))
+    report(Progress("embed", 8, 9))
+    assert written() == ("embed", 4)
+    assert [progress.done for progress in heard] == [1000, 2000, 0, 8]
+
+
+def test_states_are_counted(catalog: Catalog) -> None:
+    """Each session once; one that could not read everything is incomplete."""
+    ask(catalog)
+    Runs(catalog).ask_to_stop(ask(catalog))
+    for summary in (SUMMARY, replace(SUMMARY, problems=()), replace(SUMMARY, problems=(), failed=1)):
+        with Runs(catalog).recorded() as run:
+            run.begin()
+            run.summary = summary
+    assert Runs(catalog).count_states() == {"queued": 1, "stopped": 1, "done": 1, "incomplete": 2}

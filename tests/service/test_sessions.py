@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.runs import KILLED, Runs
 from image_index.records import Progress, StageSeconds, Summary
+from image_index.service import sessions
 from image_index.service.sessions import Training
 from image_index.settings import IndexHome
 from tests.support.served import IdleRunner, client_of, make_served
@@ -205,3 +208,53 @@ def test_events_end_with_the_session(client: TestClient) -> None:
     assert client.get(f"{SESSIONS}/1/events", headers={"Last-Event-ID": last}).status_code == 204
     assert events_of(client, 1, "of another state") == [(last, data)]
     assert client.get(f"{SESSIONS}/9/events").status_code == 404
+
+
+def test_each_change_is_an_event_and_silence_has_signs_of_life(
+    client: TestClient, home: IndexHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that nobody touches is not told again and again."""
+    monkeypatch.setattr(sessions, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(sessions, "SIGN_OF_LIFE_S", 0.05)
+    ask(client)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.get, f"{SESSIONS}/1/events")
+        with (
+            exclusive_lock(home.session_lock),
+            Catalog(home.catalog, write=True) as catalog,
+            Runs(catalog).recorded(session=1) as run,
+        ):
+            time.sleep(0.3)
+            run.begin()
+            time.sleep(0.3)
+        text = answer.result(60).text
+    told = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    assert [(one["state"], one["stage"]) for one in told][-3:] == [
+        ("running", "wait"),
+        ("running", "scan"),
+        ("done", "scan"),
+    ]
+    assert text.count(": ping") >= 2
+
+
+def test_few_may_watch_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A further one is refused, and can ask for the session itself."""
+    ask(client)
+    client.post(f"{SESSIONS}/1/cancel", json={})
+    for _ in range(3):
+        events_of(client, 1)
+    monkeypatch.setattr(sessions, "MOST_STREAMS", 0)
+    refused = client.get(f"{SESSIONS}/1/events")
+    assert (refused.status_code, refused.json()["exit_code"]) == (503, 8)
+
+
+def test_sessions_that_wait_are_bounded(
+    client: TestClient, runner: IdleRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told of one that is refused."""
+    monkeypatch.setattr(sessions, "MOST_WAITING", 2)
+    ask(client)
+    ask(client)
+    refused = client.post(SESSIONS, json={})
+    assert (refused.status_code, "sessions wait already" in refused.json()["detail"]) == (503, True)
+    assert runner.told == [("start", 1), ("start", 2)]

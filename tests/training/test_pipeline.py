@@ -28,8 +28,8 @@ from image_index.records import Batch, Counts, ModelFacts, Progress
 from image_index.search.duplicates import find_duplicates
 from image_index.settings import IndexHome
 from image_index.stop import StopRequest
-from image_index.training import freshness
-from image_index.training.pipeline import preview_update, update_index
+from image_index.training import freshness, pipeline
+from image_index.training.pipeline import Tally, preview_update, update_index
 from image_index.upkeep.health import examine_index
 from image_index.upkeep.known import PictureState, known_picture
 from image_index.upkeep.status import read_status
@@ -40,7 +40,7 @@ from image_index.workers.pool import ChildPool
 from tests.support import fake_models
 from tests.support.cloud import send_to_cloud
 from tests.support.faiss_examples import read_stamp
-from tests.support.library import Library, counts, found
+from tests.support.library import Library, counts, found, random_batch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -404,6 +404,20 @@ def test_progress_counts_up_to_the_total(library: Library) -> None:
     stages = [progress for progress in seen if progress.stage == "embed"]
     assert [progress.done for progress in stages] == sorted(progress.done for progress in stages)
     assert replace(stages[-1], pictures_per_second=None, stages=None) == Progress("embed", 5, 5, 0)
+
+
+def test_the_first_batch_is_no_measure_of_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures per second are counted from the first batch on: that one came with the loading of the model."""
+    now = [1000.0]
+    monkeypatch.setattr(pipeline.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
+    tally, images = Tally(), random_batch(100)
+    pool = Engine("cpu").pool(fake_models.SPEC, StopRequest(), quiet=True)
+    now[0] += 60
+    tally.count(images, pool)
+    assert tally.progress().pictures_per_second is None
+    now[0] += 10
+    tally.count(images, pool)
+    assert (tally.progress().done, tally.progress().pictures_per_second) == (200, 10.0)
 
 
 TRAIN = """
