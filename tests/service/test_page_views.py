@@ -34,6 +34,10 @@ COVERED = """[...document.querySelectorAll("header input, header button, header 
   return e.checkVisibility() && !e.contains(there) && !there?.closest("label")?.contains(e);
 }).map(e => e.outerHTML)"""
 
+PRESSED = """[...document.querySelectorAll("main :is(a, button, summary, input, select, textarea)")]
+  .filter(e => e.checkVisibility())"""
+"""A script: what can be pressed or filled in of a view."""
+
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -74,6 +78,19 @@ def test_each_view_can_be_read_wide_and_narrow_light_and_dark(page: Page, copies
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(COVERED) == []
     assert page.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize("view", [*VIEWS, "sessions?start"])
+def test_whatever_can_be_pressed_is_reached_by_tab(page: Page, copies: str, view: str) -> None:
+    """In the order in which it is seen, and the place where one is has a frame."""
+    enter(page, copies, view)
+    count = page.evaluate(f"{PRESSED}.length")
+    assert count
+    page.focus("main")
+    for place in range(count):
+        page.keyboard.press("Tab")
+        assert page.evaluate(f"{PRESSED}.indexOf(document.activeElement)") == place
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
 @pytest.mark.parametrize(

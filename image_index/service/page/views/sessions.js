@@ -60,7 +60,8 @@ function Aim({ of: session }) {
 function Outcome({ of: session }) {
   if (session.state === "queued") return `asked for at ${timeText(session.asked_at)}, priority ${session.priority}`;
   const { summary } = session;
-  return html`${timeText(session.started_at)}${summary && html` · <${Counts} of=${summary} /> · ${durationText(summary.seconds)}`}
+  return html`${timeText(session.started_at ?? session.asked_at)}
+    ${summary && html` · <${Counts} of=${summary} /> · ${durationText(summary.seconds)}`}
     ${session.error && html` · <span class="bad" dir="auto">${printable(session.error)}</span>`}`;
 }
 
