@@ -14,9 +14,12 @@ import { begin, chooseAll, chosen, clear, extend, toggle } from "./selection.js"
 import { tallest } from "./size.js";
 import { Tile } from "./tile.js";
 
-/** How much is in the page above and below the window, and how far ahead hits are asked for, in windows. */
+/** How much is in the page above and below the window, in windows. */
 const OVERSCAN = 1;
-const AHEAD = 6;
+
+/** How far ahead hits are asked for, in windows: little at first, so that the first pictures need not wait for that. */
+const AHEAD_AT_FIRST = 1;
+const AHEAD = 20;
 
 /** The page is drawn anew when it has been scrolled by so many pixels. */
 const STEP = 100;
@@ -52,7 +55,8 @@ export function Grid() {
   }, []);
 
   useSignalEffect(() => {
-    if (height.value && top.value + (1 + AHEAD) * innerHeight > height.value) loadMore();
+    const ahead = top.value > 0 ? AHEAD : AHEAD_AT_FIRST;
+    if (height.value && top.value + (1 + ahead) * innerHeight > height.value) loadMore();
   });
   useSignalEffect(() => {
     shown.value;

@@ -5,7 +5,7 @@ import { ask, Problem } from "../api.js";
 import { droppedFile } from "./dropped.js";
 import { asked, requestOf, terms } from "./query.js";
 
-const FIRST = 100;
+const FIRST = 60;
 const MORE = 500;
 
 /** The hits so far, best first: objects of the API. */
