@@ -1,4 +1,4 @@
-"""`imgidx serve`: the index over HTTP."""
+"""`imgidx serve`: the index in a browser and over HTTP."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def serve(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Answer over HTTP what the index holds.
+    """Show the index in a browser, and answer over HTTP what it holds.
 
     Prints the address, with the token that whoever asks must know. Trains what it is asked to. SIGINT and SIGTERM end
     it once the requests at work are done, and stop a training as they stop imgidx train. Needs the extra web.
