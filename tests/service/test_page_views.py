@@ -19,7 +19,7 @@ from image_index.settings import IndexHome
 from tests.support.browser import LEAST_CONTRAST, SCHEMES, Watched
 from tests.support.served import listening, make_served
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 HOSTILE = '"><img src=x onerror=window.hacked=1>\u202e'
 SHOWN = '"><img src=x onerror=window.hacked=1>\\xe2\\x80\\xae'
