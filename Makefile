@@ -68,6 +68,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/rescan.py >/dev/null
 	$(BENCH)/commits.py >/dev/null
 	$(BENCH)/search.py --text >/dev/null
+	$(BENCH)/many_indexes.py >/dev/null
 	$(BENCH)/duplicates.py $(OF) >/dev/null
 	$(BENCH)/without_torch.py --photos $(PHOTOS) >/dev/null
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from image_index import errors
     from image_index.catalog.filters import Filters
     from image_index.files.scan import ScanOptions
-    from image_index.index import Index
+    from image_index.index import Index, Indexes
     from image_index.records import Hit, ImageFacts, Progress, Summary
     from image_index.search.labels import TagOptions
     from image_index.search.query import Query, make_query
@@ -28,6 +28,7 @@ __all__ = [
     "Hit",
     "ImageFacts",
     "Index",
+    "Indexes",
     "Progress",
     "Query",
     "ScanOptions",
@@ -50,6 +51,7 @@ _HOMES = {
     "Hit": "records",
     "ImageFacts": "records",
     "Index": "index",
+    "Indexes": "index",
     "Progress": "records",
     "Query": "search.query",
     "ScanOptions": "files.scan",

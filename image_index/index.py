@@ -14,10 +14,11 @@ child process, which does not import the script that started it: a script needs 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -26,12 +27,12 @@ import numpy as np
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.catalog.reader import CatalogReader
-from image_index.errors import UsageError
+from image_index.errors import IndexMismatch, UsageError
 from image_index.paths import AnyPath, printable, resolve
 from image_index.records import Counts, Hit, ImageFacts, ModelFacts, Vectors
-from image_index.search.encode import QueryEncoder, QueryVector
+from image_index.search.encode import QueryEncoder, QueryVector, add_up
 from image_index.search.query import Query, make_query
-from image_index.search.ranking import OpenFiles, SearchOptions, open_files, search
+from image_index.search.ranking import OpenFiles, SearchOptions, Sort, in_order, open_files, search
 from image_index.settings import IndexHome, index_home
 
 if TYPE_CHECKING:
@@ -138,16 +139,29 @@ class Index:
         filters = self._checked(options.filters)
         if isinstance(query, str):
             query = make_query(query)
-        if not (self._catalog.read_last_id() if filters.missing else self._catalog.holds_pictures()):
+        if not self._holds_any(filters):
             return []
-        own = self._encoder.own_ids(query) if isinstance(query, Query) and not options.include_query else frozenset()
+        own = self._own_ids(query, options)
         if isinstance(query, Query):
             self._encoder.start(query)
-        files = self._files  # faiss is imported while the child, if there is one, loads
-        vector = self.encode(query) if isinstance(query, Query) else self._unit(query)
+            _ = self._files  # faiss is imported while the child, if there is one, loads
+        return self._nearest(self.encode(query) if isinstance(query, Query) else query, own, options)
 
-        shown = self._shown(filters)
-        return search(files, self._catalog, vector, options, lambda one: None if one.id in own else shown(one))
+    def _holds_any(self, filters: Filters) -> bool:
+        """Tell whether there is any picture, missing ones counted if the filters ask for them."""
+        return bool(self._catalog.read_last_id()) if filters.missing else self._catalog.holds_pictures()
+
+    def _own_ids(self, query: Query | Vectors, options: SearchOptions) -> frozenset[int]:
+        """Return the ids of the query's own pictures, unless they may be found."""
+        if options.include_query or not isinstance(query, Query):
+            return frozenset()
+        return self._encoder.own_ids(query)
+
+    def _nearest(self, vector: Vectors, own: frozenset[int], options: SearchOptions) -> list[Hit]:
+        """Return the pictures nearest to a vector (D,), best first, but for those whose ids are `own`."""
+        shown = self._shown(options.filters)
+        unit = self._unit(vector)
+        return search(self._files, self._catalog, unit, options, lambda one: None if one.id in own else shown(one))
 
     def _checked(self, filters: Filters) -> Filters:
         """Return `filters`; raise `UsageError` for a directory that is not there and that the index never saw."""
@@ -155,7 +169,7 @@ class Index:
         # fine even if it is gone: a disk that is not mounted still has its pictures in the index.
         for directory in filters.under:
             if not os.path.lexists(directory) and not self._catalog.known_spellings(directory):
-                raise UsageError(f"--under {printable(directory)}: no such directory, and the index knows none of it")
+                raise _no_such(directory)
         return filters
 
     def _unit(self, vector: Vectors) -> Vectors:
@@ -323,6 +337,90 @@ class Index:
         """Remember that searches of this name have covered the ids up to `last_id`; a mark never moves back."""
         with Catalog(self.home.catalog) as catalog:
             catalog.move_mark(name, last_id)
+
+
+class Indexes:
+    """Several open indexes of one model that are searched as one; use it as a context manager, or `close` it."""
+
+    def __init__(self, indexes: Sequence[Index]) -> None:
+        """Search these indexes, which stay as they are; raise `IndexMismatch` where one is of another model."""
+        self._indexes = list(indexes)
+        models = [(index, index.model) for index in indexes if index.model]
+        for index, model in models:
+            first, known = models[0]
+            if known and model and model.fingerprint != known.fingerprint:
+                raise IndexMismatch(
+                    f"the index in {index.home.path} was made with the model {model.name}, and that in"
+                    f" {first.home.path} with {known.name}",
+                    "search them one by one: scores of two models cannot be compared",
+                )
+
+    @classmethod
+    def open(cls, paths: Iterable[AnyPath], *, device: str = "auto", encoder: str = "auto") -> Self:
+        """Open the indexes in these directories; what `Index.open` says holds for each."""
+        with ExitStack() as stack:
+            indexes = [stack.enter_context(Index.open(path, device=device, encoder=encoder)) for path in paths]
+            opened = cls(indexes)
+            stack.pop_all()
+        return opened
+
+    def close(self) -> None:
+        """Close all of them."""
+        for index in self._indexes:
+            index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def search(self, query: str | Query | Vectors, options: SearchOptions | None = None) -> list[Hit]:
+        """Return the pictures nearest to a query in all indexes, best first, each with the `index` that it is of.
+
+        Filters, least score and least sigma count in each index; a `sigma` compares a hit with the pictures of its own
+        index. A picture that several indexes have at the same path comes once. What `Index.search` raises is raised.
+        """
+        options = options or SearchOptions()
+        if isinstance(query, str):
+            query = make_query(query)
+        indexes = [index for index in self._indexes if index._holds_any(options.filters)]
+        self._check_places(options.filters)
+        if not indexes:
+            return []
+        vector = self._encode(query, indexes) if isinstance(query, Query) else query
+        by_score = replace(options, sort=Sort.SCORE)
+        found = [
+            replace(hit, index=os.fsencode(index.home.path))
+            for index in indexes
+            for hit in index._nearest(vector, index._own_ids(query, options), by_score)
+        ]
+        best: dict[bytes, Hit] = {}
+        for hit in sorted(found, key=lambda hit: -hit.score):  # equal scores in the order of the indexes
+            best.setdefault(hit.path, hit)
+        merged = islice(best.values(), options.limit)
+        return in_order((replace(hit, rank=rank) for rank, hit in enumerate(merged, 1)), options.sort)
+
+    def _check_places(self, filters: Filters) -> None:
+        """Raise `UsageError` for a directory that is not there and that no index ever saw."""
+        for directory in filters.under:
+            known = (index._catalog.known_spellings(directory) for index in self._indexes)
+            if not os.path.lexists(directory) and not any(known):
+                raise _no_such(directory)
+
+    def _encode(self, query: Query, indexes: Sequence[Index]) -> QueryVector:
+        """Return the unit vector (D,) of a query: each picture by an index that has it, all else by the first index."""
+        encoders = [index._encoder for index in indexes]
+        parts = []
+        for term in query.terms:
+            encoder = next((one for one in encoders if one.has_picture(term)), encoders[0])
+            parts.append((term.weight, encoder.term(term)))
+        return add_up(parts)
+
+
+def _no_such(directory: bytes) -> UsageError:
+    """Return the error for a directory that is neither there nor known."""
+    return UsageError(f"--under {printable(directory)}: no such directory, and the index knows none of it")
 
 
 def is_there(image: ImageFacts, filters: Filters) -> bool:

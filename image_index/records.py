@@ -304,7 +304,8 @@ class Hit:
 
     `sigma` is the score's z-score: how many standard deviations it lies above the mean score of this query over the
     whole index. It is None where all scores are the same. `pair` is the path of the other file of a shot that was
-    taken as RAW and as JPEG or HEIC, None where there is none.
+    taken as RAW and as JPEG or HEIC, None where there is none. `index` is the directory of the index that has it, where
+    several were searched.
     """
 
     rank: int
@@ -312,6 +313,7 @@ class Hit:
     sigma: float | None
     image: ImageFacts
     pair: bytes | None = None
+    index: bytes | None = None
 
     @property
     def path(self) -> bytes:

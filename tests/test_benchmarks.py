@@ -129,6 +129,17 @@ def test_commits_are_counted_and_compared() -> None:
 
 
 @pytest.mark.nightly
+def test_several_indexes_stand_beside_one_of_the_same_pictures() -> None:
+    """Which find the same."""
+    record, table = run_benchmark(
+        "many_indexes.py", "--count", "3000", "--indexes", "3", "--dim", "8", "--queries", "3"
+    )
+    assert (record["pictures"], record["indexes"], record["shared_hits"]) == (3000, 3, 1.0)
+    assert record["ratio"] == pytest.approx(record["many_ms"] / record["one_ms"], rel=0.01)
+    assert f"{record['ratio']:.2f}" in table
+
+
+@pytest.mark.nightly
 def test_tagging_tells_how_many_labels_are_right(sample_photos: Path, tmp_path: Path) -> None:
     """Of two directories with a photo each, by every set of sentences."""
     for name in ("coffee", "astronaut"):

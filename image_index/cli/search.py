@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,11 +14,11 @@ from image_index.cli.options import (
     Common,
     DeviceOption,
     EncoderOption,
-    IndexOption,
     JsonOption,
     QuietOption,
     VerboseOption,
     common,
+    given_path,
 )
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, Output
 from image_index.cli.selection import (
@@ -34,10 +35,11 @@ from image_index.cli.selection import (
 )
 from image_index.errors import DecodeError, QueryError, UsageError
 from image_index.search.selection import make_filters
+from image_index.settings import IndexHome, index_home
 from image_index.workers.devices import EncoderKind
 
 if TYPE_CHECKING:
-    from image_index.index import Index
+    from image_index.index import Index, Indexes
     from image_index.records import Hit
     from image_index.search.query import Query
     from image_index.search.ranking import SearchOptions
@@ -93,6 +95,16 @@ SinceOption = Annotated[
 ]
 PeekOption = Annotated[bool, typer.Option("--peek", help="With --since-last: show the same pictures again next time.")]
 PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")]
+IndexesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--index",
+        parser=given_path,
+        metavar="DIR",
+        help="The index to use. Default: $IMGIDX_INDEX, else the user's data directory. May be repeated: one search"
+        " in several indexes of one model.",
+    ),
+]
 PreviewOption = Annotated[bool, typer.Option("--preview", help="Show the pictures themselves in the terminal.")]
 
 
@@ -129,7 +141,7 @@ def search(
     open: OpenOption = False,  # noqa: A002
     device: DeviceOption = "auto",
     encoder: EncoderOption = EncoderKind.AUTO,
-    index: IndexOption = None,
+    index: IndexesOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> int:
@@ -157,7 +169,11 @@ def search(
     template = Template.parse(format) if format is not None else None
     output = Output(json or (queries is not None and not template), paths, null, template, preview, html, open)
     mark = _Mark(since_last, peek)
-    return _Run(common(index, quiet=quiet, verbose=verbose), (device, encoder), asked, options, output).run(mark)
+    if since_last is not None and index and len(index) > 1:
+        raise UsageError("--since-last goes with one --index: each index has marks of its own")
+    setup = common(index[0] if index else None, quiet=quiet, verbose=verbose)
+    homes = tuple(map(index_home, index)) if index else (setup.home,)
+    return _Run(setup, homes, (device, encoder), asked, options, output).run(mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +224,7 @@ class _Run:
     """A run of `imgidx search`: what is searched for, and how."""
 
     setup: Common
+    homes: tuple[IndexHome, ...]
     runs_on: tuple[str, EncoderKind]
     """The device and the encoder, where a model is needed."""
     asked: _Asked
@@ -220,42 +237,56 @@ class _Run:
         The newest id is read before the first search: pictures that a training adds meanwhile are left for next time.
         The mark moves last, and only if every hit has been delivered: better the same pictures twice than never.
         """
-        from image_index.index import Index
+        from image_index.index import Index, Indexes
 
-        queries, options = self.asked.queries(), self.options
-        with Index.open(self.setup.home.path, device=self.runs_on[0], encoder=self.runs_on[1]) as index:
-            newest = index.last_id
+        device, encoder = self.runs_on
+        queries = self.asked.queries()
+        if len(self.homes) > 1:
+            with Indexes.open([home.path for home in self.homes], device=device, encoder=encoder) as indexes:
+                return _exit_code(self._answer(indexes, queries, self.options)[0])
+        with Index.open(self.homes[0].path, device=device, encoder=encoder) as index:
+            newest, options = index.last_id, self.options
             if mark.name is not None:
                 filters = replace(options.filters, after_id=index.mark(mark.name), up_to_id=newest)
                 options = replace(options, filters=filters)
-            outcomes, delivered = set(), True
-            for query in queries:
-                hits = self._search(index, query, options)
-                outcomes.add(INCOMPLETE if hits is None else FOUND if hits else NOTHING_FOUND)
-                name = None if isinstance(query, QueryError) else query.name
-                delivered = hits is None or self.output.show(hits, name)
-                if not delivered:
-                    break
-            self.output.finish(self.asked.title)
+            outcomes, delivered = self._answer(index, queries, options)
             if mark.name is not None and delivered and INCOMPLETE not in outcomes and not mark.peek:
                 index.move_mark(mark.name, newest)
-        if INCOMPLETE in outcomes:
-            return INCOMPLETE
-        return FOUND if FOUND in outcomes else NOTHING_FOUND
+        return _exit_code(outcomes)
 
-    def _search(self, index: Index, query: Query | QueryError, options: SearchOptions) -> list[Hit] | None:
+    def _answer(
+        self, searched: Index | Indexes, queries: Iterator[Query | QueryError], options: SearchOptions
+    ) -> tuple[set[int], bool]:
+        """Search for every query and print the hits; return what came of each, and whether all were delivered."""
+        outcomes, delivered = set(), True
+        for query in queries:
+            hits = self._search(searched, query, options)
+            outcomes.add(INCOMPLETE if hits is None else FOUND if hits else NOTHING_FOUND)
+            name = None if isinstance(query, QueryError) else query.name
+            delivered = hits is None or self.output.show(hits, name)
+            if not delivered:
+                break
+        self.output.finish(self.asked.title)
+        return outcomes, delivered
+
+    def _search(self, searched: Index | Indexes, query: Query | QueryError, options: SearchOptions) -> list[Hit] | None:
         """Return the hits of one query; None, and a line on stderr, for one of many that cannot be used."""
         from image_index.paths import message_line
 
         try:
             if isinstance(query, QueryError):
                 raise query
-            return index.search(query, options)
+            return searched.search(query, options)
         except (QueryError, DecodeError) as error:
             if self.asked.file is None:
                 raise  # of one query this is the end; of many, the others are still worth an answer
             self.setup.console.print(f"imgidx: {message_line(str(error))}", soft_wrap=True)
             return None
+
+
+def _exit_code(outcomes: set[int]) -> int:
+    """Return the exit code of a run whose queries came out like this."""
+    return INCOMPLETE if INCOMPLETE in outcomes else FOUND if FOUND in outcomes else NOTHING_FOUND
 
 
 def _limit(top: str) -> int | None:

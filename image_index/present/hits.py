@@ -16,12 +16,16 @@ DATE_WIDTH = 60
 
 
 def hit_record(hit: Hit, query: str | None = None) -> dict[str, Any]:
-    """Return one hit: `query` where it has a name, `rank`, `score`, `sigma`, the keys of `image_record`, and `pair`."""
+    """Return one hit: `query` where it has a name, `rank`, `score`, `sigma`, the keys of `image_record`, and `pair`.
+
+    Where several indexes were searched, `index` is that which it is of.
+    """
     # Vectors are stored as float16: more digits would be noise, and differ between machines.
     named = {} if query is None else {"query": query}
     sigma = None if hit.sigma is None else round(hit.sigma, 3)
     ranked = {**named, "rank": hit.rank, "score": round(hit.score, 6), "sigma": sigma}
-    return {**ranked, **image_record(hit.image), **optional_path_field(hit.pair, "pair")}
+    index = {} if hit.index is None else optional_path_field(hit.index, "index")
+    return {**ranked, **image_record(hit.image), **optional_path_field(hit.pair, "pair"), **index}
 
 
 def image_record(image: ImageFacts) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, A
         "name": shown(os.path.basename(image.path)),
         "directory": shown(os.path.dirname(image.path)),
         "pair": shown(hit.pair or b""),
+        "index": shown(hit.index or b""),
         "date": local_time(image.date_s),
         "date_source": str(image.picture.date_source),
         "width": image.picture.width,

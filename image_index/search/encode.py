@@ -80,7 +80,7 @@ class QueryEncoder:
         Raises `QueryError` where the terms cancel each other or a picture cannot be read, `DecodeError` where it is no
         picture.
         """
-        return add_up([(term.weight, self._term(term)) for term in query.terms])
+        return add_up([(term.weight, self.term(term)) for term in query.terms])
 
     def own_ids(self, query: Query) -> frozenset[int]:
         """Return the ids of the images that lie where the query's own pictures do, and of the other file of each shot.
@@ -114,7 +114,7 @@ class QueryEncoder:
 
         return self._tower.part.logit_scale if self._tower else USUAL_LOGIT_SCALE
 
-    def _term(self, term: Term) -> QueryVector:
+    def term(self, term: Term) -> QueryVector:
         """Return the unit vector of a term without its weight; the same one is encoded once."""
         key = term.kind, term.value
         if key not in self._known:
@@ -127,6 +127,10 @@ class QueryEncoder:
             else:
                 self._known[key] = self._remote(term.value)
         return self._known[key]
+
+    def has_picture(self, term: Term) -> bool:
+        """Tell whether a term is a picture of the index."""
+        return term.kind is Kind.FILE and self._catalog.image_at(self._path(term)) is not None
 
     def _path(self, term: Term) -> bytes:
         """Return the path of a term's picture, as the catalog knows it if it does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
@@ -203,7 +203,12 @@ def search(
         Hit(rank, score, spread.sigma(score), image, other.path if other else None)
         for rank, (score, image, other) in best
     ]
-    return sorted(hits, key=_ORDER[options.sort])
+    return in_order(hits, options.sort)
+
+
+def in_order(hits: Iterable[Hit], sort: str) -> list[Hit]:
+    """Return hits sorted by score, that is by their rank, by date or by path."""
+    return sorted(hits, key=_ORDER[sort])
 
 
 def _is_asked_for(catalog: CatalogReader, criteria: _Criteria, image_id: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from image_index.settings import IndexHome
 from tests.cli.conftest import Trained
 from tests.support.library import Library
 from tests.support.photos import real_photos
+from tests.support.served import make_served
 from tests.support.shell import Done, Shell
 
 pytestmark = pytest.mark.timeout(180)
@@ -303,3 +305,55 @@ def test_a_text_that_is_too_long_says_what_was_cut(trained: Shell) -> None:
         assert done.code == 0
         assert done.complaint.endswith("the very last word\n")
     assert trained.run("search", "a dog " * 15, "-n", "1").err == ""
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return the directories of two small indexes; beside each is its `photos`."""
+    homes = [make_served(tmp_path_factory.mktemp(name)).path for name in ("one", "two")]
+    return homes[0], homes[1]
+
+
+def test_two_indexes_are_searched_as_one(shell: Shell, two: tuple[Path, Path]) -> None:
+    """Each hit says which it is of, in JSON and in a template; --top counts over both, and so do filters."""
+    one, other = two
+    both = ("--index", one, "--index", other, "--image", other.parent / "photos/red.png")
+    found = shell.run("search", *both, "--json", "-n", "5").records
+    assert [hit["rank"] for hit in found] == [1, 2, 3, 4, 5]
+    assert {(hit["index"], hit["path"].rpartition("/photos/")[0]) for hit in found} == {
+        (str(home), str(home.parent)) for home in two
+    }
+    assert found[0]["path"] == str(one.parent / "photos/red.png")
+    assert list(found[0])[-2:] == ["pair", "index"]
+    text = shell.run("search", *both, "--format", "{index} {name}", "-n", "1", "--under", other.parent / "photos")
+    assert text.out.decode() == f"{other} pink.png\n"
+    alone = shell.run("search", "--index", one, "--image", one.parent / "photos/red.png", "--json").records
+    assert all("index" not in hit for hit in alone)
+
+
+def test_many_queries_in_two_indexes(shell: Shell, two: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each under its name; a bad one is told, and the others go on."""
+    one, other = two
+    photos = (one.parent / "photos/red.png", other.parent / "photos/blue.png")
+    lines = [json.dumps({"name": path.name, "image": str(path)}) for path in photos]
+    (tmp_path / "queries").write_text("\n".join([*lines, '{"image": "/none.png"}']))
+    done = shell.run("search", "--index", one, "--index", other, "--queries", tmp_path / "queries", "-n", "1")
+    assert done.code == 3
+    assert "/none.png" in done.complaint
+    assert [(hit["query"], hit["index"]) for hit in done.records] == [("red.png", str(other)), ("blue.png", str(one))]
+
+
+def test_what_two_indexes_cannot_do_is_told(shell: Shell, two: tuple[Path, Path], tmp_path: Path) -> None:
+    """Another model is exit 5 and named, an index that is not there 4, a mark of one index wrong use."""
+    one, other = two
+    odd = make_served(tmp_path).path
+    with Catalog(IndexHome(odd).catalog, write=True) as catalog:
+        model = catalog.read_model()
+        assert model is not None
+        catalog.set_model(replace(model, name="odd", weights_sha256="f" * 64))
+    query = ("--image", one.parent / "photos/red.png")
+    refused = shell.run("search", "--index", one, "--index", odd, *query)
+    assert refused.code == 5
+    assert f"{odd} was made with the model odd" in refused.complaint
+    assert shell.run("search", "--index", one, "--index", tmp_path / "none", *query).code == 4
+    assert shell.run("search", "--index", one, "--index", other, *query, "--since-last", "x").code == 2
