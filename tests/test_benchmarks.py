@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.browser import NAMES
+from tests.support.programs import needed
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -347,3 +350,16 @@ def test_a_peer_does_the_same_jobs_in_turns(sample_photos: Path, tmp_path: Path)
     queries = [query for _, query, _ in calls]
     assert len(set(queries[:3] + queries[4:7])) == 6
     assert (weights / "db.sqlite3").read_text() == "another index"
+
+
+@pytest.mark.nightly
+def test_the_page_is_measured_against_a_bare_client() -> None:
+    """How soon the first hit is there, and whether scrolling meets a gap."""
+    options = ["--count", "300", "--hits", "150", "--searches", "3", "--browser", needed(NAMES, "chromium")]
+    record, table = run_benchmark("page.py", *options)
+    searched, scrolled = record["search"], record["scroll"]
+    assert 0 < searched["first_tile_p50_ms"] <= searched["first_picture_p50_ms"] <= searched["first_picture_worst_ms"]
+    assert searched["ratio"] == pytest.approx(searched["first_picture_p50_ms"] / searched["bare_p50_ms"], abs=0.05)
+    assert scrolled["hits"] >= 140
+    assert 0 <= scrolled["tiles_without_picture_yet"] <= 1
+    assert "frames_with_a_gap" in table
