@@ -27,7 +27,7 @@ const STAGES = {
 export function Counts({ of }) {
   const parts = Object.entries(COUNTS).filter(([key]) => of[key]);
   const texts = parts.map(([key, word]) => `${countText(of[key])} ${word}`);
-  return html`<span class="figures">${texts.join(", ") || "nothing was new"}</span>`;
+  return html`<span class="figures">${texts.join(", ") || "nothing embedded"}</span>`;
 }
 
 /** Seconds per stage as bars; those of several children are added up, so together they may exceed the time that passed. */
