@@ -279,9 +279,9 @@ class Run:
             connection.execute(sql, row)
 
 
-def holder_of(database: Database, session: Session) -> int | None:
-    """Return the process that runs a session or a foreign run, None where there is none."""
-    holder = find_holder(_lock_of(database, session.kind))
+def session_holder(database: Database) -> int | None:
+    """Return the process that runs a session, None where there is none."""
+    holder = find_holder(_lock_of(database, RunKind.EMBEDDED))
     return int(holder) if holder and holder.isdecimal() else None
 
 

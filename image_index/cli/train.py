@@ -222,6 +222,8 @@ def _preview(request: UpdateRequest, setup: Common, *, as_json: bool) -> int:
 
 def run_update(request: UpdateRequest, setup: Common, *, as_json: bool, time_limit_s: float | None = None) -> int:
     """Update the index, show progress and the summary; return the exit code."""
+    import signal
+
     from image_index.cli.signals import stop_on_signals
     from image_index.errors import Interrupted
     from image_index.present.jsonl import json_line
@@ -229,6 +231,8 @@ def run_update(request: UpdateRequest, setup: Common, *, as_json: bool, time_lim
     from image_index.present.summary import summary_record, summary_text
     from image_index.training.pipeline import update_index
 
+    if request.session is not None:  # what its server ignores, as a background job of a shell does, it inherits
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with stop_on_signals(time_limit_s) as stop, progress_reporter(setup.console, quiet=setup.quiet) as report:
         summary = update_index(request, report, stop)
     if as_json or not setup.quiet:

@@ -22,7 +22,7 @@ from rq.serializers import JSONSerializer
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.reader import CatalogReader
-from image_index.catalog.runs import Runs, holder_of
+from image_index.catalog.runs import Runs, session_holder
 from image_index.dates import duration_s
 from image_index.errors import ImgidxError, IndexLocked
 from image_index.paths import printable
@@ -136,7 +136,7 @@ class EmbeddingPreloadWorker(SpawnWorker):
         """Return the session that the horse runs, None where it waits for another or has ended it."""
         with CatalogReader(job.home.catalog) as catalog:
             begun = Runs(catalog).begun()
-            mine = (one for one in begun if one.kind is RunKind.QUEUE and holder_of(catalog, one) == self.horse_pid)
+            mine = (one for one in begun if one.kind is RunKind.QUEUE and session_holder(catalog) == self.horse_pid)
             return next(mine, None)
 
     def handle_payload(self, message: dict[str, Any]) -> None:

@@ -90,10 +90,11 @@ async def ask(request: Request, response: Response, asked: TrainingRequest) -> d
             runs = Runs(catalog)
             if len(runs.queued(training.runner.kind)) >= MOST_WAITING:
                 raise WorkersFailed(f"{MOST_WAITING} sessions wait already", "try again when some are done")
-            return known(runs, runs.ask(training.runner.kind, asked.priority, asked.model_dump_json()))
+            queued = known(runs, runs.ask(training.runner.kind, asked.priority, asked.model_dump_json()))
+        training.runner.start(queued)
+        return queued
 
     session = await service_of(request).writes.read(queue)
-    training.runner.start(session)
     response.headers["Location"] = f"{request.scope.get('root_path', '')}{router.prefix}/{session.id}"
     return session_record(session)
 

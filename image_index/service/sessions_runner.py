@@ -14,7 +14,7 @@ from typing import Protocol
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.reader import CatalogReader
-from image_index.catalog.runs import KILLED, Runs, holder_of
+from image_index.catalog.runs import KILLED, Runs, session_holder
 from image_index.errors import ImgidxError, IndexLocked
 from image_index.records import Outcome, RunKind, Session
 from image_index.service.sessions_command import train_arguments
@@ -49,10 +49,10 @@ class Runner(Protocol):
         """Take up the sessions that wait already, until `close`."""
 
     def start(self, session: Session) -> None:
-        """Have a session run that has just been queued, when its turn comes."""
+        """Have a session run that has just been queued, when its turn comes. Not called on the event loop's thread."""
 
     def cancel(self, session: Session) -> None:
-        """Stop a session that has been asked to stop in its row, as SIGINT does, or forget one that waited."""
+        """Stop a session that has been asked to stop in its row, as SIGINT does; one that waited has ended there."""
 
     def end(self) -> None:
         """Begin to stop what runs: the server has got a signal. Called in the signal handler."""
@@ -62,11 +62,19 @@ class Runner(Protocol):
 
 
 def interrupt(home: IndexHome, session: Session) -> None:
-    """Send SIGINT to the process of a session or foreign run, if there is one that this user may signal."""
+    """Send SIGINT to the process of a session, if it is running.
+
+    A foreign run gets none: its process may be some program that calls `update_index`. It finds what it is asked for in
+    its row, when it stores its next batch.
+    """
+    if session.kind is RunKind.FOREIGN:
+        return
     with CatalogReader(home.catalog) as catalog:
-        holder = holder_of(catalog, session)
-    if holder is not None:
-        with suppress(ProcessLookupError, PermissionError):  # the row that asks it to stop is read with the next batch
+        holder = session_holder(catalog)
+        running = Runs(catalog).session(session.id)
+    # looked at after the lock: while the session runs, it and no other one holds that
+    if holder is not None and running is not None and running.outcome is Outcome.RUNNING:
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(holder, signal.SIGINT)
 
 
@@ -103,7 +111,7 @@ class EmbeddedRunner:
         self._wake.set()
 
     def cancel(self, session: Session) -> None:
-        """Stop a session that has been asked to stop in its row; one that waited is ended there."""
+        """Stop a session that has been asked to stop in its row; one that waited has ended there."""
         interrupt(self._home, session)
 
     def end(self) -> None:
@@ -114,7 +122,7 @@ class EmbeddedRunner:
         """Return once what ran has stopped."""
         self._ending = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(KILL_S)
 
     def _work(self) -> None:
         """Run what waits, until the end."""
@@ -155,9 +163,11 @@ class EmbeddedRunner:
             self._give_up(session, f"it could not be begun: {error}")
             return 1
         code = self._await(process)
+        if self._ending:  # what our signals have hit before it was begun goes on waiting
+            return code
         if code < 0:
             self._give_up(session, f"its process was ended by signal {-code}; everything stored stays", 128 - code)
-        elif code != IndexLocked.exit_code and not self._ending:
+        elif code != IndexLocked.exit_code:
             self._give_up(session, f"it could not be begun (exit code {code}); the server's log has more", code)
         return code
 

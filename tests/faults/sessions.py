@@ -159,6 +159,7 @@ def _round(made: Target, rng: random.Random, number: int) -> Tally:
     checks = verdict(
         (states[last] == "done", f"after {strike.__name__} the last session is {states[last]}"),
         ({*states.values()} <= allowed, f"after {strike.__name__} sessions are {states}"),
+        ([*states.values()].count("stopped") <= 1, f"after {strike.__name__} several are stopped: {states}"),
     )
     return total("", [*parts, checks, _nobody_left(made)]) + Tally("", tried=1, lost=lost)
 

@@ -15,7 +15,7 @@ import pytest
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.reader import CatalogReader
-from image_index.catalog.runs import Runs, holder_of
+from image_index.catalog.runs import Runs, session_holder
 from image_index.records import Priority, RunKind, Session, SessionState
 from image_index.service import sessions_runner
 from image_index.service.sessions import ENDED
@@ -140,11 +140,18 @@ def test_a_session_that_no_process_can_be_started_for_has_failed(
 
 @pytest.mark.slow
 def test_a_cancelled_session_keeps_what_it_has_stored(library: Library) -> None:
-    """As after SIGINT; the exit code is that of the command line, and the next session does the rest."""
+    """As after SIGINT, even if the server ignores that; to cancel one that waits leaves it alone."""
     library.add(*(f"slow-{number}.png" for number in range(40)))
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with opened(library.home) as runner:
-        number = ask(library.home)
+        number, waiting = ask(library.home), ask(library.home)
         wait_until(lambda: embedding(library.home, number))
+        signal.signal(signal.SIGINT, ignored)
+        with Catalog(library.home.catalog, write=True) as catalog:
+            assert Runs(catalog).ask_to_stop(waiting)
+        runner.cancel(session(library.home, waiting))
+        assert session(library.home, waiting).state is SessionState.STOPPED
+        assert session(library.home, number).state is SessionState.RUNNING
         with Catalog(library.home.catalog, write=True) as catalog:
             assert Runs(catalog).ask_to_stop(number)
         assert session(library.home, number).state is SessionState.STOPPING
@@ -164,7 +171,7 @@ def test_a_session_whose_process_is_killed_says_so_and_the_next_one_runs(library
         first, second = ask(library.home), ask(library.home)
         wait_until(lambda: embedding(library.home, first))
         with CatalogReader(library.home.catalog) as catalog:
-            os.kill(holder_of(catalog, session(library.home, first)) or 0, signal.SIGKILL)
+            os.kill(session_holder(catalog) or 0, signal.SIGKILL)
         found = ended(library.home, first)
         assert (found.state, found.exit_code) == (SessionState.FAILED, 137)
         assert (found.error or "").startswith("its process was ended by signal 9")

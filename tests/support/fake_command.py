@@ -5,7 +5,6 @@ So are the sessions of its server and of its worker.
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from image_index.cli import worker
@@ -17,7 +16,6 @@ COMMAND = (sys.executable, "-m", "tests.support.fake_command")
 
 def main() -> None:
     """Do what the command line says; exit with its exit code."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     fake_model()
     vars(worker)["train_here"] = train_here
     if "serve" in sys.argv:
