@@ -72,6 +72,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/duplicates.py $(OF) >/dev/null
 	$(BENCH)/without_torch.py --photos $(PHOTOS) >/dev/null
 	$(BENCH)/page.py >/dev/null
+	$(BENCH)/serve_load.py >/dev/null
 
 audit: $(STAMP)  ## look the pinned packages up in the databases of known weaknesses
 	$(BIN)/python -m pip install --quiet pip-audit

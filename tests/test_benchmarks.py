@@ -363,3 +363,19 @@ def test_the_page_is_measured_against_a_bare_client() -> None:
     assert scrolled["hits"] >= 140
     assert 0 <= scrolled["tiles_without_picture_yet"] <= 1
     assert "frames_with_a_gap" in table
+
+
+@pytest.mark.nightly
+def test_the_load_on_a_server_has_rates_times_and_memory() -> None:
+    """The ratios are to the references of the same run, and nothing is asked more often than it may be."""
+    options = ["--count", "300", "--dim", "16", "--clients", "1", "3", "--most", "40", "--pictures", "3"]
+    record, table = run_benchmark("serve_load.py", *options)
+    assert [one["clients"] for one in record["searches"]] == [1, 3]
+    for one in record["searches"]:
+        assert one["answers"] <= 40
+        assert one["p50_ms"] <= one["p99_ms"]
+        reference = record["in_process_searches_per_second"]
+        assert one["ratio_to_in_process"] == pytest.approx(one["per_second"] / reference, rel=0.02, abs=0.002)
+    assert record["thumbnails_made"]["answers"] == 3
+    assert record["memory_mb"] > 0 or sys.platform != "linux"
+    assert "Index.search (reference)" in table
