@@ -35,6 +35,7 @@ class PunctualProtocol(H11Protocol):
 
     _idle: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, and wait for a request."""
@@ -50,9 +51,10 @@ class PunctualProtocol(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
-        super().data_received(data)
-        self._watch()
+        """Take what has come, unless it belongs to a request that has been refused."""
+        if not self._is_refused:
+            super().data_received(data)
+            self._watch()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -81,7 +83,9 @@ class PunctualProtocol(H11Protocol):
         head = h11.Response(status_code=400, headers=[*answer.raw_headers, (b"connection", b"close")])
         for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        # were it closed while more comes, the client would be told that the connection is reset, and not why
+        self.transport.write_eof()
+        self._is_refused = True
 
     @property
     def idle_since(self) -> float:

@@ -169,7 +169,7 @@ def test_an_answer_is_not_held_back(served: IndexHome, monkeypatch: pytest.Monke
 def test_what_is_no_http_is_a_problem_like_others(served: IndexHome) -> None:
     """As is an address that is too long."""
     with server(served) as address:
-        for sent in (b"what?\r\n\r\n", b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n"):
+        for sent in (b"what?\r\n\r\n", b"GET /" + b"x" * 10_000_000 + b" HTTP/1.1\r\n"):
             with connect(address, sent) as connection:
                 head, _, body = rest(connection).partition(b"\r\n\r\n")
             assert b"application/problem+json" in head
