@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
@@ -25,6 +26,9 @@ from image_index.service.sessions import Training
 from image_index.service.sessions_runner import EmbeddedRunner, Runner
 from image_index.service.tokens import keep_token, make_token
 from image_index.settings import IndexHome
+
+FIRST_PASSED = 3
+"""The file descriptor of the first socket that systemd passes."""
 
 END_S = 6
 """How long requests at work may take after a signal; then their connections are closed."""
@@ -64,8 +68,12 @@ def serve(
     _check(options)
     allow_files()
     with ExitStack() as stack, CatalogReader(home.catalog):  # so that the journal files stay while the server reads
-        listener = stack.enter_context(_listen(options))
-        port = listener.getsockname()[1]
+        passed = _passed_socket()
+        listener = stack.enter_context(passed or _listen(options))
+        host, port = listener.getsockname()[:2]
+        if passed:
+            options = replace(options, host=host)
+            _check(options)
         token = None
         if options.token_file is not None:
             token = keep_token(options.token_file)
@@ -130,6 +138,22 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name, which may lead anywhere tomorrow
         return False
+
+
+def _passed_socket() -> socket.socket | None:
+    """Return the socket on which systemd listens for this process, None where it does not (sd_listen_fds(3)).
+
+    Raises `UsageError` for anything but one TCP socket.
+    """
+    passed = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if passed["LISTEN_PID"] != str(os.getpid()):
+        return None
+    if passed["LISTEN_FDS"] == "1":
+        listener = socket.socket(fileno=FIRST_PASSED)
+        listener.set_inheritable(False)
+        if listener.family in {socket.AF_INET, socket.AF_INET6}:
+            return listener
+    raise UsageError("systemd is to pass one TCP socket", "ListenStream=127.0.0.1:8000, once")
 
 
 def _listen(options: ServeOptions) -> socket.socket:

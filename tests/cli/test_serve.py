@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from image_index.catalog.catalog import Catalog
+from tests.support.photos import REPOSITORY
 from tests.support.served import make_served
 from tests.support.servers import get, running
 from tests.support.shell import Shell
@@ -66,6 +68,40 @@ def test_it_listens_on_this_machine_alone_and_loads_no_torch(tmp_path: Path) -> 
     assert "torch" not in maps
     assert "0100007F" in {place.partition(":")[0] for place in listening}
     assert "00000000" not in {place.partition(":")[0] for place in listening}
+
+
+ACTIVATED = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.executable, [sys.executable, "-m", "image_index", "serve", *sys.argv[2:]])
+"""
+"""What systemd does: it passes a socket as file descriptor 3."""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_socket_that_systemd_passes_is_taken(tmp_path: Path, address: str) -> None:
+    """In place of one of our own; who may ask depends on where it listens."""
+    home = make_served(tmp_path)
+    with socket.create_server((address, 0)) as listener:
+        number = listener.fileno()
+        command = [sys.executable, "-c", ACTIVATED, str(number), "--index", str(home.path), "--no-token"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, pass_fds=[number]
+        )
+        try:
+            assert process.stdout is not None
+            printed = process.stdout.readline().strip()
+            if address == "127.0.0.1":
+                assert printed == f"http://127.0.0.1:{listener.getsockname()[1]}/"
+                assert get(f"{printed}api/v1/status")[0] == 200
+                process.terminate()
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            process.wait()
+    expected = (0, False) if address == "127.0.0.1" else (2, True)
+    assert (process.returncode, "without a token anybody could ask at 0.0.0.0" in err) == expected
 
 
 @pytest.mark.parametrize(
