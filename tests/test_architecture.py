@@ -40,7 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "vectors": ("files",),
     "training": ("files", "models", "workers", "catalog", "vectors"),
     "search": ("models", "workers", "catalog", "vectors"),
-    "upkeep": ("files", "models", "catalog", "vectors", "training"),
+    "upkeep": ("files", "models", "cluster", "catalog", "vectors", "training"),
     "index": ("workers", "catalog", "search", "upkeep"),
     "present": ("files", "pictures", "models", "training", "search", "upkeep"),
     "service": (
@@ -55,7 +55,19 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "index",
         "present",
     ),
-    "cli": ("files", "models", "workers", "catalog", "training", "search", "upkeep", "index", "present", "service"),
+    "cli": (
+        "files",
+        "models",
+        "workers",
+        "cluster",
+        "catalog",
+        "training",
+        "search",
+        "upkeep",
+        "index",
+        "present",
+        "service",
+    ),
 }
 """Each room and the rooms that it may import, beside itself and the ground floor; it stands below all of them."""
 

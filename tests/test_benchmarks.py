@@ -353,6 +353,17 @@ def test_a_peer_does_the_same_jobs_in_turns(sample_photos: Path, tmp_path: Path)
 
 
 @pytest.mark.nightly
+def test_a_cluster_and_the_local_pool_embed_the_same(sample_photos: Path) -> None:
+    """Two real nodes of Ray, in turns with two children."""
+    options = ["--count", "40", "--repeat", "1"]
+    record, table = run_benchmark("cluster.py", "--photos", str(sample_photos), *options)
+    assert record["cluster"]["embedded"] == record["local"]["embedded"] == 40
+    rates = [record[side]["pictures_per_second"] for side in ("cluster", "local")]
+    assert record["ratio"] == pytest.approx(rates[0] / rates[1], abs=0.001)
+    assert f"ratio {record['ratio']}" in table
+
+
+@pytest.mark.nightly
 def test_the_page_is_measured_against_a_bare_client() -> None:
     """How soon the first hit is there, and whether scrolling meets a gap."""
     options = ["--count", "300", "--hits", "150", "--searches", "3", "--browser", needed(NAMES, "chromium")]

@@ -21,6 +21,7 @@ from image_index.settings import IndexHome, index_home
 from image_index.workers.devices import EncoderKind
 
 if TYPE_CHECKING:
+    from image_index.cluster.paths import PathMap
     from image_index.present.tables import Screen
 
 
@@ -55,6 +56,23 @@ EncoderOption = Annotated[
     typer.Option("--encoder", help="What runs the model; auto: on a CPU ONNX Runtime where it is the faster one."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, mps, cuda, cuda:N or cpu.")]
+
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Embed on every machine of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Needs the extra cluster.",
+    ),
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="HERE=THERE",
+        help="With --cluster: what lies below HERE on this machine lies below THERE on others. May be repeated.",
+    ),
+]
 
 FILE_WIDTH = 160
 """How wide a table is in a file or pipe, unless COLUMNS says otherwise."""
@@ -113,6 +131,15 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
     logging.basicConfig(handlers=handlers, level=logging.WARNING, force=True)
     logging.getLogger("image_index").setLevel(logging.INFO if log_file else level)
     return Common(index_home(index), console, quiet)
+
+
+def path_map(cluster: str | None, pairs: list[str] | None) -> PathMap:
+    """Return what `--map` says; raise `UsageError` where there is no `--cluster` that it could be for."""
+    from image_index.cluster.paths import PathMap, parse_map
+
+    if pairs and cluster is None:
+        raise UsageError("--map says where files lie on the machines of a cluster", "name one with --cluster ADDRESS")
+    return PathMap(tuple(map(parse_map, pairs or ())))
 
 
 @contextmanager

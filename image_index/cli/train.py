@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from image_index.cli.options import (
+    ClusterOption,
     Common,
     DeviceOption,
     EncoderOption,
     IndexOption,
     JsonOption,
     LogFileOption,
+    MapOption,
     QuietOption,
     VerboseOption,
     common,
     given_path,
+    path_map,
     write,
 )
 from image_index.errors import UsageError
@@ -26,7 +30,7 @@ from image_index.formats import Decoding
 from image_index.workers.devices import EncoderKind, Precision
 
 if TYPE_CHECKING:
-    from image_index.training.pipeline import UpdateRequest
+    from image_index.training.pipeline import MakePool, UpdateRequest
 
 
 RootsArgument = Annotated[
@@ -132,6 +136,8 @@ def train(
     max_megapixels: MegapixelsOption = None,
     precision: PrecisionOption = Precision.AUTO,
     decode: DecodeOption = Decoding.FAST,
+    cluster: ClusterOption = None,
+    map: MapOption = None,  # noqa: A002  # the option's name
     json: JsonOption = False,
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -146,7 +152,7 @@ def train(
     Example: imgidx train ~/Pictures --exclude '*.png'
 
     Exit codes: 0 done, 3 done but some pictures or directories could not be read, 5 another model, 6 no model,
-    7 another run is writing, 8 children keep dying, 9 disk, 128+N stopped by signal N.
+    7 another run is writing, 8 children or machines keep dying, 9 disk, 128+N stopped by signal N.
     """
     from dataclasses import replace
 
@@ -173,6 +179,7 @@ def train(
         encoder=encoder,
         decoding=decode,
     )
+    make_pool = _make_pool(cluster, map)
     wait_s = duration_s(wait, "--wait") if wait else 0.0
     limit_s = duration_s(time_limit, "--time-limit") if time_limit else None
     request = make_update(
@@ -187,8 +194,18 @@ def train(
     )
     if dry_run:
         return _preview(request, setup, as_json=json)
-    request = replace(request, session=session_of_environment())
+    request = replace(request, session=session_of_environment(), make_pool=make_pool)
     return run_update(request, setup, as_json=json, time_limit_s=limit_s)
+
+
+def _make_pool(cluster: str | None, pairs: list[str] | None) -> MakePool | None:
+    """Return what makes the pool of a cluster; None for the children of this machine."""
+    by = path_map(cluster, pairs)
+    if cluster is None:
+        return None
+    from image_index.cluster.join import cluster_pool
+
+    return partial(cluster_pool, cluster, by)
 
 
 def _max_pixels(text: str | None) -> float | None:

@@ -28,15 +28,19 @@ from image_index.cluster.messages import (
     Order,
     StartNode,
 )
-from image_index.errors import ImgidxError, UsageError
+from image_index.errors import ImgidxError, UsageError, WorkersFailed
 from image_index.workers.channel import Channel, ChannelClosed
 from image_index.workers.child_main import ignore_signals, log_to, obey_parent
+from image_index.workers.embed import describe
 
 if TYPE_CHECKING:
     from image_index.cluster.rays import RayCluster, RayNode
 
 LONG_POLL_S = 2.0
 """How long a node may say nothing: an empty answer is a sign of life."""
+
+REACH_S = 10.0
+"""How long the head may take to accept a connection."""
 
 LOOK_EVERY_S = 3.0
 """How often the client looks which machines there are."""
@@ -68,7 +72,19 @@ def _join(address: str) -> RayCluster:
         if error.name != "ray":
             raise
         raise UsageError("--cluster needs more packages", "pip install 'imgidx[cluster]'") from error
+    _reach(address)
     return RayCluster(address)
+
+
+def _reach(address: str) -> None:
+    """Raise `WorkersFailed` where nothing listens at an address: Ray would try for more than a minute."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+        except OSError as error:
+            step = "see that Ray runs there, and that a firewall lets you through"
+            raise WorkersFailed(f"nothing answers at {address}: {error.strerror or error}", step) from error
 
 
 class _Client:
@@ -83,7 +99,11 @@ class _Client:
         """Carry out orders until the last one."""
         _in_thread(self._watch_machines)
         while (order := self._channel.receive()) is not None:
-            self._carry_out(order)
+            try:
+                self._carry_out(order)
+            except Exception as error:  # whatever Ray raises here, it is that node which cannot be had
+                if not isinstance(order, Examine):
+                    self._channel.send(NodeLost(order.number, describe(error)))
 
     def _carry_out(self, order: Order) -> None:
         """Carry out one order; one for a node that is gone comes to nothing."""

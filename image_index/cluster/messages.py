@@ -42,8 +42,8 @@ class NodeSetup:
 class NodeAnswer:
     """What a node has to say since it was last asked.
 
-    `room` is how many files it may hold, 0 until its children are started. `facts` are None until one of them has
-    loaded the model. With an `error` its machine cannot be used; one that is `finished` says nothing more.
+    `room` is how many files it may hold, 0 until its children have loaded the model. `facts` are what that is.
+    With an `error` its machine cannot be used; one that is `finished` says nothing more.
     """
 
     results: tuple[EmbeddedBatch, ...] = ()

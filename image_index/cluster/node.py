@@ -84,8 +84,9 @@ class Node:
         engine = replace(setup.engine, limits=replace(setup.engine.limits, drain_s=DRAIN_S))
         self._inbox.most_files = engine.files_per_batch()
         with engine.pool(setup.spec, self._stop, quiet=True) as pool:
-            pool.start()
+            pool.load()  # before any file is here: a node that dies of its model is not to be blamed on one
             with self._news:
+                self._said.facts = pool.facts
                 self._said.room = (MOST_HELD * len(pool.pids) + MOST_HELD) * engine.files_per_batch()
                 self._news.notify()
             while not self._stop():
@@ -95,7 +96,7 @@ class Node:
                 for result in pool.embed(map(names.there, self._inbox)):
                     with self._news:
                         self._said.results.append(names.here(result))
-                        self._said.facts = pool.facts
+                        self._said.facts = pool.facts  # not known before where the first try to load failed
                         self._news.notify()
 
 

@@ -38,17 +38,17 @@ def choose_map(sample: Sequence[ImageFile], asked: PathMap) -> PathMap:
 
     Raises `WorkersFailed` with a sentence where it sees another file, or none.
     """
-    problem = _first_difference(sample, PathMap())
+    problem = first_difference(sample, PathMap())
     if problem is None:
         return PathMap()
     if asked.pairs:
-        problem = _first_difference(sample, asked)
+        problem = first_difference(sample, asked)
     if problem is None:
         return asked
     raise WorkersFailed(problem, "mount the pictures there at the same path, or use --map HERE=THERE")
 
 
-def _first_difference(sample: Sequence[ImageFile], by: PathMap) -> str | None:
+def first_difference(sample: Sequence[ImageFile], by: PathMap) -> str | None:
     """Return in words the first file that this machine sees otherwise, None where there is none."""
     for file in sample:
         path = by.there(file.path)

@@ -36,6 +36,7 @@ from image_index.cluster.messages import (
     NodeSetup,
     StartNode,
 )
+from image_index.cluster.paths import PathMap, first_difference
 from image_index.cluster.trust import Trust
 from image_index.errors import ImgidxError, IndexMismatch, WorkersFailed
 from image_index.records import Batch, EmbeddedBatch, Failure, ImageFile, MachineShare, ModelFacts, Stage
@@ -87,14 +88,13 @@ class _Place:
     refusal: ImgidxError | None = None
     disputes: int = 0
     pictures: int = 0
-    timed: int = 0
-    """How many of the pictures took `worked_s`: all but the first, with which the model was loaded."""
     worked_s: float = 0.0
+    """The seconds since the model was loaded."""
 
     @property
     def rate(self) -> float:
         """Return the pictures per second, 0 where they are not known yet."""
-        return self.timed / self.worked_s if self.worked_s else 0.0
+        return self.pictures / self.worked_s if self.worked_s else 0.0
 
     @property
     def may_start(self) -> bool:
@@ -116,7 +116,7 @@ class _Node:
     is_accepted: bool = False
     """Whether its model is that of the run."""
     heard_at: float = 0.0
-    """When its last result came, on the monotonic clock."""
+    """When its model was loaded, or its last result came, on the monotonic clock."""
 
     def has_room(self, files: int) -> bool:
         """Tell whether it can take so many files."""
@@ -170,7 +170,6 @@ class ClusterPool:
     def start(self, files: float = math.inf) -> None:  # noqa: ARG002  # as a local pool's
         """Begin to join the cluster."""
         self._cluster.open()
-        self._empty_since = self._empty_since or monotonic()
 
     def embed(self, jobs: Iterable[Batch | ExportTowers], files: float = math.inf) -> Iterator[EmbeddedBatch]:
         """Yield what becomes of the batches among `jobs`; each file comes back exactly once.
@@ -179,6 +178,7 @@ class ClusterPool:
         no machine can be used, or what all of them say where they say alike.
         """
         queue = WorkQueue(job for job in jobs if isinstance(job, Batch))
+        self._empty_since = monotonic()
         while not self._should_stop():
             if not any(node.held for node in self._nodes.values()) and not queue:
                 return
@@ -200,7 +200,9 @@ class ClusterPool:
             if place.may_start and monotonic() >= place.start_at and self._take_sample(queue):
                 number = next(self._numbers)
                 place.node = self._nodes[number] = _Node(number, place, monotonic() + self._limits.start_s)
-                self._cluster.send(StartNode(number, place.machine, VERSION, pickle.dumps(self._setup)))
+                unchanged = tuple(file for file in self._setup.sample if first_difference([file], PathMap()) is None)
+                setup = replace(self._setup, sample=unchanged)
+                self._cluster.send(StartNode(number, place.machine, VERSION, pickle.dumps(setup)))
 
     def _take_sample(self, queue: WorkQueue) -> bool:
         """Note some files of the next batch for the nodes to look at, once; tell whether there are any."""
@@ -334,7 +336,7 @@ class ClusterPool:
             self._refuse(node, IndexMismatch(problem, "fetch the model there again: imgidx models fetch"), queue)
             return False
         self.facts = ours or facts
-        node.is_accepted = True
+        node.is_accepted, node.heard_at = True, monotonic()
         return True
 
     def _settled(self, node: _Node, result: EmbeddedBatch, queue: WorkQueue) -> EmbeddedBatch:
@@ -346,11 +348,9 @@ class ClusterPool:
         return checked.result
 
     def _count(self, node: _Node, pictures: int) -> None:
-        """Count what a node has embedded, and in what time; the first pictures came in with its model."""
+        """Count what a node has embedded, and in what time."""
         place, now = node.place, monotonic()
-        if node.heard_at:
-            place.timed += pictures
-            place.worked_s += now - node.heard_at
+        place.worked_s += now - node.heard_at
         node.heard_at = now
         node.is_alone = node.is_alone and bool(node.held)
         place.pictures += pictures

@@ -62,7 +62,7 @@ class RayCluster:
         """Wait for what a node says; raise `NodeGone` once it says nothing more."""
         try:
             answer: NodeAnswer = ray.get(node.take.remote(wait_s))
-        except RayError as error:
+        except (RayError, ConnectionError) as error:  # the second one comes from behind ray://
             raise NodeGone(_sentence(error)) from error
         return answer
 
@@ -71,7 +71,7 @@ class RayCluster:
         task = ray.remote(examine).options(num_cpus=0, max_retries=0, scheduling_strategy=_on(order.machine))
         try:
             report: MachineReport = ray.get(task.remote(order.roots, order.path_map))
-        except RayError as error:
+        except (RayError, ConnectionError) as error:
             raise NodeGone(_sentence(error)) from error
         return report
 

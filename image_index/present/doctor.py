@@ -43,6 +43,7 @@ def report_record(report: Report, terminal: Terminal) -> dict[str, Any]:
             "error": _error(models.error),
         },
         "index": _index_record(report.index),
+        "cluster": _cluster_record(report),
         "terminal": _terminal_record(terminal),
         "problems": [
             {"subject": one.subject, "problem": one.problem, "next_step": one.next_step} for one in report.problems()
@@ -94,6 +95,8 @@ def _lines(report: Report, terminal: Terminal) -> Iterator[tuple[str, str]]:
     names = (*(f"{name} (bundled)" for name in models.bundled), *models.cached)
     yield "models", f"{models.directory}: {', '.join(names) or 'none'}"
     yield from _index_lines(report.index)
+    for record in _cluster_record(report) or []:
+        yield "cluster", _machine(record)
     screen = terminal.screen
     size = f"{screen.width} columns, {'colour' if screen.colour else 'no colour'}, {terminal.encoding}"
     kind = " ".join(filter(None, (terminal.term, terminal.colorterm))) or "TERM not set"
@@ -128,6 +131,25 @@ def _index_lines(index: IndexHealth) -> Iterator[tuple[str, str]]:
     yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, towers {catalog.towers}"
     run = catalog.last_run
     yield "last run", f"{time_field(run.started_at_s)}, {run.outcome}" if run else "never"
+
+
+def _cluster_record(report: Report) -> list[dict[str, Any]] | None:
+    """Return the machines of the cluster; None where none was asked for, or it cannot be joined."""
+    if report.cluster is None or isinstance(report.cluster, ImgidxError):
+        return None
+    return [
+        {"name": one.machine.name, **({"error": one.report} if isinstance(one.report, str) else asdict(one.report))}
+        for one in report.cluster
+    ]
+
+
+def _machine(record: dict[str, Any]) -> str:
+    """Return what is known of a machine of the cluster."""
+    if "error" in record:
+        return f"{record['name']}: {record['error']}"
+    sees = ", ".join(f"{'sees' if there else 'does not see'} {root}" for root, there in record["sees"].items())
+    what = f"imgidx {record['imgidx']}, Python {record['python']}, {record['cores']} cores, {record['gpus']} GPUs"
+    return f"{record['name']}: {what}, {record['memory_bytes'] / 1e9:.1f} GB" + (f", {sees}" if sees else "")
 
 
 def _terminal_record(terminal: Terminal) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def _note(progress: Progress) -> str:
     if progress.stage != "embed":
         return ""
     rate = f"{progress.pictures_per_second:.1f} pictures/s" if progress.pictures_per_second else ""
-    machines = [f"{share.name} {share.pictures_per_second:.1f}/s" for share in progress.machines]
+    machines = [
+        f"{share.name} {share.pictures_per_second:.1f}/s" for share in progress.machines if share.pictures_per_second
+    ]
     failed = f"{progress.failed} failed" if progress.failed else ""
     return ", ".join(part for part in (rate, *machines, failed) if part)
 

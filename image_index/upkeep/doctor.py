@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from image_index.catalog.schema import sqlite_version
+from image_index.catalog.reader import CatalogReader
+from image_index.catalog.schema import is_there, sqlite_version
+from image_index.cluster.client import ClusterClient
+from image_index.cluster.join import examine_cluster
+from image_index.cluster.messages import Examined
+from image_index.cluster.paths import PathMap
 from image_index.errors import ImgidxError, StorageError
 from image_index.machine import core_count, memory_bytes
 from image_index.models import hub
@@ -25,6 +30,7 @@ PACKAGES = ("torch", "open-clip-torch", "faiss-cpu", "onnxruntime", "numpy", "pi
 """Distributions whose version a bug report needs."""
 
 EXTRAS = {
+    "cluster": "ray",
     "preview": "chafa.py",
     "parquet": "pyarrow",
     "queue": "rq",
@@ -91,6 +97,8 @@ class Report:
     machine: Machine
     models: ModelCache
     index: IndexHealth
+    cluster: tuple[Examined, ...] | ImgidxError | None = None
+    """The machines of the cluster, or why it cannot be joined; None where none was asked for."""
 
     def problems(self) -> tuple[Problem, ...]:
         """Return every problem, each with its next step."""
@@ -103,15 +111,50 @@ class Report:
             found.append(Problem("devices", self.machine.devices.error, "run again, or reinstall torch"))
         if self.models.error:
             found.append(Problem.of("models", self.models.error))
-        return (*found, *self.index.problems())
+        return (*found, *self.index.problems(), *self._cluster_problems())
+
+    def _cluster_problems(self) -> Iterator[Problem]:
+        """Yield what keeps the cluster or a machine of it from being used."""
+        if isinstance(self.cluster, ImgidxError):
+            yield Problem.of("cluster", self.cluster)
+            return
+        for machine, report in ((one.machine.name, one.report) for one in self.cluster or ()):
+            if isinstance(report, str):
+                yield Problem("cluster", f"{machine}: {report}", "is imgidx installed there, with the same Python?")
+                continue
+            if report.imgidx != self.machine.imgidx:
+                different = f"{machine} has imgidx {report.imgidx}, not {self.machine.imgidx}"
+                yield Problem("cluster", different, "install the same version there")
+            for root in (root for root, there in report.sees.items() if not there):
+                yield Problem("cluster", f"{machine} does not see {root}", "mount it there, or use --map HERE=THERE")
 
 
-def examine(home: IndexHome, torch_seconds: float = TORCH_SECONDS) -> Report:
-    """Examine this machine and the index at `home`; torch gets `torch_seconds` to answer."""
+def examine(
+    home: IndexHome,
+    torch_seconds: float = TORCH_SECONDS,
+    cluster: str | None = None,
+    path_map: PathMap = PathMap(),  # noqa: B008  # it is frozen
+) -> Report:
+    """Examine this machine and the index at `home`; torch gets `torch_seconds` to answer.
+
+    With the address of a `cluster` its machines are asked too.
+    """
     with _asking_torch() as child:  # it loads while the rest is looked at
         models, index = _model_cache(), examine_index(home)
         machine = _machine(_answer(child, torch_seconds))
-    return Report(machine, models, index)
+    return Report(machine, models, index, None if cluster is None else _cluster(cluster, home, path_map))
+
+
+def _cluster(address: str, home: IndexHome, path_map: PathMap) -> tuple[Examined, ...] | ImgidxError:
+    """Return what the machines of a cluster say of themselves and of the roots of the index."""
+    try:
+        roots: tuple[bytes, ...] = ()
+        if is_there(home.catalog):
+            with CatalogReader(home.catalog) as catalog:
+                roots = tuple(root.path for root in catalog.roots())
+        return examine_cluster(ClusterClient(address), roots, path_map)
+    except ImgidxError as error:
+        return error
 
 
 def _machine(devices: Devices) -> Machine:

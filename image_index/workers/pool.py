@@ -162,6 +162,20 @@ class ChildPool:
             for slot in slots:
                 self._children.append(Child.start(setup, slot, self._limits.deadlines))
 
+    def load(self) -> None:
+        """Start the children, and wait until one has loaded its model or all have tried once; or until a stop.
+
+        Raises what `embed` raises where they cannot.
+        """
+        self.start()
+        nothing = WorkQueue(())
+        while not self.facts and any(child.state is State.LOADING for child in self._children):
+            if self._should_stop():
+                return
+            for child, message in self._events():
+                for _ in self._take(child, message, nothing):
+                    pass
+
     @overload
     def embed(self, jobs: Iterable[Batch], files: float = math.inf) -> Iterator[EmbeddedBatch]: ...
     @overload

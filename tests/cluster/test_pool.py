@@ -294,15 +294,23 @@ def test_a_cluster_that_is_lost_ends_the_run_but_not_a_stop() -> None:
         list(pool.embed(make_batches(files_of(20), 4)))
 
 
-def test_a_machine_that_does_not_see_the_files_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Its mount is gone: without the driver's own look every file would count as vanished."""
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[ImageFile]:
+    """Return files that are there."""
     files = []
     for number in range(40):
         path = tmp_path / f"{number}.jpg"
         path.write_bytes(b"picture")
         files.append(ImageFile.of(str(path).encode(), path.stat()))
+    return files
+
+
+def test_a_machine_that_does_not_see_the_files_is_not_used(
+    pictures: list[ImageFile], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its mount is gone: without the driver's own look every file would count as vanished."""
     blind = FakeMachine("blind", sees_nothing=True)
-    assert embed(FakeCluster(blind, FakeMachine("one")), files) == images(files)
+    assert embed(FakeCluster(blind, FakeMachine("one")), pictures) == images(pictures)
     assert "blind is not used: it does not see the pictures" in caplog.text
 
 
@@ -313,11 +321,11 @@ def test_a_file_that_is_gone_here_too_has_vanished() -> None:
     assert embed(cluster, files) == Counter(("vanished", file.path) for file in files)
 
 
-def test_the_nodes_are_shown_files_of_the_plan() -> None:
-    """By these they find whether they see what the driver sees."""
-    cluster, files = FakeCluster(FakeMachine("one")), files_of(8)
+def test_the_nodes_are_shown_files_that_are_as_they_were_planned(pictures: list[ImageFile]) -> None:
+    """By these they find whether they see what the driver sees; one that has changed since would tell nothing."""
+    cluster = FakeCluster(FakeMachine("one"))
+    changed = pictures[0]._replace(size=3)
     with pool_of(cluster) as pool:
-        list(pool.embed([Batch(tuple(files))]))
+        list(pool.embed([Batch((changed, *pictures[1:8]))]))
         (node,) = cluster.nodes.values()
-        assert set(node.setup.sample) <= set(files)
-        assert node.setup.sample
+        assert node.setup.sample == tuple(pictures[1:8])

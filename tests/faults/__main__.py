@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import asdict, fields
 
-from tests.faults import bad_pictures, kill_children, kill_cli, kill_parent, overlap, poison, sessions, signals
+from tests.faults import bad_pictures, cluster, kill_children, kill_cli, kill_parent, overlap, poison, sessions, signals
 from tests.faults.tally import Attack, Tally
 
 ATTACKS: list[Attack] = [
@@ -22,6 +22,7 @@ ATTACKS: list[Attack] = [
     signals.attack,
     bad_pictures.attack,
     sessions.attack,
+    cluster.attack,
 ]
 """Every attack, in the order of the table."""
 

@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import count, cycle
 from pathlib import Path
@@ -27,10 +27,14 @@ from image_index.catalog import database
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.runs import Run
 from image_index.catalog.schema import open_database
+from image_index.cli.signals import stop_on_signals
+from image_index.cluster.join import cluster_pool
+from image_index.cluster.paths import PathMap
 from image_index.errors import ImgidxError
 from image_index.paths import resolve
 from image_index.records import Batch
 from image_index.settings import IndexHome
+from image_index.stop import StopRequest
 from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.survey import SurveyOptions
 from image_index.training.tower_update import TowerExport
@@ -85,6 +89,8 @@ class Orders:
     file_s: float = 20.0
     no_children: bool = False
     wait_s: float = 0.0
+    cluster: str = ""
+    """The address of a Ray cluster on which to embed."""
     commits: str = ""
     """A file in which the number of pictures stored is kept up to date, eight digits."""
     arguments: list[str] = field(default_factory=list)
@@ -111,14 +117,17 @@ def main() -> None:
     survey = SurveyOptions((resolve(Path(orders.photos)),))
     home = IndexHome(Path(orders.index))
     request = UpdateRequest(home, survey, "starter", engine, quiet=True, wait_s=orders.wait_s)
+    if orders.cluster:
+        request = replace(request, make_pool=partial(cluster_pool, orders.cluster, PathMap()))
     started = time.monotonic()
     try:
-        with counted_restarts() as restarts:
-            summary = update_index(request)
+        stopping = stop_on_signals() if orders.cluster else nullcontext(StopRequest())
+        with counted_restarts() as restarts, stopping as stop:
+            summary = update_index(request, stop=stop)
             outcome = {**asdict(summary), "remaining": summary.remaining}
     except ImgidxError as error:
         outcome = {"error": type(error).__name__, "seconds": time.monotonic() - started}
-    names = ("embedded", "failed", "failed_before", "unchanged", "remaining", "error", "seconds")
+    names = ("embedded", "failed", "failed_before", "unchanged", "remaining", "stopped_by", "error", "seconds")
     print(json.dumps({"restarts": restarts.call_count, **{name: outcome.get(name) for name in names}}), flush=True)
 
 

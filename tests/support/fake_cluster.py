@@ -97,8 +97,12 @@ class FakeCluster:
             case StartNode():
                 machine = next(one for one in self.machines if one.as_seen().machine_id == order.machine.machine_id)
                 self.nodes[order.number] = FakeNode(machine, pickle.loads(order.setup))
-                answer = NodeAnswer(room=0 if machine.error else ROOM, error=machine.error)
-                self._events.append(Answered(order.number, answer))
+                answer = NodeAnswer(room=ROOM, facts=machine.facts)
+                if machine.error:
+                    answer = NodeAnswer(error=machine.error, finished=True)
+                self._events.append(
+                    self._lost(order.number) if machine.dies_loading else Answered(order.number, answer)
+                )
             case Give(number, batches):
                 node = self.nodes[number]
                 node.batches.extend(batches)
@@ -121,7 +125,13 @@ class FakeCluster:
                 events.append(self._step(number, node))
             elif node.finishing:
                 events.append(Answered(number, NodeAnswer(finished=True)))
+            elif not node.machine.hangs:  # a sign of life
+                events.append(Answered(number, NodeAnswer(room=ROOM, facts=node.machine.facts)))
         return events
+
+    def say(self, event: Event) -> None:
+        """Let this be among the next events."""
+        self._events.append(event)
 
     def lose(self, machine: FakeMachine) -> None:
         """Lose the nodes of a machine, which itself stays."""
@@ -131,7 +141,7 @@ class FakeCluster:
     def _step(self, number: int, node: FakeNode) -> Event:
         batch = node.batches.popleft()
         names = [os.path.basename(file.path) for file in batch.files]
-        if node.machine.dies_loading or any(name.startswith(b"kills") for name in names):
+        if any(name.startswith(b"kills") for name in names):
             return self._lost(number)
         finished = node.finishing
         if finished:

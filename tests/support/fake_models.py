@@ -109,6 +109,9 @@ def _read_or_harm(path: bytes, *, fetch_cloud: bool = False) -> read.FileContent
     if name.startswith("dies-"):
         os.kill(os.getpid(), signal.Signals[re.split("[-.]", name)[1]])
         time.sleep(60)
+    if name.startswith("kills-parent"):
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     if name.startswith("hangs"):
         time.sleep(600)
     if name.startswith("eats"):
