@@ -15,6 +15,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from rq import Queue, SpawnWorker
 from rq.command import parse_payload
+from rq.exceptions import DeserializationError, InvalidJobOperation
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -111,7 +112,8 @@ class EmbeddingPreloadWorker(SpawnWorker):
         super().execute_job(job, queue)
         try:
             offer(self.connection, training(job).home)
-        except Exception as error:  # the server of the index offers it every few seconds
+        # The server of the index offers it every few seconds too. RQ's StopRequested, of a signal, must go on its way.
+        except (ImgidxError, RedisError, DeserializationError, InvalidJobOperation, ValueError) as error:
             logger.warning("The next session of job %s gets no job yet: %s", job.id, error)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
