@@ -100,7 +100,7 @@ def test_a_worker_that_ends_leaves_its_session_to_the_next_one(
     """Its batches in flight are stored; nothing is embedded twice, and the session is never told as ended before."""
     with serving(library.home, redis.url) as server:
         number = server.ask()
-        monkeypatch.setenv(PAUSE_S, "0.5")
+        monkeypatch.setenv(PAUSE_S, "0.3")
         with working(library.photos.parent, redis.url) as worker:
             server.once(number, lambda session: session["stage"] == "embed" and session["done"] > 0)
             assert worker.end() == 0
@@ -137,7 +137,7 @@ def test_a_session_is_cancelled_where_it_runs(
     library: Library, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by Ctrl-C: what is stored stays, and no other worker goes on with it."""
-    monkeypatch.setenv(PAUSE_S, "0.5")
+    monkeypatch.setenv(PAUSE_S, "0.3")
     with working(library.photos.parent, redis.url) as worker, serving(library.home, redis.url) as server:
         number = server.ask()
         server.once(number, lambda session: session["stage"] == "embed" and session["done"] > 0)

@@ -10,7 +10,18 @@ import sys
 import time
 from dataclasses import asdict, fields
 
-from tests.faults import bad_pictures, cluster, kill_children, kill_cli, kill_parent, overlap, poison, sessions, signals
+from tests.faults import (
+    bad_pictures,
+    cluster,
+    kill_children,
+    kill_cli,
+    kill_parent,
+    overlap,
+    poison,
+    queue,
+    sessions,
+    signals,
+)
 from tests.faults.tally import Attack, Tally
 
 ATTACKS: list[Attack] = [
@@ -23,6 +34,7 @@ ATTACKS: list[Attack] = [
     bad_pictures.attack,
     sessions.attack,
     cluster.attack,
+    queue.attack,
 ]
 """Every attack, in the order of the table."""
 

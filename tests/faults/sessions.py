@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +20,7 @@ from image_index.catalog.runs import Runs
 from image_index.records import Priority, RunKind
 from tests.faults.photo_library import Run, Target, compare, library, make_photos, start
 from tests.faults.tally import Tally, total, verdict
+from tests.support.fake_command import COMMAND
 
 PICTURES, ROUNDS, SESSIONS = 40, 40, 200
 
@@ -47,13 +47,10 @@ class Server:
     address: str
 
     @classmethod
-    def start(cls, made: Target, pause_s: float = 0.0) -> Self:
+    def start(cls, made: Target, pause_s: float = 0.0, *more: str) -> Self:
         """Start a server, and wait until it can be asked."""
-        config = made.directory / "config.toml"
-        config.write_text('[train]\ndevice = "cpu"\nworkers = 1\nbatch-size = 4\n')
-        variables = {"IMGIDX_CONFIG": str(config), "FAKE_MODEL_PAUSE_S": str(pause_s)}
-        options = ["--index", str(made.home.path), "--port", "0", "--no-token"]
-        run = start([sys.executable, "-m", "tests.support.fake_command", "serve", *options], variables)
+        options = ["--index", str(made.home.path), "--port", "0", "--no-token", *more]
+        run = start([*COMMAND, "serve", *options], variables(made, pause_s))
         assert run.process.stdout is not None
         return cls(run, f"{run.process.stdout.readline().strip()}api/v1/training/sessions")
 
@@ -83,6 +80,13 @@ def _answer(request: urllib.request.Request) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         body = json.load(error)
     return body
+
+
+def variables(made: Target, pause_s: float) -> dict[str, str]:
+    """Return the environment of trainings with one child and small batches, for which reading a picture takes time."""
+    config = made.directory / "config.toml"
+    config.write_text('[train]\ndevice = "cpu"\nworkers = 1\nbatch-size = 4\n')
+    return {"IMGIDX_CONFIG": str(config), "FAKE_MODEL_PAUSE_S": str(pause_s)}
 
 
 Strike = Callable[[Target, Server, random.Random], Tally]
@@ -151,20 +155,20 @@ def _round(made: Target, rng: random.Random, number: int) -> Tally:
     if server.run.is_over(0):
         server = Server.start(made)
     last = server.post(priority="low")["id"]
-    ended = _await_ends(server)
+    ended = await_ends(server)
     parts += [ended, server.end(), compare(before, made.rows())]
-    states = {number: state for number, state in _states(made).items() if number >= first}
+    ends = {number: state for number, state in states(made).items() if number >= first}
     lost = sum(os.fsencode(path) not in made.rows() for path in made.photos.resolve().rglob("*.jpg"))
     allowed = STRIKES[strike]
     checks = verdict(
-        (states[last] == "done", f"after {strike.__name__} the last session is {states[last]}"),
-        ({*states.values()} <= allowed, f"after {strike.__name__} sessions are {states}"),
-        ([*states.values()].count("stopped") <= 1, f"after {strike.__name__} several are stopped: {states}"),
+        (ends[last] == "done", f"after {strike.__name__} the last session is {ends[last]}"),
+        ({*ends.values()} <= allowed, f"after {strike.__name__} sessions are {ends}"),
+        ([*ends.values()].count("stopped") <= 1, f"after {strike.__name__} several are stopped: {ends}"),
     )
-    return total("", [*parts, checks, _nobody_left(made)]) + Tally("", tried=1, lost=lost)
+    return total("", [*parts, checks, nobody_left(made)]) + Tally("", tried=1, lost=lost)
 
 
-def _await_ends(server: Server, deadline_s: float = DEADLINE_S) -> Tally:
+def await_ends(server: Server, deadline_s: float = DEADLINE_S) -> Tally:
     """Wait until every session has ended; what has not by then hangs."""
     deadline = time.monotonic() + deadline_s
     while any(one["state"] not in OVER for one in server.sessions()):
@@ -174,13 +178,13 @@ def _await_ends(server: Server, deadline_s: float = DEADLINE_S) -> Tally:
     return Tally("")
 
 
-def _states(made: Target) -> dict[int, str]:
+def states(made: Target) -> dict[int, str]:
     """Return the state of every session and run, by its number."""
     with Catalog(made.home.catalog) as catalog:
         return {one.id: str(one.state) for one in Runs(catalog).page(1 << 62, 10_000)}
 
 
-def _nobody_left(made: Target) -> Tally:
+def nobody_left(made: Target) -> Tally:
     """Check that no training is left that nobody waits for."""
     deadline = time.monotonic() + END_S
     while find_holder(made.home.session_lock) or find_holder(made.home.lock):
@@ -196,7 +200,7 @@ def _many(made: Target, count: int) -> Tally:
     with Catalog(made.home.catalog, write=True) as catalog:
         numbers = [Runs(catalog).ask(RunKind.EMBEDDED, priority, "{}") for priority in priorities]
     servers = [Server.start(made), Server.start(made)]
-    parts = [_await_ends(servers[0], DEADLINE_S + count * 5), *(server.end() for server in servers)]
+    parts = [await_ends(servers[0], DEADLINE_S + count * 5), *(server.end() for server in servers)]
     with Catalog(made.home.catalog) as catalog:
         found = [Runs(catalog).session(number) for number in numbers]
     in_turn = sorted((one for one in found if one), key=lambda one: (list(Priority).index(one.priority), one.id))
@@ -205,4 +209,4 @@ def _many(made: Target, count: int) -> Tally:
         (all(one is not None and one.state == "done" for one in found), "a session is not done"),
         (begun == sorted(begun), "sessions were not begun in their turn"),
     )
-    return total("", [*parts, checks, _nobody_left(made)]) + Tally("", tried=count)
+    return total("", [*parts, checks, nobody_left(made)]) + Tally("", tried=count)

@@ -1,4 +1,4 @@
-"""Three attacks of `tests.faults`, at a small scale; `make faults` runs all of them at full length, nightly."""
+"""Four attacks of `tests.faults`, at a small scale; `make faults` runs all of them at full length, nightly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import cluster, kill_parent, poison
+from tests.faults import cluster, kill_parent, poison, queue
 from tests.faults.__main__ import heading, line, name_of
 from tests.faults.photo_library import Row, agrees, compare, library
 from tests.faults.tally import Attack, Tally
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SCALE = 0.03
 
 
-@pytest.mark.parametrize("attack", [kill_parent.attack, poison.attack, cluster.attack], ids=name_of)
+@pytest.mark.parametrize("attack", [kill_parent.attack, poison.attack, cluster.attack, queue.attack], ids=name_of)
 def test_an_attack_does_no_harm(attack: Attack, sample_photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is lost, nothing is embedded twice, nothing hangs, and nothing is wrong."""
     with caplog.at_level(logging.ERROR, logger="tests.faults"):
