@@ -88,7 +88,7 @@ def test_the_extras_are_those_of_the_project() -> None:
     """And each is looked for by a package that it brings."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = {name: brings for name, brings in project["optional-dependencies"].items() if name != "all"}
-    brought = {name: [re.split("[<>=]", package)[0] for package in brings] for name, brings in extras.items()}
+    brought = {name: [re.split(r"[\[<>=]", package)[0] for package in brings] for name, brings in extras.items()}
     assert set(doctor.EXTRAS) == set(brought)
     assert all(package in brought[name] for name, package in doctor.EXTRAS.items())
 
