@@ -7,6 +7,7 @@ costs no session: whoever calls `offer` next puts the job back.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -36,6 +37,9 @@ RETRIES = 2
 
 LOCK_S = 30
 """After how long the lock of an offer is let go of, should its holder have died."""
+
+LOST_AFTER_S = 10.0
+"""After how long a job is lost that no queue holds and no worker has: one that takes it says so much earlier."""
 
 FUNCTION = "image_index.service.index_queue.TrainingJob"
 """What a job says that it runs, for monitors; no worker of ours imports what a job names."""
@@ -131,8 +135,15 @@ def _may_be_replaced(redis: Redis, job: TrainingJob, wanted: str | None) -> bool
     if status is not JobStatus.QUEUED:
         return status is not JobStatus.STARTED
     if job.get_position() is None:  # a worker has taken it, and is about to say so, or died before it could
-        return job.id not in mine.started_job_registry
+        return job.id not in mine.started_job_registry and _is_lost(redis, job)
     return job.origin != wanted and bool(mine.remove(job))  # a worker may be faster
+
+
+def _is_lost(redis: Redis, job: TrainingJob) -> bool:
+    """Tell whether a job was seen in no queue and with no worker a while ago already; note that it is seen now."""
+    now, key = time.time(), f"imgidx:{job.id}:{job.enqueued_at}"
+    redis.set(key, now, nx=True, ex=LOCK_S)
+    return now - float(redis.get(key) or now) > LOST_AFTER_S
 
 
 def _enqueue(redis: Redis, home: IndexHome, name: str) -> None:

@@ -20,6 +20,7 @@ from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.runs import Runs
 from image_index.errors import StorageError
 from image_index.records import Outcome, Priority, RunKind
+from image_index.service import index_queue
 from image_index.service.index_queue import QUEUES, TrainingJob, job_id, offer, queue, training
 from image_index.settings import IndexHome
 from tests.support.library import make_index
@@ -119,11 +120,17 @@ def test_a_redis_that_has_forgotten_everything_costs_no_session(redis: Redis, ho
     assert waiting(redis) == {"training-normal": [job_id(home)]}
 
 
-def test_a_job_that_a_worker_took_and_lost_is_given_out_again(redis: Redis, home: IndexHome) -> None:
-    """It died between taking it and saying so."""
+def test_a_job_that_a_worker_took_and_lost_is_given_out_again(
+    redis: Redis, home: IndexHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It died between taking it and saying so; one that is about to say so is left in peace."""
     ask(home)
     offer(redis, home)
     assert queue(redis, "training-normal").pop_job_id() == job_id(home)
+    for _ in range(3):
+        offer(redis, home)
+        assert waiting(redis) == {}
+    monkeypatch.setattr(index_queue, "LOST_AFTER_S", 0.0)
     offer(redis, home)
     assert waiting(redis) == {"training-normal": [job_id(home)]}
 
