@@ -62,7 +62,7 @@ FIRST_HIT = """async words => {
     const hits = [...document.querySelectorAll(".hit")];
     const isNew = !document.querySelector(".found.waiting, .spinner") && hits.length;
     if (isNew && !tile) tile = performance.now() - start;
-    if (isNew && document.querySelector('.hit[data-at="0"] img.there')) break;
+    if (isNew && document.querySelector('.hit[data-at="0"] img')) break;
   }
   await frame(); // it has been drawn when the next frame begins
   return [tile, performance.now() - start];
@@ -90,7 +90,7 @@ SCROLL = """async ([pixels, wanted]) => {
     for (const row of rows) if (row.top <= covered + 12) covered = Math.max(covered, row.bottom);
     if (covered < lower - 12) seen.gaps++;
     seen.tiles += inside.length;
-    seen.empty += inside.filter(([hit]) => !hit.querySelector("img.there")).length;
+    seen.empty += inside.filter(([hit]) => !hit.querySelector("img")).length;
     seen.most_tiles = Math.max(seen.most_tiles, boxes.length);
     seen.hits = Math.max(seen.hits, ...inside.map(([hit]) => Number(hit.dataset.at) + 1));
     if (seen.stalls > 600) break;

@@ -29,7 +29,9 @@ export function go(view, params, { replace = false } = {}) {
   const href = address(view, params);
   if (href === location.href) return;
   history[replace ? "replaceState" : "pushState"](null, "", href);
+  const isOtherView = view !== place.peek().view;
   place.value = read();
+  if (isOtherView) scrollTo(0, 0);
 }
 
 addEventListener("popstate", () => {

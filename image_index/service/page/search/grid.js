@@ -58,9 +58,12 @@ export function Grid() {
     const ahead = top.value > 0 ? AHEAD : AHEAD_AT_FIRST;
     if (height.value && top.value + (1 + ahead) * innerHeight > height.value) loadMore();
   });
+  const search = useRef(shown.peek());
   useSignalEffect(() => {
-    shown.value;
+    if (search.current === shown.value) return;
+    search.current = shown.value;
     current.value = 0;
+    scrollTo(0, 0);
   });
 
   const move = (to) => {

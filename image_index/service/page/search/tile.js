@@ -1,11 +1,13 @@
 /** A picture in the grid. */
 import { useSignal } from "@preact/signals";
+import { useLayoutEffect } from "preact/hooks";
 import { api } from "../api.js";
 import { html } from "../html.js";
 import { Icon } from "../icons.js";
 import { countText, nameOf } from "../names.js";
 import { chosen } from "./selection.js";
 import { addTerm } from "./query.js";
+import { load } from "./thumbnails.js";
 
 const SIDES = [128, 256, 512];
 
@@ -25,7 +27,10 @@ export function toldOf(hit) {
  * The tile of the hit `at`; its buttons are for the mouse alone: keys do the same, and the lightbox has them too.
  */
 export function Tile({ hit, at, box, isCurrent, total, onPress, onChoose }) {
-  const state = useSignal("");
+  const picture = useSignal("");
+  const isGone = useSignal(false);
+  const src = api(`images/${hit.id}/thumbnail`, { side: sideFor(Math.max(box.width, box.height)) });
+  useLayoutEffect(() => load(src, (isThere) => (isThere ? (picture.value = src) : (isGone.value = true))), [src]);
   const isChosen = chosen.value.has(hit.id);
   const style = { left: `${box.left}px`, top: `${box.top}px`, width: `${box.width}px`, height: `${box.height}px` };
   const stop = (act) => (event) => {
@@ -37,13 +42,8 @@ export function Tile({ hit, at, box, isCurrent, total, onPress, onChoose }) {
     aria-selected=${isChosen} aria-label=${toldOf(hit)} aria-posinset=${at + 1} aria-setsize=${total}
     onClick=${(event) => onPress(event, at)}
   >
-    ${state.value === "gone"
-      ? html`<span class="gone"><${Icon} name="failures" /><span dir="auto">${nameOf(hit)}</span></span>`
-      : html`<img
-          class=${state.value} alt="" decoding="async" draggable=${false}
-          src=${api(`images/${hit.id}/thumbnail`, { side: sideFor(Math.max(box.width, box.height)) })}
-          onLoad=${() => (state.value = "there")} onError=${() => (state.value = "gone")}
-        />`}
+    ${isGone.value && html`<span class="gone"><${Icon} name="failures" /><span dir="auto">${nameOf(hit)}</span></span>`}
+    ${picture.value && !isGone.value && html`<img src=${picture} alt="" decoding="async" draggable=${false} />`}
     <span class="about" aria-hidden="true"><span class="word" dir="auto">${nameOf(hit)}</span>${hit.sigma !== null && html`<span class="number">${hit.sigma.toFixed(1)} σ</span>`}</span>
     <span class="tools" aria-hidden="true">
       <button type="button" class="choose" tabindex="-1" title="Choose (x)" onClick=${stop((event) => onChoose(event, at))}><${Icon} name="check" /></button>
