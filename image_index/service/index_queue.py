@@ -103,7 +103,7 @@ def offer(redis: Redis, home: IndexHome) -> None:
         job = _job(redis, home)
         if job is None or _may_be_replaced(redis, job, wanted):
             if job is not None:
-                job.delete()
+                _delete(redis, job)
             if wanted is not None:
                 _enqueue(redis, home, wanted)
 
@@ -144,6 +144,12 @@ def _is_lost(redis: Redis, job: TrainingJob) -> bool:
     now, key = time.time(), f"imgidx:{job.id}:{job.enqueued_at}"
     redis.set(key, now, nx=True, ex=LOCK_S)
     return now - float(redis.get(key) or now) > LOST_AFTER_S
+
+
+def _delete(redis: Redis, job: TrainingJob) -> None:
+    """Delete a job, without what RQ knows of processes that ran it: that has an end of life, and may have met it."""
+    redis.delete(job.execution_registry.key)
+    job.delete()
 
 
 def _enqueue(redis: Redis, home: IndexHome, name: str) -> None:

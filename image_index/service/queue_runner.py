@@ -6,7 +6,6 @@ import logging
 from threading import Event, Thread
 
 from redis.exceptions import RedisError
-from rq.exceptions import InvalidJobOperation
 
 from image_index.errors import ImgidxError
 from image_index.records import RunKind, Session
@@ -69,7 +68,9 @@ class QueueRunner:
                 if not self._is_away:
                     logger.warning("%s cannot be reached: %s; sessions wait until it can", self._address, error)
                 self._is_away = True
-            except (ImgidxError, InvalidJobOperation) as error:  # the index may be gone, and come back
+            except ImgidxError as error:  # the index may be gone, and come back
                 logger.info("No session could be offered: %s", error)
+            except Exception:  # of RQ, over what another process has changed meanwhile
+                logger.exception("A session could not be offered; it is tried again")
             self._wake.wait(LOOK_EVERY_S)
             self._wake.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -209,3 +210,16 @@ def test_a_path_that_is_no_text_comes_through(redis: Redis, tmp_path: Path) -> N
     ask(home)
     offer(redis, home)
     assert job_of(redis, home).home == home
+
+
+def test_a_job_whose_process_redis_knows_no_longer_is_replaced(redis: Redis, home: IndexHome) -> None:
+    """What Redis knew of it had its end of life; the list of it had not."""
+    ask(home)
+    offer(redis, home)
+    job = job_of(redis, home)
+    redis.zadd(job.execution_registry.key, {"gone": time.time() + 1000})
+    job.set_status(JobStatus.FAILED)
+    queue(redis, "training-normal").remove(job)
+    offer(redis, home)
+    assert waiting(redis) == {"training-normal": [job_id(home)]}
+    assert job_of(redis, home).get_status() is JobStatus.QUEUED
