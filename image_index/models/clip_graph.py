@@ -33,6 +33,9 @@ NORMS = {"LayerNorm", "LayerNormFp32"}
 ONE_TOKEN = {"argmax", "eos"}
 """How the token is found whose vector is that of the text, if it is the one at its end."""
 
+LEAST_TEXT = 1e-12
+"""What torch divides the vector of a text by at least."""
+
 
 class UnknownTower(Exception):
     """The tower is not of the kind that is known here."""
@@ -114,7 +117,8 @@ class _Transformer:
         """Add a `ResidualAttentionBlock`; the last one only for the chosen token."""
         nodes, kind = self._nodes, type(block.mlp.gelu).__name__
         _known(type(block).__name__ == "ResidualAttentionBlock" and kind in ACTIVATIONS)
-        attended = self._attention(nodes.norm(x, block.ln_1, f"{name}.ln_1"), block.attn, f"{name}.attn", is_last)
+        normed = nodes.norm(x, block.ln_1, f"{name}.ln_1")
+        attended = self._attention(normed, block.attn, f"{name}.attn", is_last=is_last)
         if is_last:
             width = block.attn.embed_dim
             tokens = nodes("Reshape", x, nodes.constant([*self._shape, width]))
@@ -128,12 +132,12 @@ class _Transformer:
         inner = nodes.linear(inner, block.mlp.c_proj, f"{name}.mlp.c_proj")
         return nodes("Add", x, self._scaled(inner, block.ls_2, f"{name}.ls_2"))
 
-    def _attention(self, x: str, layer: Any, name: str, is_last: bool) -> str:
+    def _attention(self, x: str, layer: Any, name: str, *, is_last: bool) -> str:
         """Add an `nn.MultiheadAttention` of the tokens to themselves."""
         nodes = self._nodes
         _known(layer.in_proj_weight is not None and layer.in_proj_bias is not None and layer.bias_k is None)
-        weights = (nodes.weight(f"{name}.in_proj_{kind}", getattr(layer, f"in_proj_{kind}")) for kind in WEIGHTS)
-        parts = nodes("Gemm", x, *weights, transB=1)
+        weight = nodes.weight(f"{name}.in_proj_weight", layer.in_proj_weight)
+        parts = nodes("Gemm", x, weight, nodes.weight(f"{name}.in_proj_bias", layer.in_proj_bias), transB=1)
         parts = nodes("Reshape", parts, nodes.constant([*self._shape, 3, layer.num_heads, layer.head_dim]))
         parts = nodes("Transpose", parts, perm=[2, 0, 3, 1, 4])
         query, key, value = (nodes("Gather", parts, nodes.constant(part), axis=0) for part in range(3))
@@ -154,9 +158,6 @@ class _Transformer:
             return x
         _known(type(layer).__name__ == "LayerScale")
         return self._nodes("Mul", x, self._nodes.weight(f"{name}.gamma", layer.gamma))
-
-
-WEIGHTS = ("weight", "bias")
 
 
 def image_graph(model: Any, facts: ModelFacts) -> onnx.ModelProto:
@@ -216,10 +217,6 @@ def text_graph(model: Any, facts: ModelFacts) -> onnx.ModelProto:
     else:
         x = nodes("MatMul", x, nodes.weight(f"{name}text_projection", projection))
     return nodes.model(given, nodes.unit(x, LEAST_TEXT), text_tower.OUTPUT, facts.dim)
-
-
-LEAST_TEXT = 1e-12
-"""What torch divides the vector of a text by at least."""
 
 
 def _known(is_known: bool) -> None:

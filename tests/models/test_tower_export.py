@@ -119,6 +119,15 @@ def test_the_model_goes_on_as_before(tmp_path: Path) -> None:
         assert model.encode_image(torch.zeros(1, 3, 32, 32)).shape == (1, 16)  # type: ignore[operator]
 
 
+def torch_picture_vectors(model: Any, pictures: Pixels) -> Vectors:
+    """Return what open_clip itself makes of `pictures`."""
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))
+    with torch.no_grad():
+        vectors: Vectors = functional.normalize(model.encode_image((pixels - mean) / std)).numpy()
+    return vectors
+
+
 def picture_vectors(directory: Path, pictures: Pixels) -> Vectors:
     """Return what the exported image tower makes of `pictures`, loaded in both ways."""
     manifest = read_manifest(directory)
@@ -135,10 +144,7 @@ def test_an_exported_tower_gives_pictures_the_vectors_of_its_model(tmp_path: Pat
     model = make_model("CLIP")
     export(model, tmp_path / "towers", weights=tmp_path / "model.safetensors" if shared else None)
     pictures = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))
-    with torch.no_grad():
-        expected = functional.normalize(model.encode_image((pixels - mean) / std)).numpy()  # type: ignore[operator]
+    expected = torch_picture_vectors(model, pictures)
     np.testing.assert_allclose(picture_vectors(tmp_path / "towers", pictures), expected, atol=1e-5)
     np.testing.assert_allclose(picture_vectors(tmp_path / "towers", pictures[:1]), expected[:1], atol=1e-5)
     assert (expected @ expected.T).min() < 0.99  # else any vector would do
@@ -164,10 +170,7 @@ def test_image_towers_of_other_kinds_are_exported_as_well(
         torch.nn.init.normal_(parameter, std=0.2)
     export(model, tmp_path / "towers", weights=tmp_path / "model.safetensors")
     pictures = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))
-    with torch.no_grad():
-        expected = functional.normalize(model.encode_image((pixels - mean) / std)).numpy()
+    expected = torch_picture_vectors(model, pictures)
     np.testing.assert_allclose(picture_vectors(tmp_path / "towers", pictures), expected, atol=1e-4)
 
 
