@@ -39,7 +39,9 @@ class RayCluster:
             raise WorkersFailed(problem, step) from error
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
             problem = f"the Ray cluster at {address} cannot be joined: {_sentence(error)}"
-            raise WorkersFailed(problem, "see that ray status answers there") from error
+            # Ray says no more than this where the token is another one, or RAY_AUTH_MODE is not set here
+            step = "see that ray status answers here, with the RAY_AUTH_MODE and RAY_AUTH_TOKEN of the cluster"
+            raise WorkersFailed(problem, step) from error
 
     def machines(self) -> tuple[Machine, ...]:
         """Return the machines that are there now and have cores to work with."""
