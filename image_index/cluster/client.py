@@ -7,12 +7,13 @@ it has to say what happened, and to keep its exit code.
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 from contextlib import suppress
 from multiprocessing.connection import wait
 
 from image_index.cluster.messages import Cluster, Connect, Event, Order
-from image_index.errors import WorkersFailed
+from image_index.errors import UsageError, WorkersFailed
 from image_index.workers.channel import Channel, ChannelClosed, open_pair
 from image_index.workers.child import SEND_TIMEOUT_S, start_process
 
@@ -29,7 +30,9 @@ class ClusterClient(Cluster):
     """The cluster at an address, joined by a child process."""
 
     def __init__(self, address: str) -> None:
-        """Start nothing yet."""
+        """Start nothing yet; raise `UsageError` for an address that Ray would take to mean something else."""
+        if not re.fullmatch(r"auto|(ray://)?[^/\s]+:\d+", address):  # `local`, for one, would start a cluster
+            raise UsageError(f"--cluster takes auto, HOST:PORT or ray://HOST:PORT; not {address!r}")
         self._address = address
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from image_index.cluster.client import ClusterClient
 from image_index.cluster.join import cluster_pool, examine_cluster
 from image_index.cluster.messages import VERSION, Examine, Examined, MachineReport, Order
 from image_index.cluster.node import examine
 from image_index.cluster.paths import PathMap
-from image_index.errors import WorkersFailed
+from image_index.errors import UsageError, WorkersFailed
 from image_index.models.names import parse_model
 from image_index.records import Batch, ImageFile
 from image_index.settings import IndexHome
@@ -90,6 +91,13 @@ def test_the_commands_say_that_a_cluster_is_not_there(tmp_path: Path) -> None:
     done = shell.run("train", tmp_path / "photos", "--model", "starter", "--cluster", NOBODY)
     assert done.code == 8
     assert done.complaint.startswith(f"imgidx: nothing answers at {NOBODY}")
+
+
+@pytest.mark.parametrize("address", ["local", "", "node7", "ray://node7", "http://node7:1/"])
+def test_an_address_is_one_of_three_kinds(address: str) -> None:
+    """Ray would start a cluster of its own for some of the others."""
+    with pytest.raises(UsageError, match="HOST:PORT"):
+        ClusterClient(address)
 
 
 def test_a_map_is_for_a_cluster(tmp_path: Path) -> None:
