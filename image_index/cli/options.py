@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from image_index.errors import StorageError, UsageError
-from image_index.paths import message_line
+from image_index.paths import message_line, printable
 from image_index.settings import IndexHome, index_home
 from image_index.workers.devices import EncoderKind
 
@@ -110,10 +110,13 @@ class _ConsoleHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record on a line of its own."""
+        """Print one record on a line of its own, and below it the traceback of an unforeseen error."""
         # soft_wrap: a line that rich has wrapped cannot be searched for, nor a path in it be copied.
-        text = message_line(record.getMessage())
+        text = message_line(record.getMessage().rstrip())
         self._console.print(text if record.levelno < logging.WARNING else f"imgidx: {text}", soft_wrap=True)
+        if record.exc_info:
+            for line in logging.Formatter().formatException(record.exc_info).splitlines():
+                self._console.print(printable(line), soft_wrap=True)
 
 
 def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, log_file: Path | None = None) -> Common:

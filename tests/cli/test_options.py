@@ -1,0 +1,23 @@
+"""What the options that several commands share set up."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from image_index.cli.options import common
+
+
+def test_an_unforeseen_error_is_logged_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The server answers 500 and says that its log has the rest."""
+    common(tmp_path)
+    try:
+        raise ValueError("a\x1b[31m red one")
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("Exception in ASGI application\n")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "imgidx: Exception in ASGI application"
+    assert any(__file__ in line for line in lines)
+    assert lines[-1] == r"ValueError: a\x1b[31m red one"
