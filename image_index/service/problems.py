@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 
 from image_index.errors import ImgidxError, UsageError
@@ -78,6 +79,11 @@ def answer_with_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"][1:])) or str(first["loc"][0])
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{place}: {first['msg']}", UsageError.exit_code)
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(_: Request, __: ClientDisconnect) -> JSONResponse:
+        # nobody reads it; without it, every client that leaves in the middle of a body is an error in the log
+        return problem(HTTPStatus.BAD_REQUEST, "the client left before its body was whole")
 
     @app.exception_handler(HTTPException)
     async def by_the_library(request: Request, error: HTTPException) -> JSONResponse:

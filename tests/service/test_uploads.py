@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from image_index.service import access, sent_pictures
 from image_index.settings import IndexHome
-from tests.support.served import client_of
+from tests.support.served import HOST, TOKEN, client_of
 
 SEARCH = "/api/v1/search"
 RED, GREEN, BLUE, PINK = 1, 2, 3, 4
@@ -139,3 +140,28 @@ def test_a_picture_that_is_too_large_is_refused(client: TestClient, monkeypatch:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     assert client.post(SEARCH, content=body(), headers=headers).status_code == 413
     assert client.post(SEARCH, content=b"".join(body()), headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_who_leaves_amid_a_body_is_no_error_of_the_server(client: TestClient, kind: str) -> None:
+    """Its log would have a traceback for each client that breaks off."""
+    head = {"Content-Type": kind, "Content-Length": "1000", "Host": HOST, "Authorization": f"Bearer {TOKEN}"}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": SEARCH,
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in head.items()],
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    assert client.portal is not None
+    client.portal.call(client.app, scope, receive, send)
+    assert sent[0]["status"] == 400
