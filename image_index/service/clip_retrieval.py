@@ -177,12 +177,12 @@ async def _vector(request: Request, wanted: KnnRequest) -> QueryVector | None:
 
 def _unit(values: Sequence[float]) -> QueryVector:
     """Return a vector at unit length; raise `QueryError` where it has none."""
+    vector = np.array(values, np.float64)  # in float32 the length of a long one is not finite
     with np.errstate(over="ignore"):
-        vector = np.array(values, np.float32)
-    length = float(np.linalg.norm(vector.astype(np.float64)))
+        length = float(np.linalg.norm(vector))
     if not 0 < length < np.inf:
         raise QueryError("embedding_input has no direction")
-    unit: QueryVector = vector / np.float32(length)
+    unit: QueryVector = (vector / length).astype(np.float32)
     return unit
 
 

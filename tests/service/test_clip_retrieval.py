@@ -87,6 +87,13 @@ def test_an_empty_index_finds_nothing(home: IndexHome) -> None:
         assert client.post(KNN, json={"text": "red"}).json() == []
 
 
+def test_a_vector_may_be_longer_than_a_float32_can_say(client: TestClient) -> None:
+    """Only its direction counts."""
+    answers = [client.post(KNN, json={"embedding_input": [length, length, 0]}).json() for length in (1, 3e38)]
+    assert answers[0] == answers[1]
+    assert len(answers[0]) > 0
+
+
 @pytest.mark.parametrize(
     "body",
     [
