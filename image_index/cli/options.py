@@ -114,7 +114,9 @@ class _ConsoleHandler(logging.Handler):
         # soft_wrap: a line that rich has wrapped cannot be searched for, nor a path in it be copied.
         text = message_line(record.getMessage().rstrip())
         self._console.print(text if record.levelno < logging.WARNING else f"imgidx: {text}", soft_wrap=True)
-        if record.exc_info:
+        if record.exc_info and isinstance(
+            record.exc_info[1], Exception
+        ):  # not an answer that the end of a server cut off
             for line in logging.Formatter().formatException(record.exc_info).splitlines():
                 self._console.print(printable(line), soft_wrap=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,13 @@ def test_an_unforeseen_error_is_logged_with_its_place(tmp_path: Path, capsys: py
     assert lines[0] == "imgidx: Exception in ASGI application"
     assert any(__file__ in line for line in lines)
     assert lines[-1] == r"ValueError: a\x1b[31m red one"
+
+
+def test_what_was_cut_off_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that is told to end cuts off who has not taken his answer; a traceback would say nothing more."""
+    common(tmp_path)
+    try:
+        raise CancelledError
+    except CancelledError:
+        logging.getLogger("uvicorn.error").exception("Exception in ASGI application\n")
+    assert capsys.readouterr().err.splitlines() == ["imgidx: Exception in ASGI application"]
