@@ -43,7 +43,7 @@ def worker(
 
     Example: imgidx worker --redis redis://localhost:6379
 
-    Exit codes: 0 ended by a signal, 2 wrong use.
+    Exit codes: 0 ended by a signal, 2 wrong use, 8 ended by an error.
     """
     with extra_packages("imgidx worker", "queue", QUEUE_PACKAGES):
         from image_index.service.queue_worker import WorkerOptions, work

@@ -25,7 +25,7 @@ from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.reader import CatalogReader
 from image_index.catalog.runs import Runs, session_holder
 from image_index.dates import duration_s
-from image_index.errors import ImgidxError, IndexLocked
+from image_index.errors import ImgidxError, IndexLocked, WorkersFailed
 from image_index.paths import printable
 from image_index.present.sessions import session_record
 from image_index.records import INCOMPLETE, Outcome, RunKind, Session
@@ -58,7 +58,10 @@ class WorkerOptions:
 
 
 def work(options: WorkerOptions) -> None:
-    """Take jobs and run them, until a signal ends that. Raises `UsageError` for a Redis that does not let us in."""
+    """Take jobs and run them, until a signal ends that.
+
+    Raises `UsageError` for a Redis that does not let us in, `WorkersFailed` where something else has ended it.
+    """
     check_address(options.url, allow_open=options.allow_open)
     logger.info("Starting RQ worker with priority queues")
     logger.info("Redis URL: %s", shown_address(options.url))
@@ -81,6 +84,8 @@ def work(options: WorkerOptions) -> None:
     worker.patience, worker.train, worker.quiet = patience, options.train, options.quiet
     worker.work(logging_level="WARNING")
     worker.wait_for_horse()  # where Redis was away at the end, the loop may have left it alone
+    if not patience.is_over:  # RQ logs an error that it has not foreseen, such as of a job it cannot read, and returns
+        raise WorkersFailed("the worker was ended by the error above", "start it again; rq info shows its queues")
 
 
 class EmbeddingPreloadWorker(SpawnWorker):

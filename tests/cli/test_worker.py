@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from image_index.settings import IndexHome
 from tests.support.fake_models import JOURNAL, PAUSE_S
@@ -111,6 +112,15 @@ def test_a_worker_that_ends_leaves_its_session_to_the_next_one(
         with working(library.photos.parent, redis.url):
             assert server.ended(number)["state"] == "done"
     assert (embedded(library), len(library.rows())) == (9, 10)
+
+
+def test_a_worker_that_an_error_ends_says_so(tmp_path: Path, redis: RedisServer) -> None:
+    """Else whoever starts it again after a failure would not: RQ ends it where it cannot read what a queue holds."""
+    with Redis.from_url(redis.url) as connection:
+        connection.hset("rq:job:odd", mapping={"data": "[]", "created_at": "no time"})
+        connection.rpush("rq:queue:training-high", "odd")
+    with working(tmp_path, redis.url) as worker:
+        assert worker.process.wait() == 8
 
 
 @pytest.mark.slow
