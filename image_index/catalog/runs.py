@@ -67,16 +67,15 @@ class Runs:
         self._database = database
 
     def last(self) -> KnownRun | None:
-        """Return the run that was begun last, None where there was none."""
-        sql = (
-            "SELECT started_at_s, ended_at_s, outcome, error, summary FROM runs WHERE started_at_s IS NOT NULL"
-            " ORDER BY started_at_s DESC, id DESC"
-        )
+        """Return the run that was begun last, None where there was none; one whose process is gone has failed."""
+        sql = "SELECT id FROM runs WHERE started_at_s IS NOT NULL ORDER BY started_at_s DESC, id DESC"
         row = self._database.one(sql)
-        if row is None:
+        run = self.session(row[0]) if row else None
+        if run is None or run.started_at_s is None:
             return None
-        with self._database.damage_errors():
-            return KnownRun(row[0], row[1], Outcome(row[2]), row[3], _read_summary(row[4]))
+        is_lost = run.outcome is Outcome.QUEUED  # a worker will begin it again
+        outcome, error = (Outcome.FAILED, KILLED) if is_lost else (run.outcome, run.error)
+        return KnownRun(run.started_at_s, run.ended_at_s, outcome, error, run.summary)
 
     def ask(self, kind: RunKind, priority: Priority, request: str) -> int:
         """Queue a session and return its number; `request`, JSON, is for whoever will run it."""

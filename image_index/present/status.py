@@ -70,7 +70,7 @@ def _run_text(run: KnownRun | None) -> str:
         return "never"
     started = time_field(run.started_at_s)
     if run.outcome is Outcome.RUNNING:
-        return f"{started}, not finished: running, or killed"
+        return f"{started}, running"
     if run.outcome is Outcome.FAILED:
         return f"{started}, failed: {printable(run.error or '')}"
     summary = run.summary or Summary()

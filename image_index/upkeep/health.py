@@ -10,7 +10,7 @@ from pathlib import Path
 
 from image_index.catalog.lock import find_holder
 from image_index.catalog.reader import CatalogReader
-from image_index.catalog.runs import Runs
+from image_index.catalog.runs import KILLED, Runs
 from image_index.errors import ImgidxError, IndexNotFound, StorageError
 from image_index.models import tower_files
 from image_index.models.names import locate_weights, parse_model
@@ -179,8 +179,8 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
     if running:  # what follows is then under way
         return
     run = catalog.last_run
-    if run and run.outcome in {Outcome.RUNNING, Outcome.FAILED}:
-        how = f"it failed: {run.error}" if run.error else "it was killed"
+    if run and run.outcome is Outcome.FAILED:
+        how = "it was killed" if run.error == KILLED else f"it failed: {run.error}"
         yield Problem("last run", how, "imgidx train goes on where it ended")
     states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "towers": catalog.towers}
     for name, state in states.items():

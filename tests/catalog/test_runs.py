@@ -53,9 +53,9 @@ def last_run(catalog: Catalog) -> KnownRun:
 SUMMARY = Summary(planned=4, embedded=3, stages=StageSeconds(scan=0.25), problems=(ScanProblem(b"/\xff", "gone"),))
 
 
-def test_a_run_is_running_until_its_block_ends(catalog: Catalog) -> None:
+def test_a_run_is_running_until_its_block_ends(catalog: Catalog, path: Path) -> None:
     """A run that was killed is seen as such, for nobody ends its block."""
-    with Runs(catalog).recorded() as run:
+    with exclusive_lock(IndexHome(path.parent).lock), Runs(catalog).recorded() as run:
         run.begin()
         last = last_run(catalog)
         assert (last.outcome, last.ended_at_s, last.error) == ("running", None, None)
@@ -109,7 +109,7 @@ def test_an_error_is_not_hidden_by_a_disk_on_which_it_cannot_be_recorded(catalog
     with pytest.raises(ModelUnavailable):
         fail()
     with Catalog(path, write=True) as reopened:
-        assert last_run(reopened).outcome == "running"
+        assert last_run(reopened).error == KILLED
 
 
 # Sessions
@@ -212,14 +212,16 @@ def test_a_session_is_taken_once(catalog: Catalog) -> None:
     assert Runs(catalog).queued(RunKind.EMBEDDED) == []
 
 
-def test_the_last_run_is_the_one_that_was_begun_last(catalog: Catalog) -> None:
-    """A session that waits, or was cancelled while it did, is none."""
+def test_the_last_run_is_the_one_that_was_begun_last(catalog: Catalog, path: Path) -> None:
+    """A session that waits, or was cancelled while it did, is none; who has let go of the lock is dead."""
     ask(catalog)
     Runs(catalog).ask_to_stop(ask(catalog))
     assert Runs(catalog).last() is None
-    Run(catalog, StopRequest()).begin()
-    ask(catalog)
-    assert last_run(catalog).outcome == "running"
+    with exclusive_lock(IndexHome(path.parent).lock):
+        Run(catalog, StopRequest()).begin()
+        ask(catalog)
+        assert last_run(catalog).outcome == "running"
+    assert (last_run(catalog).outcome, last_run(catalog).error) == ("failed", KILLED)
 
 
 def test_who_takes_a_lock_finds_those_dead_who_had_it_before(catalog: Catalog, path: Path) -> None:

@@ -99,12 +99,12 @@ def test_status_is_harmless_and_has_a_line_for_each_root(path: bytes, name: str)
     [
         (None, "never"),
         (RUN, "1970-01-01T00:00:00Z, done, 3 embedded in 2 s"),
-        (KnownRun(0, None, Outcome.RUNNING), "not finished: running, or killed"),
+        (KnownRun(0, None, Outcome.RUNNING), "1970-01-01T00:00:00Z, running"),
         (KnownRun(0, 9, Outcome.FAILED, "no model"), "Z, failed: no model"),
     ],
 )
 def test_status_says_how_the_last_run_went(run: KnownRun | None, shown: str) -> None:
-    """A run that was killed is told from one that is done."""
+    """A run that goes on is told from one that is done, and from one that failed."""
     assert shown in status_text(replace(STATUS, last_run=run))
 
 

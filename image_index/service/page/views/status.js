@@ -64,7 +64,7 @@ function Roots({ roots }) {
   </table></div>`;
 }
 
-const OUTCOMES = { done: "done", stopped: "stopped before its end", failed: "failed", running: "running, or killed" };
+const OUTCOMES = { done: "done", stopped: "stopped before its end", failed: "failed", running: "running" };
 
 function LastRun({ run }) {
   return html`<div class="card run">
