@@ -71,7 +71,7 @@ def _join(address: str) -> RayCluster:
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise UsageError("--cluster needs more packages", "pip install 'imgidx[cluster]'") from error
+        raise UsageError("--cluster needs more packages", "on Linux: pip install 'imgidx[cluster]'") from error
     _reach(address)
     return RayCluster(address)
 
