@@ -216,6 +216,17 @@ def test_a_picture_is_shown_with_all_that_is_known_of_it(page: Page, at: str, ma
     expect(page.locator(".pswp")).to_have_count(0)
 
 
+def test_who_goes_back_while_a_picture_opens_does_not_find_it_open(page: Page, at: str) -> None:
+    """The address is what is shown, however early it changes."""
+    page.emulate_media(reduced_motion="no-preference")
+    enter(page, at, "?text=a+cat")
+    hit(page, 1).click()
+    expect(page).to_have_url(re.compile("open="))
+    page.evaluate("history.back()")
+    expect(page).to_have_url(re.compile(r"\?text=a\+cat$"))
+    expect(page.locator(".pswp")).to_have_count(0)
+
+
 def test_a_file_that_has_changed_is_told_and_not_shown(watched_page: Watched, tmp_path: Path) -> None:
     """By its name in the grid, by the server's sentence in the lightbox."""
     page, home = watched_page.page, make_served(tmp_path)

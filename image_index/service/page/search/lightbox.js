@@ -74,6 +74,8 @@ async function open(id) {
   swipe.addFilter("thumbEl", (_, __, at) => document.querySelector(`.hit[data-at="${at}"] img`));
   swipe.addFilter("contentErrorElement", (_, content) => errorOf(items()[content.index]));
   swipe.on("keydown", (event) => keysOf(event, swipe, shownHit.peek()));
+  // PhotoSwipe closes nothing that is still opening; the address may have been left meanwhile
+  swipe.on("openingAnimationEnd", () => place.peek().params.get("open") || swipe.close());
   swipe.on("change", () => {
     const hit = (shownHit.value = items()[swipe.currIndex]);
     if (place.peek().params.get("open")) go("", withOpen(hit.id), { replace: true });
