@@ -43,6 +43,7 @@ class Node:
         self._said = _Said()
         self._inbox = _Inbox()
         self._stop = StopRequest()
+        self._collects_logs = collects_logs
         if collects_logs:
             logger = logging.getLogger("image_index")
             logger.handlers, logger.propagate = [_Collector(self._said.logs)], False
@@ -79,7 +80,8 @@ class Node:
 
     def _embed(self, setup: NodeSetup) -> None:
         """Run the pool over what comes in, until it is told to finish."""
-        logging.getLogger("image_index").setLevel(setup.log_level)
+        if self._collects_logs:
+            logging.getLogger("image_index").setLevel(setup.log_level)
         names = _Names(choose_map(setup.sample, setup.path_map))
         engine = replace(setup.engine, limits=replace(setup.engine.limits, drain_s=DRAIN_S))
         self._inbox.most_files = engine.files_per_batch()
