@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import logging
 from asyncio import CancelledError
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from image_index.cli.options import common
+from tests.support.shell import fresh_logging
+
+pytestmark = pytest.mark.usefixtures("_logging_of_its_own")
+
+
+@pytest.fixture
+def _logging_of_its_own() -> Iterator[None]:
+    """Put back how the tests log: what a command sets up holds for its whole process."""
+    with fresh_logging():
+        yield
 
 
 def test_an_unforeseen_error_is_logged_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ class Shell:
             stack.enter_context(mock.patch.dict(os.environ, self.environment, clear=True))
             stack.enter_context(hub_settings(self.directory / "hf/hub", offline=True))
             stack.enter_context(_working_directory(self.directory))
-            stack.enter_context(_fresh_logging())
+            stack.enter_context(fresh_logging())
             out, err = stack.enter_context(_captured_streams())
             try:
                 code = run([os.fsdecode(argument) for argument in arguments])
@@ -184,7 +184,7 @@ def _working_directory(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _fresh_logging() -> Iterator[None]:
+def fresh_logging() -> Iterator[None]:
     """Give a command a logging system that nobody has configured."""
     root, package = logging.getLogger(), logging.getLogger("image_index")
     saved = root.handlers[:], root.level, package.level
