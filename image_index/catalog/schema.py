@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from image_index.errors import IndexMismatch, IndexNotFound, StorageError
+from image_index.settings import IndexHome
 
 APPLICATION_ID = 0x696D6778
 """SQLite's application_id of our catalogs, the letters `imgx`: no other program's database is taken for one."""
@@ -137,12 +138,21 @@ def atomic(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether there is a catalog at `path`; raise `StorageError` where that cannot be seen."""
+    """Tell whether there is a catalog at `path`.
+
+    Raises `StorageError` where that cannot be seen, and for a file without a byte beside an index that was built from
+    it: to SQLite that is a new database, and a training would begin anew.
+    """
+    home = IndexHome(path.parent)
     try:
-        return path.exists()
+        if not path.exists():
+            return False
+        if path.stat().st_size == 0 and home.faiss.exists():
+            raise damaged(path, f"it is empty, and {home.faiss.name} beside it is not")
     except OSError as error:  # a directory that this user may not enter, or a name that is too long
         step = "look at its owner and permissions, or use another --index"
         raise StorageError(f"cannot look into {path.parent}: {error.strerror}", step) from error
+    return True
 
 
 def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
