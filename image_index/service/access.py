@@ -93,6 +93,8 @@ class Access:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
+            if scope["method"] == "HEAD":  # as GET: uvicorn leaves out the body
+                scope = {**scope, "method": "GET"}
             answer = _checked(Request(scope), self._rules)
             await (answer or self._app)(scope, _limited(receive, _most_bytes(Request(scope))), _marked(send))
 

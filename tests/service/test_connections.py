@@ -90,6 +90,25 @@ def test_many_searches_at_once_are_all_answered(served: IndexHome) -> None:
         assert found(address, image_id=1, limit=1) == [4]
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v1/status", "/api/v1/images/1/thumbnail", "/nowhere"])
+def test_head_is_get_without_the_body(served: IndexHome, path: str) -> None:
+    """RFC 9110 asks every server for it; `curl -I` sends it."""
+    request = f" {path} HTTP/1.1\r\nConnection: close\r\n".encode() + HEAD + b"\r\n"
+    with server(served) as address:
+        answers = []
+        for method in (b"GET", b"HEAD"):
+            with connect(address, method + request) as connection:
+                answers.append(rest(connection).partition(b"\r\n\r\n"))
+    (head, _, body), (same, _, nothing) = answers
+    assert (len(body) > 0, nothing) == (True, b"")
+    assert undated(same) == undated(head)
+
+
+def undated(head: bytes) -> list[bytes]:
+    """Return the lines of the head of an answer but for its date."""
+    return [line for line in head.split(b"\r\n") if not line.startswith(b"date:")]
+
+
 @pytest.mark.parametrize("sent", [b"", QUERY[:30]])
 def test_who_sends_no_request_is_left(served: IndexHome, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """However little it sends, and also behind an answer."""
