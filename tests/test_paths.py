@@ -11,7 +11,17 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from image_index.errors import UsageError
-from image_index.paths import absolute, below, path_range, printable, problem_text, resolve
+from image_index.paths import (
+    absolute,
+    below,
+    only_at,
+    path_range,
+    printable,
+    problem_text,
+    resolve,
+    resolve_each,
+    spans,
+)
 from tests.support.texts import harmless, paths, texts
 
 NAMES = st.sampled_from([b"a", b"a-", b"a0", b"\xff", b"\n"]) | (
@@ -30,6 +40,51 @@ def test_range_holds_exactly_what_is_inside(directory: bytes, path: bytes) -> No
     inside = os.path.commonpath([directory, path]) == directory and path != directory
     assert (first <= path < end) == inside
     assert path.startswith(below(directory)) == inside
+
+
+@given(st.sets(PATHS | st.just(b"/"), max_size=4), st.sets(PATHS, max_size=4), PATHS)
+@example({b"/a"}, {b"/a/a"}, b"/a/a/a")
+@example({b"/"}, {b"/a", b"/a-"}, b"/a")
+@example({b"/a", b"/a/a"}, {b"/a"}, b"/a/a")
+def test_spans_hold_what_is_at_or_inside_some_paths_and_not_others(
+    paths: set[bytes], apart: set[bytes], path: bytes
+) -> None:
+    """They come in byte order and never overlap; a path that is among both is not left out."""
+
+    def is_in(path: bytes, directories: set[bytes]) -> bool:
+        return any(path == directory or path.startswith(below(directory)) for directory in directories)
+
+    ranges = list(spans(paths, apart))
+    edges = [edge for span in ranges for edge in span]
+    assert edges == sorted(edges)
+    assert any(first <= path < end for first, end in ranges) == (is_in(path, paths) and not is_in(path, apart - paths))
+
+
+@given(st.sets(PATHS), PATHS)
+def test_a_range_of_one_path_holds_nothing_else(paths: set[bytes], path: bytes) -> None:
+    """Not what is inside it, nor a path that goes on with any byte."""
+    assert any(first <= path < end for first, end in only_at(paths)) == (path in paths)
+
+
+def test_each_path_of_a_list_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As each alone would be: relative ones, links to files and directories, odd ways and bytes, what is not there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/a.jpg").touch()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "link.jpg").symlink_to("real/a.jpg")
+    (tmp_path / "real/loop").symlink_to("loop")
+    written = [
+        b"real/a.jpg",
+        b"link/a.jpg",
+        b"link.jpg",
+        b"./link/../link/./a.jpg",
+        b"link/..",
+        b"none/b.jpg",
+        b"c\xff.jpg",
+    ]
+    written += [b".", b"/", b"//", b"real/", b"/none", b"real/loop", os.fsencode(tmp_path / "real/a.jpg")]
+    assert resolve_each(iter(written)) == tuple(sorted({resolve(path) for path in written}))
 
 
 def test_resolved_path_goes_through_no_link(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from image_index.catalog.database import Database
 from image_index.catalog.filters import DATE, GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside, inside_any
 from image_index.catalog.schema import copy_database, damaged, storage_errors, version_of
 from image_index.grid import BYTES
-from image_index.paths import AnyPath, absolute, below, resolve, spellings
+from image_index.paths import AnyPath, Span, absolute, resolve, spans, spellings
 from image_index.records import (
     Counts,
     Failure,
@@ -89,17 +89,22 @@ class CatalogReader(Database):
 
     # Images, for planning
 
-    def known(self, root: bytes, others: Iterable[bytes] = ()) -> Iterator[KnownImage]:
-        """Yield the rows of `root` (the file itself, or all inside it) in path order, less those inside `others`."""
-        # Two walks of the index on paths, merged as they go: for an OR, SQLite would collect and sort all rows first,
-        # and planning compares a million rows with the scan while both are read (docs/decisions/0004).
-        sql = f"{_KNOWN} WHERE path = ? UNION ALL {_KNOWN} WHERE path >= ? AND path < ? ORDER BY path"
-        return _apart(map(KnownImage._make, self.rows(sql, inside(root))), root, others)
+    def known(self, root: bytes) -> Iterator[KnownImage]:
+        """Yield the rows of `root` (the file itself, or all inside it) in path order."""
+        return self.known_in(spans([root]))
 
-    def names_in(self, root: bytes, others: Iterable[bytes] = ()) -> Iterator[KnownName]:
-        """Yield the other names of files that are `root` or inside it, in path order, less those inside `others`."""
-        sql = f"{_NAMES} WHERE names.path = ? UNION ALL {_NAMES} WHERE names.path >= ? AND names.path < ? ORDER BY path"
-        return _apart(map(KnownName._make, self.rows(sql, inside(root))), root, others)
+    def known_in(self, ranges: Iterable[Span]) -> Iterator[KnownImage]:
+        """Yield the rows of the paths in `ranges`, which come in path order, as the rows then do."""
+        # A walk of the index on paths for each: for an OR, SQLite would collect and sort all rows first, and planning
+        # compares a million rows with the scan while both are read (docs/decisions/0004).
+        for span in ranges:
+            yield from map(KnownImage._make, self.rows(f"{_KNOWN} WHERE path >= ? AND path < ? ORDER BY path", span))
+
+    def names_in(self, ranges: Iterable[Span]) -> Iterator[KnownName]:
+        """Yield the other names of files that are in `ranges`, which come in path order, as the names then do."""
+        for span in ranges:
+            sql = f"{_NAMES} WHERE names.path >= ? AND names.path < ? ORDER BY names.path"
+            yield from map(KnownName._make, self.rows(sql, span))
 
     def other_names(self, main: bytes) -> Iterator[bytes]:
         """Yield the other names of the file whose row is at `main`, in path order."""
@@ -363,10 +368,12 @@ class CatalogReader(Database):
         with self.damage_errors():
             return KnownFailure(Failure(ImageFile(path, size, mtime_ns), Stage(stage), reason), *times)
 
-    def failed_below(self, root: bytes) -> dict[bytes, tuple[int, int]]:
-        """Return the size and mtime_ns, by path, of the files of `root` that failed."""
-        rows = self.rows(f"SELECT path, size, mtime_ns FROM failures WHERE {INSIDE}", inside(root))
-        return {path: (size, mtime_ns) for path, size, mtime_ns in rows}
+    def failed_in(self, ranges: Iterable[Span]) -> dict[bytes, tuple[int, int]]:
+        """Return the size and mtime_ns, by path, of the files in `ranges` that failed."""
+        if self.one("SELECT 1 FROM failures LIMIT 1") is None:  # a list of a million files is a million ranges
+            return {}
+        sql = "SELECT path, size, mtime_ns FROM failures WHERE path >= ? AND path < ?"
+        return {path: (size, mtime_ns) for span in ranges for path, size, mtime_ns in self.rows(sql, span)}
 
     # The state of the vectors
 
@@ -431,15 +438,6 @@ class CatalogReader(Database):
             " WHERE vector IS NULL AND missing_since_s IS NULL)"
         )
         return Counts(total - missing, missing, failures, without_vector)
-
-
-_Row = TypeVar("_Row", KnownImage, KnownName)
-
-
-def _apart(rows: Iterator[_Row], root: bytes, others: Iterable[bytes]) -> Iterator[_Row]:
-    """Leave out the rows that are `others` or inside them, but not those of `root`."""
-    apart = tuple(below(other) for other in others if other != root)
-    return (row for row in rows if not below(row.path).startswith(apart)) if apart else rows
 
 
 def _image_facts(row: Sequence[Any]) -> ImageFacts:

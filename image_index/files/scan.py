@@ -17,7 +17,7 @@ from image_index.errors import UsageError
 from image_index.files.default_excludes import default_exclude
 from image_index.files.globs import Pattern, compile_pattern
 from image_index.formats import readable_extensions
-from image_index.paths import below, composed
+from image_index.paths import below, composed, directories_around
 from image_index.records import ExcludedDirectory, ImageFile, NotOnDisk, Scanned, ScanProblem
 
 IGNORE_FILE = b".imgidxignore"
@@ -64,6 +64,8 @@ class _Directory:
     path: bytes
     rules: tuple[_Rules, ...] = ()
     ancestors: frozenset[_DirectoryId] = frozenset()
+    is_whole: bool = True
+    """Whether all of it is walked, and not only the ways to what has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class _Walk:
     options: ScanOptions
     others: frozenset[bytes]
     excludes: tuple[_Rules, ...]
+    changed: frozenset[bytes]
+    ways: frozenset[bytes]
+    """The directories around what has changed."""
     looks_for_cloud: bool
 
     def verdict(self, path: bytes, rules: Iterable[_Rules], *, is_directory: bool) -> bool | None:
@@ -83,35 +88,67 @@ class _Walk:
         return next((verdict for verdict in verdicts if verdict is not None), None)
 
 
-def scan(root: bytes, options: ScanOptions, others: frozenset[bytes] = frozenset()) -> Iterator[Scanned]:
+def scan(
+    root: bytes,
+    options: ScanOptions,
+    others: frozenset[bytes] = frozenset(),
+    changed: frozenset[bytes] | None = None,
+) -> Iterator[Scanned]:
     """Yield the image files of `root` (an absolute directory or file) in the byte order of their paths.
 
     A `ScanProblem` stands in place of a directory that cannot be read, a `NotOnDisk` in place of a file or directory in
     a cloud, an `ExcludedDirectory` in place of one that is left out by default, and nothing in place of what the user's
-    own patterns leave out. `others` are roots of their own: the walk leaves them out. Memory is bounded by the largest
-    directory. A root that is a file is taken whatever its extension.
+    own patterns leave out. `others` are roots of their own: the walk leaves them out. Of a directory for which
+    `changed` is given, only what is at or inside those paths is yielded, and the walk goes only there. Memory is
+    bounded by the largest directory. A root that is a file is taken whatever its extension.
     """
     try:
         status = os.stat(root)
-        is_away = dataless.is_dataless(status) and not options.fetch_cloud
-        if stat.S_ISREG(status.st_mode):
-            file = ImageFile.of(root, status)
-            yield NotOnDisk(root, file) if is_away else file
-        elif stat.S_ISDIR(status.st_mode) and is_away:
+        if not stat.S_ISDIR(status.st_mode):
+            yield _look_at(root, status, options)
+        elif dataless.is_dataless(status) and not options.fetch_cloud:
             yield NotOnDisk(root)
-        elif stat.S_ISDIR(status.st_mode):
-            yield from _walk(root, options, others)
         else:
-            yield ScanProblem(root, "neither a file nor a directory")
+            yield from _walk(root, options, others, changed)
     except OSError as error:
         yield ScanProblem(root, error.strerror or str(error))
 
 
-def _walk(root: bytes, options: ScanOptions, others: frozenset[bytes]) -> Iterator[Scanned]:
+def scan_files(paths: Iterable[bytes], options: ScanOptions) -> Iterator[Scanned]:
+    """Yield the files at absolute `paths`, whatever their extensions, in the order in which these come.
+
+    A `ScanProblem` stands in place of what is not there or no file: no directory is walked.
+    """
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            yield ScanProblem(path, error.strerror or str(error))
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            yield ScanProblem(path, "a directory: name its files, or train it as a root")
+        else:
+            yield _look_at(path, status, options)
+
+
+def _look_at(path: bytes, status: os.stat_result, options: ScanOptions) -> Scanned:
+    """Return what the scan yields for what was named itself and is no directory."""
+    if not stat.S_ISREG(status.st_mode):
+        return ScanProblem(path, "neither a file nor a directory")
+    file = ImageFile.of(path, status)
+    return NotOnDisk(path, file) if dataless.is_dataless(status) and not options.fetch_cloud else file
+
+
+def _walk(
+    root: bytes, options: ScanOptions, others: frozenset[bytes], changed: frozenset[bytes] | None
+) -> Iterator[Scanned]:
     """Walk depth first with a stack of our own: paths may be deeper than Python's recursion limit."""
     excludes = (_exclude_rules(root, options.excludes),) if options.excludes else ()
-    walk = _Walk(options, others, excludes, looks_for_cloud=dataless.HAS_FLAG and not options.fetch_cloud)
-    stack = [_visit(_Directory(root), walk)]
+    looks_for_cloud = dataless.HAS_FLAG and not options.fetch_cloud
+    changed = frozenset([root]) if changed is None else changed
+    ways = frozenset(around for path in changed for around in directories_around(path))
+    walk = _Walk(options, others, excludes, changed, ways, looks_for_cloud=looks_for_cloud)
+    stack = [_visit(_Directory(root, is_whole=root in changed), walk)]
     while stack:
         for item in stack[-1]:
             if isinstance(item, _Directory):
@@ -129,7 +166,7 @@ def _visit(directory: _Directory, walk: _Walk) -> Iterator[Scanned | _Directory]
         ancestors = _ancestors(directory) if follow else directory.ancestors
         if ancestors is None:
             return
-        names, rules = _list(directory, walk.options)
+        names, rules = _list(directory, walk)
     except FileNotFoundError:
         return  # it vanished after its parent was listed; a missing root is reported by scan()
     except OSError as error:
@@ -145,7 +182,8 @@ def _visit(directory: _Directory, walk: _Walk) -> Iterator[Scanned | _Directory]
         if verdict:
             continue
         if is_directory:
-            yield _in_its_place(path, walk, verdict) or _Directory(path, rules, ancestors)
+            is_whole = directory.is_whole or path in walk.changed
+            yield _in_its_place(path, walk, verdict) or _Directory(path, rules, ancestors, is_whole)
             continue
         try:
             status = os.stat(path, follow_symlinks=follow)
@@ -183,20 +221,22 @@ def _ancestors(directory: _Directory) -> frozenset[_DirectoryId] | None:
     return None if identity in directory.ancestors else directory.ancestors | {identity}
 
 
-def _list(directory: _Directory, options: ScanOptions) -> tuple[list[bytes], tuple[_Rules, ...]]:
+def _list(directory: _Directory, walk: _Walk) -> tuple[list[bytes], tuple[_Rules, ...]]:
     """Return the sorted names of a directory's candidates, subdirectories ending in a slash, and the rules inside it.
 
     The slash makes the walk's order the byte order of full paths: `a.jpg` before `a/b.jpg` before `a0.jpg`. Names
     alone are held, 100 bytes each: an `os.DirEntry` would take half a kilobyte.
     """
     names = []
-    rules = directory.rules
+    rules, options, inside = directory.rules, walk.options, below(directory.path)
     with os.scandir(directory.path) as listing:
         for entry in listing:
             name = entry.name
             if name == IGNORE_FILE:
                 rules = _with_ignore_file(directory, rules)
             if name.startswith(b".") and not options.hidden:
+                continue
+            if not (directory.is_whole or (path := inside + name) in walk.changed or path in walk.ways):
                 continue
             is_directory = _is_directory(entry, follow_symlinks=options.follow_symlinks)
             if is_directory:

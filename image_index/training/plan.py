@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
+from image_index.paths import directories_around
 from image_index.records import (
     ExcludedDirectory,
     ImageFile,
@@ -198,14 +199,7 @@ def _leave_in_cloud(plan: Plan, item: NotOnDisk, image: KnownImage | None) -> No
 
 def _is_inside(path: bytes, unread: set[bytes]) -> bool:
     """Tell whether `path` or a directory around it is among `unread`."""
-    return bool(unread) and (b"/" in unread or any(around in unread for around in _upwards(path)))
-
-
-def _upwards(path: bytes) -> Iterator[bytes]:
-    """Yield `path` and the directories around it but `/`."""
-    while path:
-        yield path
-        path = path.rpartition(b"/")[0]
+    return bool(unread) and any(around in unread for around in (b"/", path, *directories_around(path)))
 
 
 def _compare(plan: Plan, file: ImageFile, image: KnownImage) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import Interrupted
 from image_index.files.read import hash_file
-from image_index.files.scan import ScanOptions, scan
-from image_index.paths import below
+from image_index.files.scan import ScanOptions, scan, scan_files
+from image_index.paths import Span, below, directories_around, only_at, spans
 from image_index.records import ImageFile, KnownImage, Progress, Report, Scanned
 from image_index.stop import StopRequest
 from image_index.training.names import settle_names
@@ -26,11 +27,17 @@ from image_index.training.plan import (
 
 @dataclass(frozen=True, slots=True)
 class SurveyOptions:
-    """Which roots to scan, and how."""
+    """Which roots to scan, and how.
+
+    With `changed` only what is at or inside these paths is looked at, in the way in which all of a root is. With
+    `files` the roots do not matter: these alone are looked at, absolute paths in byte order, and nothing is missing.
+    """
 
     roots: tuple[bytes, ...]
     scan: ScanOptions = field(default_factory=ScanOptions)
     retry_failed: bool = False
+    changed: frozenset[bytes] | None = None
+    files: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +62,19 @@ def plan_roots(
     """
     plan = Plan()
     on_new = _count_new_sizes(catalog, early)
-    roots = all_roots(catalog, options)
     has_names = catalog is not None and catalog.holds_names()
-    for root in roots:
-        inner = frozenset(other for other in roots if other.startswith(below(root)) and other != root)
-        scanned = _watched(scan(root, options.scan, inner), plan, report, stop)
-        known = catalog.known(root, inner) if catalog else ()
-        failed = _failed(catalog, root, inner) if catalog else {}
+    for part in _parts(catalog, options):
+        scanned = _watched(part.scanned, plan, report, stop)
+        known = catalog.known_in(part.ranges) if catalog else ()
+        failed = catalog.failed_in(part.ranges) if catalog else {}
         names = Plan()
         if catalog and has_names:
-            scanned = set_names_apart(scanned, catalog.names_in(root, inner), names)
+            scanned = set_names_apart(scanned, catalog.names_in(part.ranges), names)
         update = plan_update(scanned, known, failed, retry_failed=options.retry_failed, on_new=on_new)
         update.add(names)
-        plan.add(keep_emptied_root(update, root))
+        if part.root is not None and not (options.changed and _is_any_left(catalog, part.root, update)):
+            update = keep_emptied_root(update, part.root)
+        plan.add(update)
     settle_names(plan, catalog)
 
     def digest(file: ImageFile) -> bytes | None:
@@ -104,10 +111,43 @@ def _count_new_sizes(catalog: CatalogReader | None, early: EarlyStart) -> Callab
     return look
 
 
-def _failed(catalog: CatalogReader, root: bytes, inner: frozenset[bytes]) -> dict[bytes, tuple[int, int]]:
-    """Return the known failures of `root`, less those of the roots inside it, which its scan does not see."""
-    apart = tuple(map(below, inner))
-    return {path: facts for path, facts in catalog.failed_below(root).items() if not below(path).startswith(apart)}
+class _Part(NamedTuple):
+    """What lies on the disk, and the ranges of paths in which the catalog is compared with it, both in path order.
+
+    `root` is the one that it is, or that it is of; None for a list of files.
+    """
+
+    scanned: Iterator[Scanned]
+    ranges: Sequence[Span]
+    root: bytes | None = None
+
+
+def _parts(catalog: CatalogReader | None, options: SurveyOptions) -> Iterator[_Part]:
+    """Yield what a survey compares: its list of files, or each root, or of each what has changed there."""
+    if options.files is not None:
+        yield _Part(scan_files(options.files, options.scan), list(only_at(options.files)))
+        return
+    roots = all_roots(catalog, options)
+    for root in roots:
+        inner = frozenset(other for other in roots if other.startswith(below(root)) and other != root)
+        if options.changed is None:
+            yield _Part(scan(root, options.scan, inner), list(spans([root], inner)), root)
+        elif changed := _changed_in(root, options.changed):
+            yield _Part(scan(root, options.scan, inner, changed), list(spans(changed, inner)), root)
+
+
+def _changed_in(root: bytes, changed: frozenset[bytes]) -> frozenset[bytes]:
+    """Return what has changed in `root`: where that is a directory around it, the root itself."""
+    if not changed.isdisjoint((root, *directories_around(root))):
+        return frozenset([root])
+    return frozenset(path for path in changed if path.startswith(below(root)))
+
+
+def _is_any_left(catalog: CatalogReader | None, root: bytes, update: Plan) -> bool:
+    """Tell whether `root` still has any known picture but those that the update of a part of it does not find."""
+    gone = {image.id for image in update.missing}
+    known = (image for image in (catalog.known(root) if catalog else ()) if not image.missing and image.id not in gone)
+    return any(os.path.lexists(image.path) for image in known)
 
 
 def all_roots(catalog: CatalogReader | None, options: SurveyOptions) -> list[bytes]:

@@ -20,7 +20,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.catalog.runs import Run, Runs
 from image_index.errors import IndexNotFound, StorageError
-from image_index.paths import below
+from image_index.paths import below, spans
 from image_index.records import (
     Counts,
     EmbeddedBatch,
@@ -249,7 +249,7 @@ def test_attempts_are_counted_until_a_success_clears_them(catalog: Catalog) -> N
         (known,) = catalog.failures()
         assert (known.failure, known.attempts) == (failure(b"/a", attempt, stage), attempt)
         assert known.first_failed_at_s <= known.last_failed_at_s
-        assert catalog.failed_below(b"/") == {b"/a": (9, attempt)}
+        assert catalog.failed_in(spans([b"/"])) == {b"/a": (9, attempt)}
     catalog.record(batch({b"/a": [1, 0, 0, 0]}))
     assert list(catalog.failures()) == []
 
@@ -266,8 +266,8 @@ def test_failures_of_files_that_are_gone_can_be_dropped(catalog: Catalog) -> Non
     catalog.record(batch({}, [failure(b"/a"), failure(b"/b"), failure(b"/ab/c")]))
     catalog.drop_failures([b"/a", b"/nothing"])
     assert [known.failure.file.path for known in catalog.failures()] == [b"/ab/c", b"/b"]
-    assert set(catalog.failed_below(b"/ab")) == {b"/ab/c"}
-    assert set(catalog.failed_below(b"/b")) == {b"/b"}
+    assert set(catalog.failed_in(spans([b"/ab"]))) == {b"/ab/c"}
+    assert set(catalog.failed_in(spans([b"/b"]))) == {b"/b"}
 
 
 # Generations
@@ -358,7 +358,11 @@ def test_rows_of_a_root_come_in_path_order_without_those_of_inner_roots(catalog:
     catalog.record(batch({path: [1, 0, 0, 0] for path in reversed(paths)}))
     assert [row.path for row in catalog.known(b"/")] == paths
     assert [row.path for row in catalog.known(b"/a")] == [b"/a", b"/a/b", b"/a/b-", b"/a/b/c", b"/a/b0", b"/a/d"]
-    assert [row.path for row in catalog.known(b"/a", [b"/a", b"/a/b", b"/a/d"])] == [b"/a", b"/a/b-", b"/a/b0"]
+    assert [row.path for row in catalog.known_in(spans([b"/a"], [b"/a", b"/a/b", b"/a/d"]))] == [
+        b"/a",
+        b"/a/b-",
+        b"/a/b0",
+    ]
 
 
 def test_rows_are_found_by_size(catalog: Catalog) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
+from image_index.paths import spans
 from image_index.records import Failure, KnownImage, KnownName, Match, OtherName, Stage
 from tests.support.records import LONG_AGO_NS, batch, image_file
 
@@ -53,9 +54,9 @@ def test_names_are_walked_with_what_is_known_of_their_file(catalog: Catalog) -> 
         KnownName(b"/b/1", b"/a/1", *of_image),
         KnownName(b"/c/1", b"/a/1", *of_image),
     ]
-    assert list(catalog.names_in(b"/")) == names
-    assert list(catalog.names_in(b"/", {b"/b"})) == names[2:]
-    assert list(catalog.names_in(b"/b/1", {b"/b/1"})) == names[1:2]
+    assert list(catalog.names_in(spans([b"/"]))) == names
+    assert list(catalog.names_in(spans([b"/"], [b"/b"]))) == names[2:]
+    assert list(catalog.names_in(spans([b"/b/1"], [b"/b/1"]))) == names[1:2]
 
 
 def test_names_follow_their_image(catalog: Catalog) -> None:

@@ -18,7 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from image_index.errors import UsageError
-from image_index.files.scan import ScanOptions, scan
+from image_index.files.scan import ScanOptions, scan, scan_files
+from image_index.paths import below
 from image_index.records import ExcludedDirectory, ExcludeReason, ImageFile, NotOnDisk, ScanProblem
 from tests.support.cloud import send_to_cloud
 
@@ -81,6 +82,60 @@ def test_scan_finds_what_os_walk_finds_in_path_order(tree: Any, hidden: bool) ->
                     expected.append(ImageFile.of(path, os.stat(path)))
         expected.sort(key=lambda file: file.path)
         assert list(scan(root, ScanOptions(hidden=hidden, extensions=frozenset({b".jpg"})))) == expected
+
+
+@settings(max_examples=60)
+@given(TREES, st.data())
+def test_a_scan_of_what_has_changed_is_that_part_of_the_whole(tree: Any, data: st.DataObject) -> None:
+    """The same items by the same rules, also where directories above hide or exclude them, and none beside them."""
+    with tempfile.TemporaryDirectory() as temporary:
+        root = os.fsencode(temporary)
+        make_tree(root, tree)
+        every = [os.path.join(directory, name) for directory, inside, files in os.walk(root) for name in inside + files]
+        for directory in data.draw(st.sets(st.sampled_from([root, *filter(os.path.isdir, every)]), max_size=2)):
+            Path(os.fsdecode(directory), ".imgidxignore").write_text(
+                data.draw(st.sampled_from(["a*", "*.jpg\n!a.jpg"]))
+            )
+        changed = data.draw(st.frozensets(st.sampled_from([root, root + b"/gone/x.jpg", *every]), max_size=4))
+        options = ScanOptions(excludes=("b*",), extensions=frozenset({b".jpg"}))
+        whole = scan(root, options)
+        part = [item for item in whole if any(below(item.path).startswith(below(path)) for path in changed)]
+        assert list(scan(root, options, changed=changed)) == part
+
+
+def test_a_scan_of_what_has_changed_lists_no_other_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One new picture in a large tree costs the directories on the way to it."""
+    make_files(tmp_path, "a/deep/1.jpg", "a/deep/er/2.jpg", "b/3.jpg")
+    root, listed, scandir = os.fsencode(tmp_path), [], os.scandir
+
+    def list_directory(path: bytes) -> Any:
+        listed.append(os.path.relpath(path, root))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", list_directory)
+    assert len(list(scan(root, JPEGS, changed=frozenset([root + b"/a/deep/1.jpg"])))) == 1
+    assert listed == [b".", b"a", b"a/deep"]
+
+
+def test_files_of_a_list_are_taken_as_they_are(tmp_path: Path) -> None:
+    """No rule leaves one out, no directory is walked, and what is not there is said in its place."""
+    make_files(tmp_path, ".hidden.jpg", "b.txt", "d/c.jpg")
+    os.mkfifo(tmp_path / "fifo")
+    paths = [os.fsencode(tmp_path / name) for name in (".hidden.jpg", "b.txt", "d", "fifo", "none.jpg")]
+    *files, directory, fifo, none = scan_files(iter(paths), ScanOptions(excludes=("*",)))
+    assert files == [ImageFile.of(path, os.stat(path)) for path in paths[:2]]
+    for problem, reason in ((directory, "a directory"), (fifo, "neither a file"), (none, "No such file")):
+        assert isinstance(problem, ScanProblem)
+        assert problem.reason.startswith(reason)
+
+
+def test_a_listed_file_in_a_cloud_is_left_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is to be downloaded."""
+    make_files(tmp_path, "a.jpg")
+    path = os.fsencode(tmp_path / "a.jpg")
+    send_to_cloud(monkeypatch, tmp_path / "a.jpg")
+    assert [type(item) for item in scan_files([path], ScanOptions())] == [NotOnDisk]
+    assert [type(item) for item in scan_files([path], ScanOptions(fetch_cloud=True))] == [ImageFile]
 
 
 def test_default_extensions_are_taken_in_any_case(tmp_path: Path) -> None:

@@ -252,3 +252,110 @@ def test_the_children_are_asked_for_once_there_is_enough_to_do(library: Scanned)
     library.write("a/6.jpg", "something wider!")
     library.write("a/7.jpg", "something else, longer still")
     assert [starts(library, files) for files in (1, 2, 3, 4)] == [1, 1, 1, 0]
+
+
+# Lists of files
+
+
+def listed(library: Scanned, *names: str) -> Plan:
+    """Plan an update of exactly these files."""
+    return library.plan(files=tuple(sorted(os.fsencode(library.root / name) for name in names)))
+
+
+def test_exactly_the_files_of_a_list_are_looked_at(library: Scanned) -> None:
+    """New, changed, known and failed ones are told apart; a neighbour that is gone or new is nothing of theirs."""
+    library.write("a/.0.txt", "new")
+    library.write("a/00.jpg", "new neighbour")
+    library.write("a/1.jpg", "other")
+    library.write("broken.jpg", "broken")
+    broken = Failure(library.file("broken.jpg"), Stage.DECODE, "broken")
+    library.catalog.record(EmbeddedBatch((), np.zeros((0, 4), np.float32), (broken,)))
+    (library.root / "b/4.jpg").unlink()
+    plan = listed(library, "a/.0.txt", "a/1.jpg", "b/3.jpg", "broken.jpg")
+    assert library.names(plan.new) == ["a/.0.txt"]
+    assert library.names(match.file for match in plan.changed) == ["a/1.jpg"]
+    assert (plan.unchanged, plan.failed_before, plan.missing, plan.problems) == (1, 1, [], [])
+
+
+def test_a_listed_file_that_is_gone_keeps_its_row_and_is_said(library: Scanned) -> None:
+    """As does a directory, which a list does not walk; what was known inside a file that was one stays too."""
+    shutil.rmtree(library.root / "a")
+    (library.root / "b/4.jpg").unlink()
+    library.write("a", "a picture now")
+    plan = listed(library, "a", "b", "b/4.jpg")
+    assert (library.names(plan.new), library.names(plan.problems)) == (["a"], ["b", "b/4.jpg"])
+    assert (plan.kept, plan.missing, plan.failures_gone) == (1, [], [])
+
+
+def test_a_list_without_files_needs_nothing(library: Scanned) -> None:
+    """A find that has found nothing."""
+    assert listed(library) == Plan()
+
+
+def test_a_listed_file_that_has_moved_keeps_its_vector(library: Scanned) -> None:
+    """Where the old place is in no list, nobody has looked there as a scan does: it gets a copy."""
+    (library.root / "a/1.jpg").rename(library.root / "c.jpg")
+    plan = listed(library, "c.jpg")
+    assert [library.names([match.image, match.file]) for match in plan.copied] == [["a/1.jpg", "c.jpg"]]
+
+
+def test_a_listed_name_of_a_known_file_is_no_new_picture(library: Scanned) -> None:
+    """A hard link is another name of its file; the list may have both, or the new one alone."""
+    os.link(library.root / "a/1.jpg", library.root / "c.jpg")
+    plan = listed(library, "c.jpg")
+    assert (plan.embed_count, library.names(plan.names)) == (0, ["c.jpg"])
+
+
+# What has changed
+
+
+def test_only_what_has_changed_is_looked_at(library: Scanned) -> None:
+    """A new, a changed, a moved and a deleted file among the changed paths; the rest is not touched."""
+    library.write("a/0.jpg", "new")
+    library.write("a/1.jpg", "other")
+    (library.root / "a/2.jpg").rename(library.root / "c.jpg")
+    (library.root / "b/3.jpg").unlink()
+    library.write("b/5.jpg", "not among the changed paths")
+    names = ("a/0.jpg", "a/1.jpg", "a/2.jpg", "c.jpg", "b/3.jpg", "gone/and/never/known.jpg")
+    plan = changed(library, *names)
+    assert library.names(plan.new) == ["a/0.jpg"]
+    assert library.names(match.file for match in plan.changed) == ["a/1.jpg"]
+    assert [library.names([match.image, match.file]) for match in plan.moved] == [["a/2.jpg", "c.jpg"]]
+    assert library.names(plan.missing) == ["b/3.jpg"]
+    assert (plan.unchanged, plan.problems) == (0, [])
+
+
+def test_a_changed_directory_stands_for_all_inside(library: Scanned) -> None:
+    """One that was moved in is new with its pictures, one that is gone is missing with them."""
+    (library.root / "a").rename(library.root / "a2")
+    plan = changed(library, "a", "a2")
+    moved = [library.names([match.image, match.file]) for match in plan.moved]
+    assert sorted(moved) == [["a/1.jpg", "a2/1.jpg"], ["a/2.jpg", "a2/2.jpg"]]
+
+
+def test_roots_inside_each_other_each_see_what_has_changed_in_them(library: Scanned) -> None:
+    """Where a directory around a root has changed, all of the root has."""
+    library.catalog.note_scan(os.fsencode(library.root / "a"), None)
+    library.write("a/0.jpg", "new")
+    library.write("b/0.jpg", "new too")
+    for paths in (("a/0.jpg", "b/0.jpg"), (".",)):
+        assert sorted(library.names(changed(library, *paths).new)) == ["a/0.jpg", "b/0.jpg"]
+    (library.root / "a/1.jpg").unlink()
+    plan = changed(library, ".")
+    assert (library.names(plan.missing), plan.unchanged) == (["a/1.jpg"], 3)
+
+
+def test_the_last_picture_of_a_root_is_kept_but_not_the_last_of_a_batch(library: Scanned) -> None:
+    """That nothing is left among the changed paths says nothing of the root."""
+    (library.root / "a/1.jpg").unlink()
+    plan = changed(library, "a/1.jpg")
+    assert (library.names(plan.missing), plan.problems) == (["a/1.jpg"], [])
+    shutil.rmtree(library.root / "a")
+    shutil.rmtree(library.root / "b")
+    plan = changed(library, "a", "b")
+    assert (plan.kept, plan.missing, library.names(plan.problems)) == (4, [], ["."])
+
+
+def changed(library: Scanned, *names: str) -> Plan:
+    """Plan an update of what has changed."""
+    return library.plan(changed=frozenset(os.path.normpath(os.fsencode(library.root / name)) for name in names))
