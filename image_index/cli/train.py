@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,6 +83,18 @@ TimeLimitOption = Annotated[
     str | None,
     typer.Option("--time-limit", metavar="DURATION", help="Stop cleanly after this time (2h); the next run continues."),
 ]
+FilesFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--files-from",
+        parser=given_path,
+        metavar="FILE|-",
+        help="Take exactly the files that FILE lists, one a line (- is stdin), and look at no directory.",
+    ),
+]
+NullOption = Annotated[
+    bool, typer.Option("-0", "--null", help="With --files-from: each path ends in a zero byte, as of find -print0.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would be done, and do nothing.")]
 WorkersOption = Annotated[
     int | None,
@@ -126,6 +139,8 @@ def train(
     follow_symlinks: FollowOption = False,
     fetch_cloud: FetchCloudOption = False,
     retry_failed: RetryOption = False,
+    files_from: FilesFromOption = None,
+    null: NullOption = False,
     wait: WaitOption = None,
     time_limit: TimeLimitOption = None,
     dry_run: DryRunOption = False,
@@ -189,6 +204,7 @@ def train(
         scan=scan,
         engine=engine,
         retry_failed=retry_failed,
+        files=_listed(files_from, null=null),
         wait_s=wait_s,
         quiet=quiet or not setup.console.is_terminal,
     )
@@ -196,6 +212,15 @@ def train(
         return _preview(request, setup, as_json=json)
     request = replace(request, session=session_of_environment(), make_pool=make_pool)
     return run_update(request, setup, as_json=json, time_limit_s=limit_s)
+
+
+def _listed(files_from: Path | None, *, null: bool) -> Iterable[bytes] | None:
+    """Return the paths that `--files-from` lists; None where the option is not given."""
+    from image_index.files.lists import read_paths
+
+    if files_from is None and null:
+        raise UsageError("--null goes with --files-from FILE")
+    return None if files_from is None else read_paths(files_from, null=null)
 
 
 def _make_pool(cluster: str | None, pairs: list[str] | None) -> MakePool | None:

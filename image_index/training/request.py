@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from image_index.catalog.reader import CatalogReader
 from image_index.catalog.schema import is_there
 from image_index.errors import UsageError
 from image_index.files.scan import ScanOptions
-from image_index.paths import AnyPath, printable, resolve
+from image_index.paths import AnyPath, printable, resolve, resolve_each
 from image_index.settings import IndexHome, index_home
 from image_index.training.pipeline import UpdateRequest
 from image_index.training.survey import SurveyOptions
@@ -24,6 +25,7 @@ def make_update(  # noqa: PLR0913  # keywords, one for each kind of option
     scan: ScanOptions | None = None,
     engine: Engine | None = None,
     retry_failed: bool = False,
+    files: Iterable[bytes] | None = None,
     wait_s: float = 0.0,
     quiet: bool = True,
 ) -> UpdateRequest:
@@ -35,11 +37,19 @@ def make_update(  # noqa: PLR0913  # keywords, one for each kind of option
     before are tried again, `wait_s` how many seconds to wait for another run that is writing. Unless `quiet`, a
     download of the model shows its progress on a terminal.
 
-    Raises `UsageError` where no root is given or known, or none of them exists.
+    With `files` there are no roots: these paths alone are looked at, whatever `scan` would leave out. None becomes a
+    root, and nothing is marked as missing.
+
+    Raises `UsageError` where no root is given or known, or none of them exists, or where roots are given with `files`.
     """
     home = index_home(None if index is None else Path(index))
     scan = scan or ScanOptions()
-    survey = SurveyOptions(_choose_roots(home, roots), scan, retry_failed)
+    if files is None:
+        survey = SurveyOptions(_choose_roots(home, roots), scan, retry_failed)
+    elif roots:
+        raise UsageError("directories and a list of files cannot be trained at once", "run imgidx train for each")
+    else:
+        survey = SurveyOptions((), scan, retry_failed, files=resolve_each(files))
     engine = replace(engine or Engine(), fetch_cloud=scan.fetch_cloud)
     return UpdateRequest(home, survey, model, engine, quiet=quiet, wait_s=wait_s)
 

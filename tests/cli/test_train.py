@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 
 import pytest
 
@@ -132,3 +133,41 @@ def test_an_index_home_that_cannot_be_made_is_exit_9(shell: Shell, library: Trai
     done = shell.run("train", library.photos, "--model", "starter")
     assert done.code == 9
     assert str(shell.index) in done.complaint
+
+
+def test_files_of_a_list_become_no_root_and_outlast_a_run_around_them(
+    shell: Shell, library: Trained, starter_index: IndexHome
+) -> None:
+    """Each is taken once; a run of the directory then embeds the other picture alone, and one without roots nothing."""
+    shell.copy_index(starter_index)
+    album = shell.directory / "album"
+    album.mkdir()
+    for name in ("plain.jpg", "with space.jpg"):
+        shutil.copy(library.photos / name, album)
+    listed = shell.directory / "list"
+    listed.write_bytes(b"album/plain.jpg\0./album/plain.jpg\0album/none.jpg\0")
+    train = ("train", "--model", "starter", "-j", "1", "--json")
+    done = shell.run(*train, "-0", "--files-from", listed)
+    assert (done.code, done.records[-1]["embedded"]) == (3, 1)
+    assert "none.jpg: No such file or directory" in done.complaint
+    assert shell.run("status", "--json").records[-1]["roots"] == []
+    for roots, embedded, unchanged in (((album,), 1, 1), ((), 0, 2)):
+        summary = shell.run(*train, *roots).records[-1]
+        assert (summary["embedded"], summary["unchanged"], summary["missing"]) == (embedded, unchanged, 0)
+    listed.write_bytes(b"")
+    assert shell.run(*train, "--files-from", listed).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [(("photos", "--files-from", "list"), "at once"), (("-0",), "--files-from"), (("--files-from", "none"), "No such")],
+)
+def test_a_list_of_files_that_makes_no_sense_is_exit_2(
+    shell: Shell, arguments: tuple[str, ...], complaint: str
+) -> None:
+    """Directories beside it, its option without it, a list that is not there; no index is begun."""
+    (shell.directory / "list").write_text("a.jpg\n")
+    done = shell.run("train", *arguments)
+    assert done.code == 2
+    assert complaint in done.complaint
+    assert not shell.index.exists()
