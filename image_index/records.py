@@ -208,8 +208,9 @@ class PictureFacts(NamedTuple):
     """What decoding a file tells about its picture; `width` and `height` in pixels, as displayed.
 
     `taken_at_s` (seconds since 1970) and `camera` are None where the file does not say; `date_source` is what says so,
-    a `DateSource`. `phash` is the perceptual hash of the pixels. Each field is a column of the catalog's table
-    `images`, under the same name.
+    a `DateSource`. `latitude` and `longitude` are degrees (WGS 84), north and east positive, `altitude_m` metres above
+    the sea; None where the file does not say. `phash` is the perceptual hash of the pixels. Each field is a column of
+    the catalog's table `images`, under the same name.
     """
 
     width: int
@@ -218,6 +219,9 @@ class PictureFacts(NamedTuple):
     taken_at_s: int | None = None
     date_source: str = DateSource.FILE
     camera: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    altitude_m: float | None = None
     phash: bytes | None = None
 
 

@@ -27,17 +27,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
             weights_sha256 TEXT NOT NULL, config TEXT NOT NULL, preprocess TEXT NOT NULL, dim INTEGER NOT NULL)""",
         "CREATE TABLE roots (path BLOB PRIMARY KEY, added_at_s INTEGER NOT NULL, scanned_at_s INTEGER, problem TEXT)",
-        # moment_ms, latitude and longitude are not used yet: docs/reference.md says what they are for
+        # moment_ms is not used yet: docs/reference.md says what it is for
         """CREATE TABLE images (
             id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, moment_ms INTEGER, size INTEGER NOT NULL,
             mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL, read_at_ns INTEGER NOT NULL, width INTEGER NOT NULL,
             height INTEGER NOT NULL, format TEXT NOT NULL, taken_at_s INTEGER, date_source TEXT NOT NULL DEFAULT 'file',
-            camera TEXT, latitude REAL, longitude REAL, phash BLOB, missing_since_s INTEGER,
+            camera TEXT, latitude REAL, longitude REAL, altitude_m REAL, phash BLOB, missing_since_s INTEGER,
             inode INTEGER NOT NULL DEFAULT 0)""",
         # coalesce, for SQL takes two NULLs for different: UNIQUE (path, moment_ms) would let a picture in twice
         "CREATE UNIQUE INDEX images_by_path ON images (path, coalesce(moment_ms, -1))",
         "CREATE INDEX images_by_size ON images (size)",
         "CREATE INDEX images_by_inode ON images (inode)",
+        "CREATE INDEX images_by_position ON images (latitude, longitude) WHERE latitude IS NOT NULL",
         "CREATE INDEX images_missing ON images (missing_since_s) WHERE missing_since_s IS NOT NULL",
         # little-endian float16, apart from the rows so that a walk over paths does not read a gigabyte of vectors; null
         # for a picture to which the model gives no direction

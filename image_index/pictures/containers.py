@@ -35,14 +35,14 @@ def raw_exifs(raw: bytes) -> Iterator[Image.Exif]:
 
 
 def _raw_blocks(raw: bytes) -> Iterator[bytes]:
-    """Yield the TIFFs that a RAW file is or holds: one, but for Canon's CR3, which has one for each directory."""
+    """Yield the TIFFs that a RAW file is or holds: one, but for Canon's CR3: each directory is one (CMT4: GPS)."""
     if head := _TIFF_HEADS.get(raw[:4]):
         yield raw if raw.startswith(head) else head + raw[4:]
     elif raw.startswith(b"FUJIFILMCCD-RAW"):
         start, size = struct.unpack_from(">II", raw, 84)  # a JPEG, with EXIF of the camera
         yield Image.open(BytesIO(raw[start : start + size]), formats=("JPEG",)).info["exif"]
     elif raw[4:12] == b"ftypcrx ":
-        for name in (b"CMT1", b"CMT2"):
+        for name in (b"CMT1", b"CMT2", b"CMT4"):
             start = raw.index(name, 0, REACH)
             yield raw[start + 4 : start - 4 + int.from_bytes(raw[start - 4 : start], "big")]
     elif raw.startswith(b"\0MRM"):  # Minolta

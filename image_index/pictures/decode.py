@@ -231,7 +231,7 @@ def _picture(loaded: _Loaded, options: _DecodeOptions, raw: bytes = b"") -> Pict
     bright, *colours = _to_srgb(small, profile).convert("YCbCr").split()
     planes = (bright, *(colour.reduce(SIDE // COLOUR_SIDE) for colour in colours))
     taken = read_taken(loaded.image, raw)
-    facts = PictureFacts(width, height, name, taken.at_s, taken.source, taken.camera)
+    facts = PictureFacts(width, height, name, taken.at_s, taken.source, taken.camera, *(taken.position or ()))
     facts = facts._replace(phash=phash.perceptual_hash(np.asarray(bright)))
     return Picture(pixels, facts, b"".join(plane.tobytes() for plane in planes))
 

@@ -1,16 +1,17 @@
-"""When and with what a picture was taken: what its EXIF says (CIPA DC-008, Exif 2.32), else its XMP, else its text."""
+"""When, where and with what a picture was taken: what its EXIF says (CIPA DC-008, Exif 2.32), else its XMP or text."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import ExifTags, Image
 
 from image_index.pictures.containers import raw_exifs
+from image_index.pictures.gps import Position, exif_position, xmp_position
 from image_index.pictures.timestamps import parse_timestamp
 from image_index.pictures.xmp import read_xmp
 from image_index.records import DateSource
@@ -35,16 +36,17 @@ _IPTC_TIME = re.compile(rb"\x1c\x02\x3c\0[\x06\x0b](\d{6}(?:[+-]\d{4})?)")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """When a picture was taken, in seconds since 1970, what says so, and the camera; None where nothing does."""
+    """When a picture was taken, in seconds since 1970, what says so, the camera and where; None where nothing does."""
 
     at_s: int | None = None
     source: DateSource = DateSource.FILE
     camera: str | None = None
+    position: Position | None = None
 
     def __or__(self, other: Taken) -> Taken:
         """Return what either says; where both say something, `self` counts."""
         dated = other if self.at_s is None else self
-        return Taken(dated.at_s, dated.source, self.camera or other.camera)
+        return Taken(dated.at_s, dated.source, self.camera or other.camera, self.position or other.position)
 
 
 def read_taken(image: Image.Image, raw: bytes = b"") -> Taken:
@@ -63,7 +65,7 @@ def read_taken(image: Image.Image, raw: bytes = b"") -> Taken:
         exif = Image.Exif()
     preview = _taken(exif, image.info)
     if raw and preview.source == DateSource.EXIF and _tag((exif,), ExifTags.Base.Software).startswith(_LIBRAW_SOFTWARE):
-        preview = Taken(preview.at_s, DateSource.RAW, preview.camera)
+        preview = replace(preview, source=DateSource.RAW)
     return own | preview
 
 
@@ -75,8 +77,9 @@ def _taken(exif: Image.Exif, info: Mapping[Any, Any]) -> Taken:
     tags = _directories(exif)
     original = _exif_time(tags, ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal)
     camera = _camera(_tag(tags, ExifTags.Base.Make), _tag(tags, ExifTags.Base.Model))
-    if original is not None and camera is not None:
-        return Taken(original, DateSource.EXIF, camera)
+    position = exif_position(exif)
+    if original is not None and camera is not None and position is not None:
+        return Taken(original, DateSource.EXIF, camera, position)
     xmp = read_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp") or "")
     digitized = _exif_time(tags, ExifTags.Base.DateTimeDigitized, ExifTags.Base.OffsetTimeDigitized)
     changed = _exif_time(tags, ExifTags.Base.DateTime, ExifTags.Base.OffsetTime)
@@ -91,7 +94,8 @@ def _taken(exif: Image.Exif, info: Mapping[Any, Any]) -> Taken:
         (changed, DateSource.EXIF),
     )
     at_s, source = next(((at_s, source) for at_s, source in times if at_s is not None), (None, DateSource.FILE))
-    return Taken(at_s, source, camera or _camera(_text(xmp.get("tiff:Make")), _text(xmp.get("tiff:Model"))))
+    camera = camera or _camera(_text(xmp.get("tiff:Make")), _text(xmp.get("tiff:Model")))
+    return Taken(at_s, source, camera, position or xmp_position(xmp))
 
 
 def _exif_time(tags: _Directories, time: int, offset: int) -> int | None:

@@ -10,12 +10,13 @@ MOST_BYTES = 1 << 20
 
 _FACT = re.compile(
     r"\b(exif:DateTimeOriginal|photoshop:DateCreated|xmp:CreateDate|xap:CreateDate|exif:DateTimeDigitized"
+    r"|exif:GPSLatitude|exif:GPSLongitude|exif:GPSAltitude|exif:GPSAltitudeRef"
     r"""|tiff:Make|tiff:Model)(?:\s*=\s*["']|\s*>\s*)([^"'<>]{1,100})"""
 )
 
 
 def read_xmp(packet: str | bytes) -> dict[str, str]:
-    """Return the times, the make and the model in a packet, by name; the first of each counts.
+    """Return the times, the position, the make and the model in a packet, by name; the first of each counts.
 
     No XML parser: a packet may be cut short or damaged, and entities could make it as large as they like.
     """

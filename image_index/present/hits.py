@@ -9,7 +9,7 @@ from typing import Any
 from image_index.dates import local_time, time_field
 from image_index.paths import optional_path_field, path_field, printable
 from image_index.present.tables import Screen, headed_table, path_text, render
-from image_index.records import Hit, ImageFacts
+from image_index.records import Hit, ImageFacts, PictureFacts
 
 DATE_WIDTH = 60
 """A table that is narrower shows no date: the path needs the room."""
@@ -29,7 +29,7 @@ def hit_record(hit: Hit, query: str | None = None) -> dict[str, Any]:
 
 
 def image_record(image: ImageFacts) -> dict[str, Any]:
-    """Return what is shown of a picture: `path` or `path_bytes`, `date` and its source, pixels, `format`, `camera`."""
+    """Return what is shown of a picture: `path` or `path_bytes`, its date, pixels, format, camera and position."""
     return {
         **path_field(image.path),
         "date": time_field(image.date_s),
@@ -38,7 +38,13 @@ def image_record(image: ImageFacts) -> dict[str, Any]:
         "height": image.picture.height,
         "format": image.picture.format,
         "camera": image.picture.camera,
+        **position_record(image.picture),
     }
+
+
+def position_record(picture: PictureFacts | None) -> dict[str, float | None]:
+    """Return where a picture was taken, in degrees and in metres above the sea; null is not known."""
+    return {key: getattr(picture, key, None) for key in ("latitude", "longitude", "altitude_m")}
 
 
 def hits_table(hits: Iterable[Hit], screen: Screen) -> str:

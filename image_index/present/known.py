@@ -7,8 +7,9 @@ from typing import Any
 
 from image_index.dates import time_field
 from image_index.paths import optional_path_field, path_field, printable
+from image_index.present.hits import position_record
 from image_index.present.status import NO_VECTOR, reason_record, reason_text
-from image_index.records import FIRST_DATE_S, LAST_DATE_S, ImageFacts
+from image_index.records import FIRST_DATE_S, LAST_DATE_S, ImageFacts, PictureFacts
 from image_index.upkeep.known import KnownPicture, PictureState
 
 _STATES = {
@@ -32,6 +33,7 @@ def known_record(known: KnownPicture) -> dict[str, Any]:
         "taken": _time(picture.taken_at_s) if picture else None,
         "date_source": picture.date_source if picture else None,
         "camera": picture.camera if picture else None,
+        **position_record(picture),
         "format": picture.format if picture else None,
         "width": picture.width if picture else None,
         "height": picture.height if picture else None,
@@ -80,11 +82,20 @@ def _image_lines(image: ImageFacts) -> Iterator[tuple[str, str | None]]:
     yield "taken", _time(picture.taken_at_s)
     yield "date source", picture.date_source
     yield "camera", picture.camera
+    yield "position", _position(picture)
     yield "format", picture.format
     yield "pixels", f"{picture.width} x {picture.height}, {_megapixels(image)} megapixels"
     yield "sha256", image.sha256.hex()
     yield "phash", picture.phash.hex() if picture.phash else None
     yield "id", str(image.id)
+
+
+def _position(picture: PictureFacts) -> str | None:
+    """Return degrees, and metres above the sea where they are known."""
+    if picture.latitude is None:
+        return None
+    altitude = "" if picture.altitude_m is None else f", {picture.altitude_m:g} m"
+    return f"{picture.latitude}, {picture.longitude}{altitude}"
 
 
 def _megapixels(image: ImageFacts) -> float:

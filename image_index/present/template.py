@@ -13,6 +13,7 @@ from typing import Any
 from image_index.dates import local_time
 from image_index.errors import UsageError
 from image_index.paths import printable
+from image_index.present.hits import position_record
 from image_index.records import Hit, ImageFacts, PictureFacts
 
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\0": "\0", "\\\\": "\\"}
@@ -69,6 +70,7 @@ def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, A
         "bytes": image.size,
         "format": image.picture.format,
         "camera": image.picture.camera or "",
+        **{key: math.nan if value is None else value for key, value in position_record(image.picture).items()},
         "sha256": image.sha256.hex(),
         "id": image.id,
         "query": query or "",

@@ -127,6 +127,9 @@ class ImageAnswer(PathAnswer):
     taken: str | None
     date_source: str | None
     camera: str | None
+    latitude: float | None
+    longitude: float | None
+    altitude_m: float | None
     format: str | None
     width: int | None
     height: int | None
@@ -155,6 +158,9 @@ class PictureAnswer(PathAnswer):
     height: int
     format: str
     camera: str | None
+    latitude: float | None
+    longitude: float | None
+    altitude_m: float | None
     id: int
     thumbnail: str | None = None
 

@@ -185,6 +185,9 @@ def metadata(image: ImageFacts) -> dict[str, Any]:
         "date": time_field(image.date_s),
         "date_source": image.picture.date_source,
         "camera": image.picture.camera,
+        "latitude": image.picture.latitude,
+        "longitude": image.picture.longitude,
+        "altitude_m": image.picture.altitude_m,
         "id": image.id,
     }
 
@@ -213,8 +216,9 @@ def metadata_table(images: list[ImageFacts]) -> pa.Table:
     import pyarrow as pa
 
     integers, date = dict.fromkeys(("width", "height", "id"), pa.int64()), pa.timestamp("ms", tz="UTC")
+    floats = dict.fromkeys(("latitude", "longitude", "altitude_m"), pa.float64())
     texts = ("image_path", "image_path_bytes", "sha256", "width", "height", "format", "date", "date_source", "camera")
-    types = {**dict.fromkeys((*texts, "id"), pa.string()), **integers, "date": date}
+    types = {**dict.fromkeys((*texts, *floats, "id"), pa.string()), **integers, **floats, "date": date}
     rows = [{**metadata(image), "date": datetime.fromtimestamp(image.date_s, UTC)} for image in images]
     return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))
 

@@ -54,7 +54,7 @@ def picture(number: int, random: np.random.Generator) -> EmbeddedImage:
     taken = int(random.integers(100)) if number % 3 else None
     size = [int(value) for value in random.integers(1, 5, size=2)]
     form = ("jpeg", "png", "heif")[number % 3]
-    found = PictureFacts(size[0], size[1], form, taken, "exif", CAMERAS[number % 5], bytes(8))
+    found = PictureFacts(size[0], size[1], form, taken, "exif", CAMERAS[number % 5], phash=bytes(8))
     return EmbeddedImage(file, bytes(32), LONG_AGO_NS, found)
 
 

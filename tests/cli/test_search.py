@@ -66,8 +66,8 @@ def test_a_text_finds_every_picture_best_first(searcher: Shell, library: Trained
     scores = [hit["score"] for hit in done.records]
     assert scores == sorted(scores, reverse=True)
     keys = {tuple(hit) for hit in done.records}
-    facts = ("date", "date_source", "width", "height", "format", "camera", "pair")
-    assert keys <= {("rank", "score", "sigma", path, *facts) for path in ("path", "path_bytes")}
+    facts = ("date", "date_source", "width", "height", "format", "camera", "latitude", "longitude", "altitude_m")
+    assert keys <= {("rank", "score", "sigma", path, *facts, "pair") for path in ("path", "path_bytes")}
     assert {os.fsencode(hit["path"]) for hit in done.records if "path" in hit} == {
         path for path in library.good if b"\xff" not in path
     }

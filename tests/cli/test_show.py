@@ -6,6 +6,7 @@ import hashlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -27,6 +28,9 @@ SHOW_KEYS = [
         "taken",
         "date_source",
         "camera",
+        "latitude",
+        "longitude",
+        "altitude_m",
         "format",
         "width",
         "height",
@@ -50,6 +54,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path, start
             exif = Image.Exif()
             exif[0x0110] = "Camera 1"
             exif.get_ifd(0x8769)[0x9003] = "2024:05:31 16:30:00"
+            gps: dict[int, Any] = {1: "S", 2: (33.0, 51.0, 24.84), 3: "E", 4: (151.0, 12.0, 54.72), 5: b"\x01", 6: 3.5}
+            exif.get_ifd(0x8825).update(gps)
             picture.convert("RGB").save(photos / name, exif=exif)
     (photos / "broken.jpg").write_bytes((photos / "broken.jpg").read_bytes()[:1500])
     os.utime(photos / "good.jpg", ns=(1, 1_700_000_000 * 10**9 + 5))
@@ -77,6 +83,8 @@ def test_all_facts_of_a_picture_are_true(trained: Shell) -> None:
     assert (shown["modified"], shown["camera"]) == ("2023-11-14T22:13:20Z", "Camera 1")
     taken = datetime(2024, 5, 31, 16, 30).astimezone(UTC)  # EXIF tells local time
     assert datetime.fromisoformat(shown["taken"]) == taken
+    assert (shown["latitude"], shown["longitude"], shown["altitude_m"]) == (-33.8569, 151.2152, -3.5)
+    assert "position       -33.8569, 151.2152, -3.5 m\n" in trained.run("show", path).out.decode()
     assert (shown["format"], shown["width"], shown["height"]) == ("jpeg", width, height)
     assert shown["megapixels"] == pytest.approx(width * height / 1e6, abs=0.005)
     assert shown["sha256"] == hashlib.sha256(content).hexdigest()
@@ -105,7 +113,9 @@ def test_a_failure_is_told_with_its_reason(trained: Shell) -> None:
     assert list(failure) == ["stage", "reason", "attempts", "first_failed_at", "last_failed_at"]
     assert (failure["stage"], failure["attempts"]) == ("decode", 1)
     assert (shown["file"], shown["bytes"]) == ("unchanged", 1500)
-    assert all(shown[key] is None for key in ("width", "sha256", "id", "read_at", "model", "dim", "has_vector"))
+    assert all(
+        shown[key] is None for key in ("width", "latitude", "sha256", "id", "read_at", "model", "dim", "has_vector")
+    )
     text = trained.run("show", place(trained, "broken.jpg")).out.decode()
     assert f"{failure['reason']} (decode, since " in text
     assert "None" not in text

@@ -23,9 +23,11 @@ from tests.support.texts import harmless, paths
 
 def test_hit_has_pinned_keys() -> None:
     """What it is worth, where it is, and what is known of it, in this order."""
-    found = Hit(1, 0.25, 3.14159, image_facts(b"/photos/a.jpg", 7, taken_at_s=86_400, date_source="exif", camera="X1"))
+    place = {"latitude": 48.8584, "longitude": -2.2945, "altitude_m": 35.5}
+    image = image_facts(b"/photos/a.jpg", 7, taken_at_s=86_400, date_source="exif", camera="X1", **place)
+    found = Hit(1, 0.25, 3.14159, image)
     facts = '"date": "1970-01-02T00:00:00Z", "date_source": "exif", "width": 4, "height": 3, "format": "jpeg", '
-    facts += '"camera": "X1", "pair": null}'
+    facts += '"camera": "X1", "latitude": 48.8584, "longitude": -2.2945, "altitude_m": 35.5, "pair": null}'
     line = '"rank": 1, "score": 0.25, "sigma": 3.142, "path": "/photos/a.jpg", ' + facts
     assert json_line(hit_record(found)) == "{" + line + "\n"
     assert json_line(hit_record(found, "a cat")) == '{"query": "a cat", ' + line + "\n"

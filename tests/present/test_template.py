@@ -15,7 +15,9 @@ HIT = Hit(
     2,
     0.25,
     3.14159,
-    image_facts(b"/photos/in/a.jpg", 7, taken_at_s=10**9, camera="Canon EOS 5D", width=4000, height=3000),
+    image_facts(
+        b"/photos/in/a.jpg", 7, taken_at_s=10**9, camera="Canon EOS 5D", width=4000, height=3000, latitude=-3.5
+    ),
     b"/photos/in/a.nef",
 )
 
@@ -28,6 +30,7 @@ HIT = Hit(
         ("{directory}|{camera}|{width}x{height}|{format}", "/photos/in|Canon EOS 5D|4000x3000|jpeg"),
         ("{date:%Y-%m}", "2001-09"),
         ("{pair}", "/photos/in/a.nef"),
+        ("{latitude:.2f} {longitude}", "-3.50 nan"),
         ("{id} {bytes} {query}", "7 1 a cat"),
         ("{{literal}} {rank}", "{literal} 2"),
         (r"a\\t{rank}\n\0", "a\\t2\n\0"),

@@ -45,6 +45,7 @@ def home(home: IndexHome) -> IndexHome:
     """Return an index of 25 pictures that are nowhere; one's name is not UTF-8, and EXIF tells all of it."""
     make_index(home, COUNT - 1)
     found = PictureFacts(4, 3, "PNG", taken_at_s=1_717_172_999, date_source="exif", camera="Cämera \u2028 1")
+    found = found._replace(latitude=48.8584, longitude=-2.2945, altitude_m=35.5)
     odd = replace(embedded_image(ImageFile(ODD, 7, 5 * 10**18)), picture=found)
     with Catalog(home.catalog, write=True) as catalog:
         catalog.record(EmbeddedBatch((odd,), np.array([[0, 0.6, 0.8, 0]], np.float32)))
@@ -69,8 +70,8 @@ def test_pictures_without_a_vector_are_left_out_and_counted(home: IndexHome, tmp
 def rows_of(home: IndexHome) -> list[tuple[Any, ...]]:
     """Return path, facts and vector of every picture in the order of ids, by SQL of our own."""
     sql = (
-        "SELECT path, sha256, width, height, format, coalesce(taken_at_s, mtime_ns / 1000000000), camera, id, vector"
-        " FROM images JOIN vectors ON id = image_id ORDER BY id"
+        "SELECT path, sha256, width, height, format, coalesce(taken_at_s, mtime_ns / 1000000000), camera, latitude,"
+        " longitude, altitude_m, id, vector FROM images JOIN vectors ON id = image_id ORDER BY id"
     )
     with closing(sqlite3.connect(home.catalog)) as connection:
         return connection.execute(sql).fetchall()
@@ -82,11 +83,12 @@ def check(home: IndexHome, rows: list[dict[str, Any]], vectors: Vectors) -> None
     assert len(stored) == len(rows) == len(vectors) == COUNT
     assert vectors.dtype == np.dtype("<f2")
     assert [vector.tobytes() for vector in vectors] == [row[-1] for row in stored]
-    for row, (path, sha256, width, height, kind, date_s, camera, image_id, _) in zip(rows, stored, strict=True):
+    for row, (path, sha256, width, height, kind, date_s, camera, *place, image_id, _) in zip(rows, stored, strict=True):
         name = base64.b64decode(row["image_path_bytes"]) if row.get("image_path_bytes") else row["image_path"].encode()
         assert name == path
         assert (row["sha256"], row["width"], row["height"], row["format"]) == (sha256.hex(), width, height, kind)
         assert (row["date"], row["camera"], row["id"]) == (datetime.fromtimestamp(date_s, UTC), camera, image_id)
+        assert [row[key] for key in ("latitude", "longitude", "altitude_m")] == place
 
 
 def read_vectors(directory: Path) -> Vectors:
@@ -176,7 +178,7 @@ def test_a_picture_that_vanishes_meanwhile_goes_with_its_vector(
     assert done is not None
     assert done.images == COUNT - 1
     rows = read_metadata(tmp_path / "out/metadata/metadata_0.jsonl")
-    stored = {row[7]: row[8] for row in rows_of(home)}
+    stored = {row[-2]: row[-1] for row in rows_of(home)}
     vectors = read_vectors(tmp_path / "out")
     assert {row["id"]: vector.tobytes() for row, vector in zip(rows, vectors, strict=True)} == stored
 
