@@ -99,6 +99,7 @@ HOMES = {
     "redis": ("service",),
     "mcp": ("service.mcp_server", "service.mcp_tools"),
     "typer": ("cli",),
+    "watchfiles": ("training.watch",),
 }
 """Each library that is heavy, or that should be easy to exchange, and the rooms or modules that may import it."""
 

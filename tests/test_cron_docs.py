@@ -63,11 +63,12 @@ def test_the_fields_of_the_crontab_are_times() -> None:
 def test_the_units_are_units() -> None:
     """A service has a command and a type, a timer a time and something to be wanted by."""
     sections = [set(unit.sections()) for unit in units()]
-    assert sections == [{"Unit", "Service"}, {"Unit", "Timer", "Install"}, {"Service"}]
-    service, timer, _ = units()
+    assert sections == [{"Unit", "Service"}, {"Unit", "Timer", "Install"}, {"Service"}, {"Unit", "Service", "Install"}]
+    service, timer, _, watching = units()
     assert service["Service"]["Type"] == "oneshot"
     assert set(service["Service"]["SuccessExitStatus"].split()) >= {"3", "143"}
     assert re.fullmatch(r"\*-\*-\* \d\d:\d\d", timer["Timer"]["OnCalendar"])
+    assert watching["Service"]["SuccessExitStatus"] == "143"
 
 
 def test_the_property_list_is_one() -> None:

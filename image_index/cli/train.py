@@ -22,6 +22,7 @@ from image_index.cli.options import (
     QuietOption,
     VerboseOption,
     common,
+    extra_packages,
     given_path,
     path_map,
     write,
@@ -31,6 +32,8 @@ from image_index.formats import Decoding
 from image_index.workers.devices import EncoderKind, Precision
 
 if TYPE_CHECKING:
+    from image_index.records import Summary
+    from image_index.stop import StopRequest
     from image_index.training.pipeline import MakePool, UpdateRequest
 
 
@@ -95,6 +98,16 @@ FilesFromOption = Annotated[
 NullOption = Annotated[
     bool, typer.Option("-0", "--null", help="With --files-from: each path ends in a zero byte, as of find -print0.")
 ]
+WatchOption = Annotated[
+    bool,
+    typer.Option("--watch", help="Then go on: take in what is new or changes, as it comes. Needs the extra watch."),
+]
+RescanOption = Annotated[
+    str,
+    typer.Option(
+        "--rescan", metavar="DURATION", help="With --watch: look at everything this often, whatever the system tells."
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would be done, and do nothing.")]
 WorkersOption = Annotated[
     int | None,
@@ -143,6 +156,8 @@ def train(
     null: NullOption = False,
     wait: WaitOption = None,
     time_limit: TimeLimitOption = None,
+    watch: WatchOption = False,
+    rescan: RescanOption = "1h",
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     encoder: EncoderOption = EncoderKind.AUTO,
@@ -197,6 +212,11 @@ def train(
     make_pool = _make_pool(cluster, map)
     wait_s = duration_s(wait, "--wait") if wait else 0.0
     limit_s = duration_s(time_limit, "--time-limit") if time_limit else None
+    rescan_s = duration_s(rescan, "--rescan")
+    if watch and (dry_run or files_from):
+        raise UsageError(
+            f"--watch and {'--dry-run' if dry_run else '--files-from'} cannot be had at once", "choose one"
+        )
     request = make_update(
         *(roots or ()),
         index=setup.home.path,
@@ -211,6 +231,8 @@ def train(
     if dry_run:
         return _preview(request, setup, as_json=json)
     request = replace(request, session=session_of_environment(), make_pool=make_pool)
+    if watch:
+        return _watch(request, setup, rescan_s, as_json=json, time_limit_s=limit_s)
     return run_update(request, setup, as_json=json, time_limit_s=limit_s)
 
 
@@ -268,17 +290,45 @@ def run_update(request: UpdateRequest, setup: Common, *, as_json: bool, time_lim
 
     from image_index.cli.signals import stop_on_signals
     from image_index.errors import Interrupted
+
+    if request.session is not None:  # what its server ignores, as a background job of a shell does, it inherits
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with stop_on_signals(time_limit_s) as stop:
+        summary = _update(request, setup, stop, as_json=as_json)
+    if summary.stopped_by:
+        raise Interrupted(summary.stopped_by)
+    return summary.exit_code
+
+
+def _watch(request: UpdateRequest, setup: Common, rescan_s: float, *, as_json: bool, time_limit_s: float | None) -> int:
+    """Update the index, then as often as something changes, until a signal or the end of the time; return the code."""
+    from image_index.cli.signals import stop_on_signals
+    from image_index.errors import Interrupted
+    from image_index.paths import printable
+
+    with extra_packages("imgidx train --watch", "watch", ("watchfiles",)):
+        from image_index.training.watch import watch
+    if not setup.quiet:
+        setup.console.print(
+            f"Watching {', '.join(map(printable, request.survey.roots))}; Ctrl-C ends it", soft_wrap=True
+        )
+    with stop_on_signals(time_limit_s) as stop:
+        for due in watch(request, stop, rescan_s):
+            _update(due, setup, stop, as_json=as_json)
+    if stop.signal_number:
+        raise Interrupted(stop.signal_number)
+    return 0
+
+
+def _update(request: UpdateRequest, setup: Common, stop: StopRequest, *, as_json: bool) -> Summary:
+    """Update the index once, show progress and the summary, and return it."""
     from image_index.present.jsonl import json_line
     from image_index.present.progress import progress_reporter
     from image_index.present.summary import summary_record, summary_text
     from image_index.training.pipeline import update_index
 
-    if request.session is not None:  # what its server ignores, as a background job of a shell does, it inherits
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    with stop_on_signals(time_limit_s) as stop, progress_reporter(setup.console, quiet=setup.quiet) as report:
+    with progress_reporter(setup.console, quiet=setup.quiet) as report:
         summary = update_index(request, report, stop)
     if as_json or not setup.quiet:
         write(json_line(summary_record(summary)) if as_json else summary_text(summary))
-    if summary.stopped_by:
-        raise Interrupted(summary.stopped_by)
-    return summary.exit_code
+    return summary

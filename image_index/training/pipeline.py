@@ -92,8 +92,10 @@ def update_index(request: UpdateRequest, report: Report = lambda _: None, stop: 
             # Asked now: the index is built whole, so that a time limit that passes meanwhile has stopped nothing.
             run.outcome = Outcome.STOPPED if stop() else Outcome.DONE
             note_roots(catalog, request, plan)
+            # After each of many small batches nobody wants to read the whole of a large file for its checksum.
+            is_thorough = tally.embedded > 0 and request.survey.changed is None
             with tally.seconds_of("index"):
-                build_if_stale(catalog, request.home, report, thorough=tally.embedded > 0)
+                build_if_stale(catalog, request.home, report, thorough=is_thorough)
             run.summary = summary = tally.summary(stop.signal_number)
     return summary
 

@@ -36,6 +36,7 @@ EXTRAS = {
     "queue": "rq",
     "raw": "rawpy",
     "transformers": "transformers",
+    "watch": "watchfiles",
     "web": "fastapi",
     "mcp": "mcp",
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
+import signal
+import sys
 
 import pytest
 
@@ -171,3 +174,55 @@ def test_a_list_of_files_that_makes_no_sense_is_exit_2(
     assert done.code == 2
     assert complaint in done.complaint
     assert not shell.index.exists()
+
+
+def test_a_watch_takes_in_what_comes_until_a_signal_ends_it(
+    shell: Shell, library: Trained, starter_index: IndexHome
+) -> None:
+    """Each batch is one object; another run may come between; the exit code is that of the signal."""
+    shell.copy_index(starter_index)
+    album = shell.directory / "album"
+    album.mkdir()
+    shutil.copy(library.photos / "plain.jpg", album)
+    train = ("train", album, "--model", "starter", "-j", "1", "--json")
+    with shell.start(*train, "--watch") as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        assert shell.run(*train).records[-1]["unchanged"] == 1
+        shutil.copy(library.photos / "with space.jpg", album)
+        second = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert list(first) == list(second) == SUMMARY_KEYS
+    assert (first["embedded"], second["embedded"], second["unchanged"]) == (1, 1, 0)
+    assert (process.returncode, out) == (143, b"")
+    assert f"Watching {os.path.realpath(album)}; Ctrl-C ends it" in err.decode()
+    assert "stopped by signal 15" in err.decode()
+
+
+def test_a_watch_ends_with_its_time_limit(shell: Shell, library: Trained, starter_index: IndexHome) -> None:
+    """That is no error."""
+    shell.copy_index(starter_index)
+    done = shell.run("train", library.broken, "--model", "starter", "-j", "1", "--watch", "--time-limit", "6s", "-q")
+    assert (done.code, done.out, done.err) == (0, b"", "")
+
+
+def test_a_watch_without_its_library_says_what_to_install(
+    shell: Shell, library: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line; nothing is begun."""
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    monkeypatch.delitem(sys.modules, "image_index.training.watch", raising=False)
+    done = shell.run("train", library.photos, "--watch")
+    assert done.code == 2
+    assert "pip install 'imgidx[watch]'" in done.complaint
+    assert not shell.index.exists()
+
+
+@pytest.mark.parametrize("other", [("--dry-run",), ("--files-from", "list")])
+def test_a_watch_goes_with_roots_alone(shell: Shell, library: Trained, other: tuple[str, ...]) -> None:
+    """A list or a preview has an end."""
+    (shell.directory / "list").touch()
+    done = shell.run("train", "--watch", *other)
+    assert done.code == 2
+    assert f"--watch and {other[0]} cannot be had at once" in done.complaint
