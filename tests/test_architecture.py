@@ -26,6 +26,7 @@ GROUND = (
     "deadline",
     "dataless",
     "grid",
+    "words",
 )
 """The modules of the ground floor: what everybody needs."""
 

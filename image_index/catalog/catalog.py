@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import combinations
 
@@ -39,8 +40,32 @@ _SELECT_CONTENT = (
 )
 
 
+_WORDS_OF_NEW = (
+    "INSERT INTO image_words (rowid, path) SELECT id, indexed_words(path) FROM images"
+    " WHERE id > (SELECT value FROM meta WHERE key = 'words_up_to_id')",
+    "UPDATE meta SET value = (SELECT max(id) FROM images)"
+    " WHERE key = 'words_up_to_id' AND value < (SELECT max(id) FROM images)",
+)
+
+
 class Catalog(CatalogReader):
     """An open catalog that is written to. Each method is one transaction."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for one write transaction, at the end of which the words of new paths are added."""
+        with super().transaction() as connection:
+            yield connection
+            if self.keeps_words:
+                for statement in _WORDS_OF_NEW:
+                    connection.execute(statement)
+
+    def rebuild_words(self) -> None:
+        """Make the words of the paths anew, whatever is wrong with them."""
+        with self.transaction() as connection:
+            if self.keeps_words:
+                connection.execute("INSERT INTO image_words (image_words) VALUES ('rebuild')")
+                connection.execute(_WORDS_OF_NEW[1])
 
     def set_model(self, facts: ModelFacts) -> None:
         """Store the model; a model with the stored fingerprint only changes its name, as when its directory moved."""

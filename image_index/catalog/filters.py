@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from image_index.paths import below, path_range
+from image_index.words import word_matcher
 
 GLOB_FUNCTION = "path_fits"
-"""The name of the SQL function that `where` uses for globs; the reader registers `glob_matcher` under it."""
+"""The name of the SQL function that `where_path` uses for globs; the reader registers `glob_matcher` under it."""
+
+WORD_FUNCTION = "path_has_words"
+"""The name of the SQL function that `where_path` uses for words; the reader registers `word_matcher` under it."""
+
+LETTERS = 3
+"""How many letters an entry of the index of words has."""
 
 DATE = "coalesce(taken_at_s, mtime_ns / 1000000000)"
 """The date of a picture in SQL, in seconds since 1970: taken, or else modified; see `ImageFacts.date_s`."""
@@ -45,14 +53,16 @@ _SHAPES = {
 class Filters:
     """Conditions on pictures, joined by AND; a field left at its default does not restrict.
 
-    Directories are absolute paths. Dates are seconds since 1970: newer_s <= date < older_s. `camera` is any part of the
-    camera's name, in any case; `formats` are values of the column `format`; `min_size` is (width, height) in pixels as
-    displayed. Ids: after_id < id <= up_to_id. Pictures whose file is gone are left out unless `missing`.
+    Directories are absolute paths. A path has all of `words`, which are folded (see `image_index.words`). Dates are
+    seconds since 1970: newer_s <= date < older_s. `camera` is any part of the camera's name, in any case; `formats` are
+    values of the column `format`; `min_size` is (width, height) in pixels as displayed. Ids: after_id < id <= up_to_id.
+    Pictures whose file is gone are left out unless `missing`.
     """
 
     under: tuple[bytes, ...] = ()
     exclude_under: tuple[bytes, ...] = ()
     globs: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     newer_s: float | None = None
     older_s: float | None = None
     camera: str | None = None
@@ -100,16 +110,35 @@ class Filters:
             conditions.append((f"NOT {condition}", parameters))
         if self.globs:
             conditions.append((f"{GLOB_FUNCTION}(path)", ()))
+        if self.words:
+            conditions.append((f"{WORD_FUNCTION}(path)", ()))
         return _joined(conditions)
+
+    def where_indexed(self) -> tuple[str, list[object]]:
+        """Return a condition on `id`, by the index of words, that holds for every image whose path has all `words`.
+
+        It may hold for others too. A word of one or two letters is looked for only where there is no longer one.
+        """
+        longest = max(self.words, key=len, default="")
+        if len(longest) >= LETTERS:
+            parts = dict.fromkeys(part for word in self.words for part in _parts(word))
+            match = " AND ".join('"{}"'.format(part.replace('"', '""')) for part in parts)
+            return "id IN (SELECT rowid FROM image_words WHERE image_words MATCH ?)", [match]
+        if len(longest.encode()) > 1:  # most paths have any one letter of ASCII
+            beginning = "id IN (SELECT doc FROM image_trigrams WHERE term >= ? AND term < ?)"
+            return beginning, [longest, longest + chr(sys.maxunicode)]
+        return "1", []
 
     def path_matcher(self) -> Callable[[bytes], bool]:
         """Return a function: does an absolute path meet the conditions on paths? It does what `where_path` does."""
         under, exclude = (tuple(map(below, side)) for side in (self.under, self.exclude_under))
         fits_globs = glob_matcher(self.globs) if self.globs else lambda _: True
+        has_words = word_matcher(self.words)
 
         def fits(path: bytes) -> bool:
             place = below(path)
-            return (not under or place.startswith(under)) and not place.startswith(exclude) and fits_globs(path)
+            inside = (not under or place.startswith(under)) and not place.startswith(exclude)
+            return inside and fits_globs(path) and has_words(path)
 
         return fits
 
@@ -118,6 +147,12 @@ def _joined(conditions: list[tuple[str, tuple[object, ...]]]) -> tuple[str, list
     """Join conditions and their parameters by AND."""
     parameters = [parameter for _, parameters in conditions for parameter in parameters]
     return " AND ".join(condition for condition, _ in conditions) or "1", parameters
+
+
+def _parts(word: str) -> Iterator[str]:
+    """Yield the fewest groups of letters that together are a word; none of a word that is shorter than one."""
+    last = len(word) - LETTERS
+    return (word[start : start + LETTERS] for start in sorted({*range(0, last, LETTERS), last}) if last >= 0)
 
 
 def inside_any(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]:

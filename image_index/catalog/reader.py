@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.database import Database
-from image_index.catalog.filters import DATE, GLOB_FUNCTION, INSIDE, Filters, glob_matcher, inside, inside_any
-from image_index.catalog.schema import copy_database, damaged, storage_errors, version_of
+from image_index.catalog.filters import (
+    DATE,
+    GLOB_FUNCTION,
+    INSIDE,
+    WORD_FUNCTION,
+    Filters,
+    glob_matcher,
+    inside,
+    inside_any,
+)
+from image_index.catalog.schema import copy_database, damaged, has_fts5, storage_errors, unless_refused, version_of
+from image_index.errors import StorageError
 from image_index.grid import BYTES
 from image_index.paths import AnyPath, Span, absolute, resolve, spans, spellings
 from image_index.records import (
@@ -39,6 +50,7 @@ from image_index.records import (
     Stamp,
     Vectors,
 )
+from image_index.words import word_matcher
 
 _KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL, inode FROM images"
 _FACTS = f"{', '.join(PictureFacts._fields)}, id, path, size, mtime_ns, sha256, missing_since_s IS NOT NULL"
@@ -206,8 +218,7 @@ class CatalogReader(Database):
         """
         filters = self.spelled(filters)
         condition, parameters = filters.where()
-        of_path, path_parameters = filters.where_path()
-        self._register(filters)
+        of_path, path_parameters = self._where_path(filters)
         order = f"width * height DESC, size DESC, {DATE}, path"
         sql = f"SELECT id, sha256, format FROM images WHERE {condition} AND {of_path} ORDER BY {order}"
         return self.rows(sql, [*parameters, *path_parameters])
@@ -229,21 +240,37 @@ class CatalogReader(Database):
         """Return the ids (n,) of the images that `filters` choose by any of their names, in ascending order."""
         filters = self.spelled(filters)
         condition, parameters = filters.where()
-        of_path, path_parameters = filters.where_path()
-        self._register(filters)
-        sql = f"SELECT id FROM images WHERE {condition} AND {of_path}"
-        if of_path != "1" and self.holds_names():
+        of_path, path_parameters = self._where_path(filters)
+        sql, values = f"SELECT id FROM images WHERE {condition} AND {of_path}", [*parameters, *path_parameters]
+        of_name, name_parameters = filters.where_path()
+        if of_name != "1" and self.holds_names():
             # a statement of its own: with an OR, SQLite would not use the index on paths
-            named = f"path IN (SELECT main FROM names WHERE {of_path})"
+            named = f"path IN (SELECT main FROM names WHERE {of_name})"
             sql += f" UNION ALL SELECT id FROM images WHERE {condition} AND {named}"
-            parameters = [*parameters, *path_parameters, *parameters]
-        rows = self.rows(sql, [*parameters, *path_parameters])
+            values += [*parameters, *name_parameters]
+        rows = self.rows(sql, values)
         return np.unique(np.fromiter((row[0] for row in rows), dtype=np.int64))
 
-    def _register(self, filters: Filters) -> None:
-        """Make the SQL function that `filters` need for their globs."""
+    def _where_path(self, filters: Filters) -> tuple[str, list[object]]:
+        """Return the condition on the path of a row of `images`, and its parameters; make the functions that it needs.
+
+        The condition on a path in any other table is that of `filters.where_path` alone.
+        """
         if filters.globs:
             self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
+        if filters.words:
+            self.connection.create_function(WORD_FUNCTION, 1, word_matcher(filters.words), deterministic=True)
+        of_path, parameters = filters.where_path()
+        if not self.keeps_words:
+            return of_path, parameters
+        indexed, more = filters.where_indexed()
+        return f"{indexed} AND {of_path}", [*more, *parameters]
+
+    @cached_property
+    def keeps_words(self) -> bool:
+        """Whether the catalog has an index of the words in its paths, and this SQLite can use it."""
+        is_there = self.one("SELECT 1 FROM sqlite_master WHERE name = 'image_words'") is not None
+        return is_there and has_fts5(self.connection)
 
     def spelled(self, filters: Filters) -> Filters:
         """Return `filters` with each directory as the catalog spells it."""
@@ -403,6 +430,16 @@ class CatalogReader(Database):
             (count,) = self.one(sql)
             if count:
                 yield f"{count} {what}"
+
+    def words_are_sound(self) -> bool:
+        """Tell whether the index of words says what the paths say, or cannot be looked at, as while another writes."""
+        try:
+            with storage_errors(self.path), unless_refused(self.connection):  # SQLite takes the check for a write
+                if self.keeps_words:
+                    self.connection.execute("INSERT INTO image_words (image_words, rank) VALUES ('integrity-check', 1)")
+        except StorageError:
+            return False
+        return True
 
     def count_odd_vectors(self, dim: int) -> int:
         """Return how many vectors do not have `dim` dimensions."""

@@ -15,13 +15,34 @@ from pathlib import Path
 
 from image_index.errors import IndexMismatch, IndexNotFound, StorageError
 from image_index.settings import IndexHome
+from image_index.words import indexed_words
 
 APPLICATION_ID = 0x696D6778
 """SQLite's application_id of our catalogs, the letters `imgx`: no other program's database is taken for one."""
 
+# Which three letters are in which path: search --name asks it for the few paths that are then compared themselves, so
+# it may say too much. Without positions (detail=none) it takes 66 bytes a picture instead of 193. Each statement that
+# writes to it costs a flush: new images are added once a transaction, by `index_words`, and not by a trigger.
+_ADD_WORDS = "INSERT INTO image_words (rowid, path) VALUES (new.id, indexed_words(new.path));"
+_DROP_WORDS = "INSERT INTO image_words (image_words, rowid, path) VALUES ('delete', old.id, indexed_words(old.path));"
+_HAS_WORDS = "old.id <= (SELECT value FROM meta WHERE key = 'words_up_to_id')"
+WORDS = (
+    "INSERT INTO meta VALUES ('words_up_to_id', 0)",
+    "CREATE VIEW words_of_images AS SELECT id, indexed_words(path) AS path FROM images",
+    """CREATE VIRTUAL TABLE image_words USING fts5 (
+        path, content = 'words_of_images', content_rowid = 'id', tokenize = 'trigram case_sensitive 1',
+        detail = none, columnsize = 0)""",
+    "CREATE VIRTUAL TABLE image_trigrams USING fts5vocab (image_words, instance)",
+    f"CREATE TRIGGER words_deleted AFTER DELETE ON images WHEN {_HAS_WORDS} BEGIN {_DROP_WORDS} END",
+    f"""CREATE TRIGGER words_updated AFTER UPDATE OF path ON images WHEN old.path != new.path AND {_HAS_WORDS}
+        BEGIN {_DROP_WORDS} {_ADD_WORDS} END""",
+)
+"""What keeps the words of the paths, which a few builds of SQLite cannot."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # key/value: catalog_id (hex), generation (how many images have come or gone so far)
+        # key/value: catalog_id (hex), generation (how many images have come or gone so far), words_up_to_id (the images
+        # after this id are not in image_words yet)
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
         """CREATE TABLE model (
             only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
@@ -97,6 +118,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # search --since-last: the newest picture that a search of this name has shown
         "CREATE TABLE marks (name TEXT PRIMARY KEY, last_id INTEGER NOT NULL, moved_at_s INTEGER NOT NULL)",
         "INSERT INTO meta VALUES ('catalog_id', lower(hex(randomblob(16)))), ('generation', 0)",
+        *WORDS,
     ),
 )
 """The statements of each migration. One that has been released is never changed: another is added behind it."""
@@ -113,8 +135,16 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise StorageError(f"cannot use the catalog {path}: {error}", "check the disk and run again") from error
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter for a text that is none any more
+        # one that was made with FTS5 can be written to only by an SQLite that has it
+        step = "use a Python whose SQLite has it" if "no such module" in str(error) else "check the disk and run again"
+        raise StorageError(f"cannot use the catalog {path}: {error}", step) from error
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT_VTAB:  # what is in FTS5's tables
+            raise StorageError(
+                f"the words of the paths in {path} are damaged", "make them anew with: imgidx verify --repair"
+            ) from error
+        raise damaged(path, error) from error
+    except UnicodeDecodeError as error:  # a text that is none any more
         raise damaged(path, error) from error
 
 
@@ -203,6 +233,7 @@ def _connect(path: Path, mode: str, *, write: bool) -> sqlite3.Connection:
     """Open the catalog at `path`, check that it is ours, and migrate it; a reader goes on where it may not."""
     # isolation_level=None is autocommit: Python opens no transactions by itself, `atomic` says where they are
     connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, timeout=BUSY_S)
+    connection.create_function("indexed_words", 1, indexed_words, deterministic=True)
     try:
         _check_ours(connection, path)
         _set_up(connection)
@@ -281,8 +312,10 @@ def _migrate(connection: sqlite3.Connection) -> None:
         with atomic(connection):
             if version_of(connection) != number:  # another process was first
                 continue
+            can_keep_words = has_fts5(connection)
             for statement in MIGRATIONS[number]:
-                connection.execute(statement)
+                if can_keep_words or statement not in WORDS:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {number + 1}")
 
@@ -311,6 +344,11 @@ def unless_refused(connection: sqlite3.Connection) -> Iterator[None]:
 def version_of(connection: sqlite3.Connection) -> int:
     """Return the number of migrations applied so far."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def has_fts5(connection: sqlite3.Connection) -> bool:
+    """Tell whether this build of SQLite has FTS5, as all but a few have."""
+    return connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
 
 
 def sqlite_version() -> str:

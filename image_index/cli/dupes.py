@@ -15,6 +15,7 @@ from image_index.cli.selection import (
     GlobOption,
     MinSizeOption,
     MissingOption,
+    NameOption,
     NewerOption,
     OlderOption,
     OrientationOption,
@@ -69,6 +70,7 @@ def dupes(
     under: UnderOption = None,
     exclude_under: ExcludeUnderOption = None,
     glob: GlobOption = None,
+    name: NameOption = None,
     type: TypeOption = None,  # noqa: A002  # the option's name
     newer: NewerOption = None,
     older: OlderOption = None,
@@ -105,8 +107,8 @@ def dupes(
     if paths and keep is None:
         raise UsageError("imgidx dupes takes pictures with --keep alone", "to look into a directory: --under DIR")
     filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
-        camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type,
+        newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
     )  # fmt: skip
     with Index.open(common(index, quiet=quiet).home.path) as opened:
         if keep is not None:

@@ -15,6 +15,7 @@ from image_index.cli.selection import (
     GlobOption,
     MinSizeOption,
     MissingOption,
+    NameOption,
     NewerOption,
     OlderOption,
     OrientationOption,
@@ -60,6 +61,7 @@ def export(
     under: UnderOption = None,
     exclude_under: ExcludeUnderOption = None,
     glob: GlobOption = None,
+    name: NameOption = None,
     type: TypeOption = None,  # noqa: A002
     newer: NewerOption = None,
     older: OlderOption = None,
@@ -85,8 +87,8 @@ def export(
     from image_index.present.summary import exported_record, exported_text
 
     filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
-        camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type,
+        newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
     )  # fmt: skip
     _check(format, with_vectors=with_vectors, float32=float32, since=since)
     setup = common(index, quiet=quiet)

@@ -27,6 +27,7 @@ from image_index.cli.selection import (
     GlobOption,
     MinSizeOption,
     MissingOption,
+    NameOption,
     NewerOption,
     OlderOption,
     OrientationOption,
@@ -125,6 +126,7 @@ def search(
     under: UnderOption = None,
     exclude_under: ExcludeUnderOption = None,
     glob: GlobOption = None,
+    name: NameOption = None,
     type: TypeOption = None,  # noqa: A002  # the option's name
     newer: NewerOption = None,
     older: OlderOption = None,
@@ -159,8 +161,8 @@ def search(
     from image_index.search.ranking import SearchOptions
 
     filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
-        camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type,
+        newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
     )  # fmt: skip
     options = SearchOptions(
         _limit(top), min_score, min_sigma, exact=exact, sort=sort, filters=filters, include_query=include_query

@@ -27,6 +27,15 @@ GlobOption = Annotated[
         "these. May be repeated.",
     ),
 ]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="WORDS",
+        help="Only files whose path has all these words, anywhere, in any case, with or without accents. Quotes keep"
+        " words together: '\"new york\" 2019'.",
+    ),
+]
 NewerOption = Annotated[
     str | None,
     typer.Option(

@@ -25,6 +25,7 @@ from image_index.cli.selection import (
     GlobOption,
     MinSizeOption,
     MissingOption,
+    NameOption,
     NewerOption,
     OlderOption,
     OrientationOption,
@@ -71,6 +72,7 @@ def tag(
     under: UnderOption = None,
     exclude_under: ExcludeUnderOption = None,
     glob: GlobOption = None,
+    name: NameOption = None,
     type: TypeOption = None,  # noqa: A002  # the option's name
     newer: NewerOption = None,
     older: OlderOption = None,
@@ -101,8 +103,8 @@ def tag(
         raise UsageError("--json and --csv cannot be had at once", "choose one")
     options = TagOptions(top, min_prob, tuple(prompt or PROMPTS))
     filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, type=type, newer=newer, older=older,
-        camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type,
+        newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
     )  # fmt: skip
     setup = common(index, quiet=quiet, verbose=verbose)
     with Index.open(setup.home.path, device=device) as opened:

@@ -13,6 +13,7 @@ from image_index.dates import date_s
 from image_index.errors import UsageError
 from image_index.formats import format_names
 from image_index.paths import AnyPath, absolute, resolve
+from image_index.words import split_words
 
 Word = TypeVar("Word", bound=AnyPath)
 
@@ -22,6 +23,7 @@ def make_filters(  # noqa: PLR0913  # keywords alone, one for each option of the
     under: AnyPath | Sequence[AnyPath] | None = None,
     exclude_under: AnyPath | Sequence[AnyPath] | None = None,
     glob: str | Sequence[str] | None = None,
+    name: str | None = None,
     newer: str | date | None = None,
     older: str | date | None = None,
     camera: str | None = None,
@@ -36,6 +38,8 @@ def make_filters(  # noqa: PLR0913  # keywords alone, one for each option of the
 
     - `under`, `exclude_under`: inside these directories; not inside these.
     - `glob`: the file's name, or with a slash the end of its path: `"*.jpg"`, `"2024/**"`; with `!` in front, none.
+    - `name`: words that the path has, all of them, anywhere, whatever their case and accents: `"beach 2024"`; in double
+      quotes blanks belong to a word.
     - `newer`, `older`: taken (where that is unknown, modified) at this date or later; before it. A date is `"2024"`,
       `"2024-05-31"`, an age such as `"30d"`, or a `datetime`.
     - `camera`: part of the camera's make and model, in any case.
@@ -55,6 +59,7 @@ def make_filters(  # noqa: PLR0913  # keywords alone, one for each option of the
         under=_directories(_many(under)),
         exclude_under=_directories(_many(exclude_under)),
         globs=globs,
+        words=_words(name),
         newer_s=None if newer is None else date_s(newer, "--newer"),
         older_s=None if older is None else date_s(older, "--older"),
         camera=camera.strip() if camera is not None else None,
@@ -89,6 +94,14 @@ def _check_globs(globs: tuple[str, ...]) -> None:
             glob_matcher((glob,))
         except ValueError as error:
             raise UsageError(f"--glob takes a pattern such as '*.jpg' or '2024/**', not {glob!r}: {error}") from error
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    """Return the words that a path must have; raise `UsageError` for a text that has none."""
+    words = split_words(text or "")
+    if text is not None and not words:
+        raise UsageError("--name takes words of a path, for example: --name 'beach 2024'")
+    return words
 
 
 def _format(word: str) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class Choice(BaseModel):
     under: Words = []
     exclude_under: Words = []
     glob: Words = []
+    words: Annotated[Word | None, Field(description="Words that the path has: `--name`; `name` is the query's.")] = None
     type: Words = []
     newer: Word | None = None
     older: Word | None = None
@@ -71,6 +72,7 @@ class Choice(BaseModel):
             under=self.under,
             exclude_under=self.exclude_under,
             glob=self.glob,
+            name=self.words,
             type=self.type,
             newer=self.newer,
             older=self.older,

@@ -35,7 +35,7 @@ REBUILD = "imgidx verify --repair rebuilds it"
 
 
 def verify(home: IndexHome) -> Iterator[Problem]:
-    """Yield what is wrong with the index: SQLite's own integrity, vectors, the model, the FAISS files, the towers.
+    """Yield what is wrong with the index: SQLite's own integrity, words, vectors, model, FAISS files, towers.
 
     Raises `StorageError` where the catalog is too damaged to be read, `IndexNotFound` where there is none.
     """
@@ -44,6 +44,8 @@ def verify(home: IndexHome) -> Iterator[Problem]:
         yield from damage
         if damage:  # whatever else is asked of it may be answered wrongly
             return
+        if not catalog.words_are_sound():
+            yield Problem("words of the paths", "do not say what the paths say", REBUILD, derived=True)
         bad_vectors = list(_check_vectors(catalog))
         yield from bad_vectors
         yield from _check_model(catalog, home)
@@ -60,6 +62,8 @@ def repair(home: IndexHome) -> None:
         if list(_check_towers(catalog, home)):  # first: the texts that inverted lists are tuned with come from it
             remove(home.towers)
             QueryMemory(catalog).clear()
+        if not catalog.words_are_sound():
+            catalog.rebuild_words()
         rebuild(catalog, home)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from image_index.catalog import reader
+from image_index.catalog import reader, schema
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.paths import below
@@ -24,18 +25,20 @@ PLACES = (b"/", b"/p", b"/p/in", b"/p/inn", b"/q", b"/p/in/3.jpg", b"/none")
 CAMERAS = (None, "Canon EOS 5D", "NIKON D750", "Apple iPhone 12", "50% O'Brien_")
 
 
-@pytest.fixture(scope="module")
-def catalog() -> Iterator[Catalog]:
-    """Give a catalog of pictures that differ in everything a filter can ask for.
+@pytest.fixture(scope="module", params=[True, False], ids=["with FTS5", "without"])
+def catalog(request: pytest.FixtureRequest) -> Iterator[Catalog]:
+    """Give a catalog of pictures that differ in everything a filter can ask for; a few builds of SQLite lack FTS5.
 
     Every seventh is missing, every fifth has two other names.
     """
     random = np.random.default_rng(4)
     with (
         tempfile.TemporaryDirectory() as directory,
+        _has_fts5(says=request.param),
         Catalog(Path(directory) / "c", write=True) as made,
         pytest.MonkeyPatch.context() as patch,
     ):
+        assert made.keeps_words == request.param
         patch.setattr(reader, "PICTURES_AT_A_TIME", 64)
         images = [picture(number, random) for number in range(200)]
         made.record(EmbeddedBatch(tuple(images), np.ones((len(images), 4), np.float32)))
@@ -45,11 +48,20 @@ def catalog() -> Iterator[Catalog]:
         yield made
 
 
+@contextmanager
+def _has_fts5(*, says: bool) -> Iterator[None]:
+    """Make SQLite seem to have FTS5, or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (schema, reader):
+            patch.setattr(module, "has_fts5", lambda _: says)
+        yield
+
+
 def picture(number: int, random: np.random.Generator) -> EmbeddedImage:
     """Return a picture with facts of its own."""
     place = (b"/p", b"/p/in", b"/p/inn", b"/q")[number % 4]
     file = ImageFile(
-        place + b"/%d.%s" % (number, (b"jpg", b"PNG")[number % 2]), 1, int(random.integers(100)) * 10**9 + 7
+        place + b"/%d.%s" % (number, (b"jpg", b"png")[number % 2]), 1, int(random.integers(100)) * 10**9 + 7
     )
     taken = int(random.integers(100)) if number % 3 else None
     size = [int(value) for value in random.integers(1, 5, size=2)]
@@ -64,7 +76,9 @@ def path_fits(path: bytes, filters: Filters) -> bool:
     outside = [path != place and not path.startswith(below(place)) for place in filters.exclude_under]
     name = path.rpartition(b"/")[2].decode()
     named = not filters.globs or any(fnmatchcase(name, glob) for glob in filters.globs)
-    return (not inside or any(inside)) and all(outside) and named
+    return (
+        (not inside or any(inside)) and all(outside) and named and all(word.encode() in path for word in filters.words)
+    )
 
 
 def fits(image: ImageFacts, filters: Filters) -> bool:
@@ -95,7 +109,10 @@ all_filters = st.builds(
     Filters,
     under=st.lists(st.sampled_from(PLACES), max_size=2).map(tuple),
     exclude_under=st.lists(st.sampled_from(PLACES[2:]), max_size=2).map(tuple),
-    globs=st.lists(st.sampled_from(["*.jpg", "1*", "*.PNG", "?.jpg", "none"]), max_size=2).map(tuple),
+    globs=st.lists(st.sampled_from(["*.jpg", "1*", "*.png", "?.jpg", "none"]), max_size=2).map(tuple),
+    words=st.lists(st.sampled_from(["in", "/p/in", "1", "jp", "jpg", "/q", ".jpg", "f2", "none"]), max_size=2).map(
+        tuple
+    ),
     newer_s=dates,
     older_s=dates,
     camera=st.sampled_from([None, None, "canon", "EOS", "nikon d", "%", "_", "o'b", "x"]),
@@ -130,6 +147,8 @@ def test_each_filter_alone_leaves_some_out_and_some_in(catalog: Catalog) -> None
         Filters(under=(b"/p",)),
         Filters(exclude_under=(b"/p/in",)),
         Filters(globs=("*.jpg",)),
+        Filters(words=("inn", "jp")),
+        Filters(words=("q",)),
         Filters(newer_s=50),
         Filters(older_s=50),
         Filters(camera="canon"),

@@ -311,4 +311,4 @@ def test_processes_that_open_a_new_catalog_at_once_all_succeed(tmp_path: Path) -
     finally:
         for opener in openers:
             opener.communicate()
-    assert {ask(path, "SELECT count(*) FROM meta") for path in paths} == {2}
+    assert {ask(path, "SELECT count(*) FROM meta") for path in paths} == {3}

@@ -119,6 +119,8 @@ def test_filters_leave_what_they_say(trained: Shell, photos: Path) -> None:
     assert every(trained, "--under", photos / "old", "--under", photos / "new") == everything
     assert every(trained, "-g", "new/*") == new
     assert every(trained, "-g", "0[0-3].*", "-g", "!01*") == ["00.jpg", "02.jpg", "03.jpg"]
+    assert every(trained, "--name", "NEW .jp") == every(trained, "--name", "n\u00e9w/") == new
+    assert every(trained, "--name", "'") == []
     assert every(trained, "--camera", "canon") == every(trained, "--older", "1999") == ["00.jpg", "01.jpg"]
     assert every(trained, "--camera", "eos 1") == every(trained, "--newer", "1991", "--older", "1992") == ["01.jpg"]
     assert every(trained, "--newer", "1d") == everything[2:]

@@ -92,6 +92,7 @@ def test_filters_decide_before_the_ranking(client: TestClient, served: IndexHome
     """They have the names of the options."""
     photos = str(served.path.parent / "photos")
     assert ids(client.get(SEARCH, params={"text": "x", "glob": ["b*.png", "g*.png"]})) == [GREEN, BLUE]
+    assert ids(client.get(SEARCH, params={"text": "x", "words": "GR\u00c9en png"})) == [GREEN]
     assert ids(client.get(SEARCH, params={"text": "x", "exclude_under": photos})) == []
     assert ids(client.post(SEARCH, json={"text": "x", "type": "png", "orientation": "landscape", "limit": 1})) == [RED]
     assert ids(client.get(SEARCH, params={"text": "x", "min_score": 0.9})) == [RED]
@@ -120,6 +121,7 @@ def test_filters_decide_before_the_ranking(client: TestClient, served: IndexHome
         ({"text": "red", "under": ["/usr"]}, "--under /usr: the index knows nothing there"),
         ({"text": "red", "newer": "tomorrowish"}, "--newer"),
         ({"text": "red", "glob": "!"}, "--glob"),
+        ({"text": "red", "words": " "}, "--name"),
         ({"text": "red", "cursor": "x"}, "the cursor"),
         ({"text": "red", "cursor": "W10="}, "the cursor"),
         ({"text": ["red"]}, "text: "),

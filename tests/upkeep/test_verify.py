@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from image_index.catalog.catalog import Catalog
+from image_index.catalog.filters import Filters
 from image_index.catalog.lock import exclusive_lock
 from image_index.errors import IndexLocked, IndexNotFound, StorageError
 from image_index.records import EmbeddedBatch, ImageFile
@@ -20,6 +21,7 @@ from image_index.settings import IndexHome
 from image_index.upkeep.health import Problem
 from image_index.upkeep.verify import REBUILD, repair, verify
 from image_index.vectors.build import build_index
+from image_index.words import indexed_words
 from tests.support.library import contents, found, make_index, nearest
 from tests.support.records import embedded_image
 
@@ -36,6 +38,7 @@ def home(home: IndexHome) -> IndexHome:
 def execute(home: IndexHome, sql: str, *parameters: object) -> None:
     """Change the catalog behind our own code's back."""
     with closing(sqlite3.connect(home.catalog)) as connection:
+        connection.create_function("indexed_words", 1, indexed_words, deterministic=True)
         connection.execute(sql, parameters)
         connection.commit()
 
@@ -137,6 +140,42 @@ def test_a_bad_faiss_file_is_found_and_rebuilt_from_the_catalog(home: IndexHome,
     assert contents(home) == before
     for query in np.eye(4, dtype=np.float32):
         assert found(home, query) == nearest(home, query)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "INSERT INTO image_words (rowid, path) VALUES (3, 'other')",
+        "INSERT INTO image_words (image_words, rowid, path)"
+        " SELECT 'delete', id, path FROM words_of_images WHERE id = 3",
+        "UPDATE image_words_data SET block = substr(block, 1, 20) WHERE length(block) > 20",
+    ],
+)
+def test_damaged_words_are_found_and_made_anew_from_the_paths(home: IndexHome, damage: str) -> None:
+    """One picture too many or too few, and bytes that are lost; a search by name then finds what it should."""
+    wanted = Filters(words=("3.jpg",))
+    with Catalog(home.catalog) as catalog:
+        before = catalog.ids_matching(wanted).tolist()
+    execute(home, damage)
+    (finding,) = verify(home)
+    assert (finding.subject, finding.derived) == ("words of the paths", True)
+    repair(home)
+    assert list(verify(home)) == []
+    with Catalog(home.catalog) as catalog:
+        assert catalog.ids_matching(wanted).tolist() == before != []
+
+
+def test_a_search_that_meets_damaged_words_says_what_makes_them_anew(home: IndexHome) -> None:
+    """It is no reason to restore the whole index."""
+    execute(home, "DELETE FROM image_words_data WHERE id > 10")
+    with Catalog(home.catalog) as catalog, pytest.raises(StorageError, match="verify --repair"):
+        catalog.ids_matching(Filters(words=("photos",)))
+
+
+def test_words_are_not_looked_at_while_another_process_writes(home: IndexHome) -> None:
+    """SQLite takes the check for a write; a verify beside a training does not wait for it."""
+    with Catalog(home.catalog, write=True) as writer, writer.transaction():
+        assert list(verify(home)) == []
 
 
 @pytest.mark.parametrize("kind", TRUTH)

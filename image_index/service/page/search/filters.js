@@ -17,6 +17,7 @@ const SHAPES = ["landscape", "portrait", "square"];
 const TOLD = {
   under: (value) => `in ${value}`,
   glob: (value) => `named ${value}`,
+  words: (value) => `with ${value}`,
   type: (value) => value.toUpperCase(),
   newer: (value) => `from ${value}`,
   older: (value) => `before ${value}`,
@@ -54,6 +55,7 @@ function Fields() {
   return html`
     ${field("under", "Directory", "/home/me/Pictures", { list: "roots" })}
     <datalist id="roots">${roots.map((root) => html`<option value=${root} />`)}</datalist>
+    ${field("words", "Words", "nice beach")}
     ${field("glob", "Name", "*.jpg, 2024/**")}
     <div class="pair">
       ${field("newer", "From", "2024 or 30d")}

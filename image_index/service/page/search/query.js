@@ -10,7 +10,7 @@ import { go, place } from "../address.js";
 export const KINDS = ["text", "image", "picture"];
 
 /** The filters, by their names in the API; those in `LISTS` may stand several times. */
-export const FILTERS = ["under", "glob", "type", "newer", "older", "camera", "min_size", "orientation", "after_id"];
+export const FILTERS = ["under", "glob", "words", "type", "newer", "older", "camera", "min_size", "orientation", "after_id"];
 export const LISTS = ["under", "glob", "type"];
 
 /** The weights that a term may have; zero would say nothing. */
