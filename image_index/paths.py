@@ -7,7 +7,7 @@ import os
 import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache
 
 from image_index.errors import UsageError
 
@@ -82,14 +82,20 @@ def resolve(path: AnyPath) -> bytes:
 
 def resolve_each(paths: Iterable[bytes]) -> tuple[bytes, ...]:
     """Return what `resolve` makes of `paths`, each once, in byte order; a million are resolved in seconds."""
+    return tuple(sorted({resolved for resolved, _ in both_ways(paths)}))
+
+
+def both_ways(paths: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield what `resolve` and `absolute` make of each of `paths`; for a million this takes seconds."""
     # Files of a list lie beside each other: their directory is resolved once, and a file only where it is a link.
-    resolve_directory = lru_cache(resolve)
-    found = set()
+    resolve_directory, absolute_directory = cache(resolve), cache(absolute)
     for path in paths:
         directory, name = os.path.split(path)
-        inside = below(resolve_directory(directory or b".")) + name
-        found.add(resolve(path) if name in {b"", b".", b".."} or os.path.islink(inside) else inside)
-    return tuple(sorted(found))
+        if name in {b"", b".", b".."}:
+            yield resolve(path), absolute(path)
+            continue
+        resolved, written = (below(of(directory or b".")) + name for of in (resolve_directory, absolute_directory))
+        yield resolve(path) if os.path.islink(resolved) else resolved, written
 
 
 def absolute(path: AnyPath) -> bytes:

@@ -14,6 +14,7 @@ from image_index.errors import UsageError
 from image_index.paths import (
     absolute,
     below,
+    both_ways,
     only_at,
     path_range,
     printable,
@@ -85,6 +86,7 @@ def test_each_path_of_a_list_is_resolved_once(tmp_path: Path, monkeypatch: pytes
     ]
     written += [b".", b"/", b"//", b"real/", b"/none", b"real/loop", os.fsencode(tmp_path / "real/a.jpg")]
     assert resolve_each(iter(written)) == tuple(sorted({resolve(path) for path in written}))
+    assert list(both_ways(iter(written))) == [(resolve(path), absolute(path)) for path in written]
 
 
 def test_resolved_path_goes_through_no_link(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ GLOB_FUNCTION = "path_fits"
 WORD_FUNCTION = "path_has_words"
 """The name of the SQL function that `where_path` uses for words; the reader registers `word_matcher` under it."""
 
+LISTED = "temp.listed"
+"""The table of the paths of `Filters.files`, which the reader makes: `path`, `number` (of the file in the list)."""
+
 LETTERS = 3
 """How many letters an entry of the index of words has."""
 
@@ -53,7 +56,8 @@ _SHAPES = {
 class Filters:
     """Conditions on pictures, joined by AND; a field left at its default does not restrict.
 
-    Directories are absolute paths. A path has all of `words`, which are folded (see `image_index.words`). Dates are
+    Directories are absolute paths. A path has all of `words`, which are folded (see `image_index.words`). `files` has
+    the absolute paths by which each file that may be found is known, if it is. Dates are
     seconds since 1970: newer_s <= date < older_s. `camera` is any part of the camera's name, in any case; `formats` are
     values of the column `format`; `min_size` is (width, height) in pixels as displayed. Ids: after_id < id <= up_to_id.
     Pictures whose file is gone are left out unless `missing`.
@@ -63,6 +67,7 @@ class Filters:
     exclude_under: tuple[bytes, ...] = ()
     globs: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    files: tuple[tuple[bytes, ...], ...] | None = None
     newer_s: float | None = None
     older_s: float | None = None
     camera: str | None = None
@@ -112,6 +117,8 @@ class Filters:
             conditions.append((f"{GLOB_FUNCTION}(path)", ()))
         if self.words:
             conditions.append((f"{WORD_FUNCTION}(path)", ()))
+        if self.files is not None:
+            conditions.append((f"path IN (SELECT path FROM {LISTED})", ()))
         return _joined(conditions)
 
     def where_indexed(self) -> tuple[str, list[object]]:
@@ -134,11 +141,12 @@ class Filters:
         under, exclude = (tuple(map(below, side)) for side in (self.under, self.exclude_under))
         fits_globs = glob_matcher(self.globs) if self.globs else lambda _: True
         has_words = word_matcher(self.words)
+        listed = None if self.files is None else {path for ways in self.files for path in ways}
 
         def fits(path: bytes) -> bool:
             place = below(path)
             inside = (not under or place.startswith(under)) and not place.startswith(exclude)
-            return inside and fits_globs(path) and has_words(path)
+            return inside and fits_globs(path) and has_words(path) and (listed is None or path in listed)
 
         return fits
 

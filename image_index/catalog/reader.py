@@ -23,13 +23,22 @@ from image_index.catalog.filters import (
     DATE,
     GLOB_FUNCTION,
     INSIDE,
+    LISTED,
     WORD_FUNCTION,
     Filters,
     glob_matcher,
     inside,
     inside_any,
 )
-from image_index.catalog.schema import copy_database, damaged, has_fts5, storage_errors, unless_refused, version_of
+from image_index.catalog.schema import (
+    atomic,
+    copy_database,
+    damaged,
+    has_fts5,
+    storage_errors,
+    unless_refused,
+    version_of,
+)
 from image_index.errors import StorageError
 from image_index.grid import BYTES
 from image_index.paths import AnyPath, Span, absolute, resolve, spans, spellings
@@ -260,11 +269,34 @@ class CatalogReader(Database):
             self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
         if filters.words:
             self.connection.create_function(WORD_FUNCTION, 1, word_matcher(filters.words), deterministic=True)
+        self._list(filters.files)
         of_path, parameters = filters.where_path()
         if not self.keeps_words:
             return of_path, parameters
         indexed, more = filters.where_indexed()
         return f"{indexed} AND {of_path}", [*more, *parameters]
+
+    _listed: tuple[tuple[bytes, ...], ...] | None = None
+
+    def _list(self, files: tuple[tuple[bytes, ...], ...] | None) -> None:
+        """Make the table of listed files, for a search and those after it with the same list."""
+        if files is None or files is self._listed:
+            return
+        rows = ((path, number) for number, ways in enumerate(files) for path in ways)
+        with storage_errors(self.path):
+            self.connection.execute(f"DROP TABLE IF EXISTS {LISTED}")
+            self.connection.execute(f"CREATE TABLE {LISTED} (path BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID")
+            with atomic(self.connection, "DEFERRED"):  # it is no file of the index that is written to
+                self.connection.executemany(f"INSERT OR IGNORE INTO {LISTED} VALUES (?, ?)", rows)
+        self._listed = files
+
+    def listed_files(self, files: tuple[tuple[bytes, ...], ...]) -> frozenset[int]:
+        """Return which of the files of a list, by their numbers from 0, have a row under any of their names."""
+        self._list(files)
+        is_known = " OR ".join(
+            f"EXISTS (SELECT 1 FROM {table} WHERE {table}.path = listed.path)" for table in ("images", "names")
+        )
+        return frozenset(row[0] for row in self.rows(f"SELECT number FROM {LISTED} AS listed WHERE {is_known}"))
 
     @cached_property
     def keeps_words(self) -> bool:

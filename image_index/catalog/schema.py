@@ -156,9 +156,9 @@ def damaged(path: Path, what: object) -> StorageError:
 
 
 @contextmanager
-def atomic(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run a block as one write transaction: all of it is stored, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+def atomic(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Run a block as one transaction, for writing unless another kind is named: all of it is stored, or nothing."""
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
         connection.execute("COMMIT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -40,10 +41,13 @@ from image_index.settings import IndexHome, index_home
 from image_index.workers.devices import EncoderKind
 
 if TYPE_CHECKING:
+    from image_index.catalog.filters import Filters
     from image_index.index import Index, Indexes
     from image_index.records import Hit
     from image_index.search.query import Query
     from image_index.search.ranking import SearchOptions
+
+logger = logging.getLogger(__name__)
 
 FOUND, NOTHING_FOUND, INCOMPLETE = 0, 1, 3
 
@@ -70,6 +74,15 @@ QueriesOption = Annotated[
         "--queries",
         metavar="FILE|-",
         help="Many queries, one a line, as text or JSON; prints JSON lines with each query's name.",
+    ),
+]
+FilesFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--files-from",
+        parser=given_path,
+        metavar="FILE|-",
+        help="Only the files that FILE lists, one a line or each ended by a zero byte (- is stdin).",
     ),
 ]
 TopOption = Annotated[str, typer.Option("--top", "-n", metavar="N|all", help="How many hits at most.")]
@@ -127,6 +140,7 @@ def search(
     exclude_under: ExcludeUnderOption = None,
     glob: GlobOption = None,
     name: NameOption = None,
+    files_from: FilesFromOption = None,
     type: TypeOption = None,  # noqa: A002  # the option's name
     newer: NewerOption = None,
     older: OlderOption = None,
@@ -161,7 +175,7 @@ def search(
     from image_index.search.ranking import SearchOptions
 
     filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type,
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, files=_listed(files_from, queries),
         newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
     )  # fmt: skip
     options = SearchOptions(
@@ -260,6 +274,7 @@ class _Run:
         self, searched: Index | Indexes, queries: Iterator[Query | QueryError], options: SearchOptions
     ) -> tuple[set[int], bool]:
         """Search for every query and print the hits; return what came of each, and whether all were delivered."""
+        _warn_of_unknown(searched, options.filters)
         outcomes, delivered = set(), True
         for query in queries:
             hits = self._search(searched, query, options)
@@ -284,6 +299,22 @@ class _Run:
                 raise  # of one query this is the end; of many, the others are still worth an answer
             self.setup.console.print(f"imgidx: {message_line(str(error))}", soft_wrap=True)
             return None
+
+
+def _listed(source: Path | None, queries: str | None) -> Iterator[bytes] | None:
+    """Return the paths that a file lists; raise `UsageError` where the queries would come from the same stdin."""
+    from image_index.files.lists import read_paths
+
+    if source is not None and str(source) == queries == "-":
+        raise UsageError("--queries and --files-from cannot both come from stdin", "name a file for one of them")
+    return None if source is None else read_paths(source, null=None)
+
+
+def _warn_of_unknown(searched: Index | Indexes, filters: Filters) -> None:
+    """Say how many of the files that a list names are not in the index."""
+    unknown = searched.count_unknown(filters)
+    if unknown:
+        logger.warning("%d of the %d files listed are not in the index", unknown, len(filters.files or ()))
 
 
 def _exit_code(outcomes: set[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.dates import date_s
 from image_index.errors import UsageError
 from image_index.formats import format_names
-from image_index.paths import AnyPath, absolute, resolve
+from image_index.paths import AnyPath, absolute, both_ways, resolve
 from image_index.words import split_words
 
 Word = TypeVar("Word", bound=AnyPath)
@@ -24,6 +24,7 @@ def make_filters(  # noqa: PLR0913  # keywords alone, one for each option of the
     exclude_under: AnyPath | Sequence[AnyPath] | None = None,
     glob: str | Sequence[str] | None = None,
     name: str | None = None,
+    files: Iterable[AnyPath] | None = None,
     newer: str | date | None = None,
     older: str | date | None = None,
     camera: str | None = None,
@@ -40,6 +41,7 @@ def make_filters(  # noqa: PLR0913  # keywords alone, one for each option of the
     - `glob`: the file's name, or with a slash the end of its path: `"*.jpg"`, `"2024/**"`; with `!` in front, none.
     - `name`: words that the path has, all of them, anywhere, whatever their case and accents: `"beach 2024"`; in double
       quotes blanks belong to a word.
+    - `files`: only these, each by its path; where there are none, nothing is found.
     - `newer`, `older`: taken (where that is unknown, modified) at this date or later; before it. A date is `"2024"`,
       `"2024-05-31"`, an age such as `"30d"`, or a `datetime`.
     - `camera`: part of the camera's make and model, in any case.
@@ -60,6 +62,7 @@ def make_filters(  # noqa: PLR0913  # keywords alone, one for each option of the
         exclude_under=_directories(_many(exclude_under)),
         globs=globs,
         words=_words(name),
+        files=None if files is None else _listed(files),
         newer_s=None if newer is None else date_s(newer, "--newer"),
         older_s=None if older is None else date_s(older, "--older"),
         camera=camera.strip() if camera is not None else None,
@@ -94,6 +97,11 @@ def _check_globs(globs: tuple[str, ...]) -> None:
             glob_matcher((glob,))
         except ValueError as error:
             raise UsageError(f"--glob takes a pattern such as '*.jpg' or '2024/**', not {glob!r}: {error}") from error
+
+
+def _listed(files: Iterable[AnyPath]) -> tuple[tuple[bytes, ...], ...]:
+    """Return the absolute paths of each file, once: with links resolved, and as it is written if that differs."""
+    return tuple(dict.fromkeys(tuple(dict.fromkeys(ways)) for ways in both_ways(map(os.fsencode, files))))
 
 
 def _words(text: str | None) -> tuple[str, ...]:

@@ -76,9 +76,9 @@ def path_fits(path: bytes, filters: Filters) -> bool:
     outside = [path != place and not path.startswith(below(place)) for place in filters.exclude_under]
     name = path.rpartition(b"/")[2].decode()
     named = not filters.globs or any(fnmatchcase(name, glob) for glob in filters.globs)
-    return (
-        (not inside or any(inside)) and all(outside) and named and all(word.encode() in path for word in filters.words)
-    )
+    listed = filters.files is None or any(path in ways for ways in filters.files)
+    has_words = all(word.encode() in path for word in filters.words)
+    return (not inside or any(inside)) and all(outside) and named and listed and has_words
 
 
 def fits(image: ImageFacts, filters: Filters) -> bool:
@@ -113,6 +113,8 @@ all_filters = st.builds(
     words=st.lists(st.sampled_from(["in", "/p/in", "1", "jp", "jpg", "/q", ".jpg", "f2", "none"]), max_size=2).map(
         tuple
     ),
+    files=st.none()
+    | st.lists(st.sampled_from([(b"/p/0.jpg",), (b"/q/in/of3.jpg", b"/x"), (b"/p/in/1.png", b"/p/5.png")])).map(tuple),
     newer_s=dates,
     older_s=dates,
     camera=st.sampled_from([None, None, "canon", "EOS", "nikon d", "%", "_", "o'b", "x"]),
@@ -149,6 +151,7 @@ def test_each_filter_alone_leaves_some_out_and_some_in(catalog: Catalog) -> None
         Filters(globs=("*.jpg",)),
         Filters(words=("inn", "jp")),
         Filters(words=("q",)),
+        Filters(files=((b"/none", b"/p/4.jpg"), (b"/p/inn/6.jpg",))),
         Filters(newer_s=50),
         Filters(older_s=50),
         Filters(camera="canon"),
@@ -162,6 +165,15 @@ def test_each_filter_alone_leaves_some_out_and_some_in(catalog: Catalog) -> None
         assert 0 < len(catalog.ids_matching(filters)) < 200
         assert filters.chooses == (filters != Filters())
         assert len(catalog.ids_matching(replace(filters, missing=True))) > len(catalog.ids_matching(filters))
+
+
+def test_listed_files_are_known_by_any_of_their_names(catalog: Catalog) -> None:
+    """Missing ones too; each list is compared anew."""
+    row, named = next(image for image in catalog.known(b"/") if image.missing), b"/q/in/of0.jpg"
+    assert catalog.names_at(named) != [named]
+    assert catalog.listed_files(((b"/none",), (row.path,), (b"/x", named))) == {1, 2}
+    assert catalog.listed_files(((named,),)) == {0}
+    assert catalog.listed_files(()) == frozenset()
 
 
 @pytest.mark.parametrize("asked", ["/\u00fc/\u00e9", "/u\u0308/e\u0301", "/\u00fc/e\u0301"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import ExifTags, Image
@@ -129,6 +132,34 @@ def test_filters_leave_what_they_say(trained: Shell, photos: Path) -> None:
     assert every(trained, "--min-size", "99999x1") == []
     shapes = [every(trained, "--orientation", shape) for shape in ("landscape", "portrait", "square")]
     assert sorted(name for shape in shapes for name in shape) == everything
+
+
+def give_stdin(patch: pytest.MonkeyPatch, text: str) -> None:
+    """Let standard input have this text."""
+    patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+
+
+def test_only_the_files_of_a_list_are_searched(trained: Shell, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As other programs write it; relative ones are those of the current directory, unknown ones are counted."""
+    (trained.directory / "link").symlink_to(photos)
+    listed = ["link/old/01.jpg", str(photos / "new/00.jpg"), "none.jpg", "link/new/02.jpg", "none.jpg"]
+    from_stdin = ("search", "a photo", "--json", "--files-from", "-")
+    for end in ("\n", "\0"):
+        give_stdin(monkeypatch, "".join(one + end for one in listed))
+        found = trained.run(*from_stdin, "-g", "0[01].*")
+        assert (sorted(names(found)), found.code) == (["00.jpg", "01.jpg"], 0)
+        assert found.err == "imgidx: 1 of the 4 files listed are not in the index\n"
+    (trained.directory / "list").write_text("\n".join(listed[:2]))
+    assert every(trained, "--files-from", "list") == ["00.jpg", "01.jpg"]
+    give_stdin(monkeypatch, "")
+    assert trained.run(*from_stdin) == Done(1, b"", "")
+
+
+def test_queries_and_files_cannot_come_from_one_stdin(trained: Shell) -> None:
+    """Whichever was read first would take both."""
+    done = trained.run("search", "--queries", "-", "--files-from", "-")
+    assert done.code == 2
+    assert "cannot both come from stdin" in done.complaint
 
 
 def test_a_hit_has_the_facts_that_exif_gave(trained: Shell) -> None:

@@ -54,6 +54,13 @@ def test_empty_paths_are_none_and_the_last_end_may_be_left_out(
     assert list(read_paths(Path("-"), null=null)) == paths
 
 
+def test_it_is_seen_whether_lines_or_zero_bytes_end_the_paths(tmp_path: Path) -> None:
+    """No path has a zero byte, and what follows the first one may have newlines."""
+    for text, paths in ((b"a\nb\n", [b"a", b"b"]), (b"a\nb\0c\0", [b"a\nb", b"c"]), (b"", [])):
+        (tmp_path / "list").write_bytes(text)
+        assert list(read_paths(tmp_path / "list", null=None)) == paths
+
+
 def test_zero_bytes_that_were_not_announced_are_wrong_use(tmp_path: Path) -> None:
     """Else a list of find -print0 would be one path that is nowhere."""
     (tmp_path / "list").write_bytes(b"a\0b\0")
