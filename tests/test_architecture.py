@@ -85,6 +85,7 @@ HOMES = {
     "onnx": ("models",),
     "onnxruntime": ("models",),
     "ftfy": ("models",),
+    "tokenizers": ("models",),
     "regex": ("models",),
     "ray": ("cluster.rays",),
     "pyarrow": ("upkeep",),

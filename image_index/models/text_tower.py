@@ -9,12 +9,22 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from image_index.models.graph import Graph
 from image_index.models.tokens import ClipTokenizer
-from image_index.models.tower_files import EXPORTED_AGAIN, MERGES, TEXT_GRAPH, Manifest, TextPart, fault, state
+from image_index.models.tower_files import (
+    EXPORTED_AGAIN,
+    MERGES,
+    TEXT_GRAPH,
+    Framing,
+    Manifest,
+    TextPart,
+    fault,
+    state,
+)
 from image_index.records import DerivedState, Vectors
 
 INPUT, OUTPUT = "tokens", "vectors"
@@ -26,6 +36,19 @@ LENGTH_TOLERANCE = 1e-3
 logger = logging.getLogger(__name__)
 
 
+class Tokenizer(Protocol):
+    """What turns a text into the ids that the tower reads: CLIP's tokenizer, or one that is published as JSON."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, at most as many as the context has."""
+
+    def padded(self, ids: Sequence[int]) -> list[int]:
+        """Return ids in the context's length."""
+
+    def cut(self, text: str) -> str:
+        """Return what of `text` does not fit into the context."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextTower:
     """An exported text tower: what encodes texts as its model does, to vectors of `dim` dimensions."""
@@ -33,7 +56,7 @@ class TextTower:
     graph: Graph
     dim: int
     part: TextPart
-    tokenizer: ClipTokenizer
+    tokenizer: Tokenizer
 
     def encode(self, text: str) -> Vectors | None:
         """Return the unit vector (D,) of `text`; None, with a warning, where the tower cannot be used."""
@@ -60,7 +83,7 @@ class TextTower:
 
     def padded(self, ids: list[int]) -> list[int]:
         """Return `ids` as the graph takes them."""
-        return ids if self.part.own_length else ids + [0] * (self.part.context_length - len(ids))
+        return ids if self.part.own_length else self.tokenizer.padded(ids)
 
 
 def open_text_tower(directory: Path, fingerprint: str) -> TextTower | None:
@@ -83,12 +106,20 @@ def open_text_tower(directory: Path, fingerprint: str) -> TextTower | None:
 
 
 def read_text_tower(directory: Path, manifest: Manifest, part: TextPart) -> TextTower:
-    """Return the tower with its tokenizer; raises `OSError` or `ValueError` where the file of that is damaged."""
-    merges, words = np.memmap(directory / MERGES, "<i8", "r"), part.vocabulary
-    tokenizer = ClipTokenizer(
-        words.bytes_inside, words.bytes_at_end, merges, words.start, words.end, part.context_length
-    )
+    """Return the tower with its tokenizer; raises `OSError` or `ValueError` where a file of that is damaged."""
+    tokenizer = _read_tokenizer(directory, part)
     return TextTower(Graph.of(directory, manifest, TEXT_GRAPH), manifest.dim, part, tokenizer)
+
+
+def _read_tokenizer(directory: Path, part: TextPart) -> Tokenizer:
+    """Return the exported tokenizer of a tower."""
+    words, length = part.vocabulary, part.context_length
+    if isinstance(words, Framing):
+        from image_index.models.hub_tokenizer import open_exported
+
+        return open_exported(directory, words, length)
+    merges = np.memmap(directory / MERGES, "<i8", "r")
+    return ClipTokenizer(words.bytes_inside, words.bytes_at_end, merges, words.start, words.end, length)
 
 
 def run_graph(graph: Graph, *texts: list[int]) -> Vectors:

@@ -26,6 +26,7 @@ from torch.nn import functional
 from image_index.models import clip_graph, image_tower, text_tower
 from image_index.models.graph import Graph, optimise, runtime_name
 from image_index.models.graph_weights import StoredTensors, place_weights
+from image_index.models.hub_tokenizer import FRAME, WORDS, HubTokenizer, export_tokenizer
 from image_index.models.image_tower import ImageTower
 from image_index.models.mapped_weights import keep_visual
 from image_index.models.text_tower import TextTower, run_graph
@@ -35,6 +36,7 @@ from image_index.models.tower_files import (
     MERGES,
     TEXT_GRAPH,
     USUAL_LOGIT_SCALE,
+    Framing,
     ImagePart,
     Manifest,
     TextPart,
@@ -44,6 +46,7 @@ from image_index.models.tower_files import (
     own_weights,
     write_manifest,
 )
+from image_index.models.word_table import UnknownModel
 from image_index.records import ModelFacts, Pixels, Vectors
 
 AGREEMENT = 0.9999
@@ -140,6 +143,8 @@ def export_towers(original: Original, directory: Path) -> None:
             manifest = replace(manifest, text=_export_text(original, directory, stored))
         except ExportRefused as refusal:
             manifest = replace(manifest, text_refusal=str(refusal))
+            for name in (MERGES, FRAME, WORDS):
+                (directory / name).unlink(missing_ok=True)
         if original.is_spent:
             keep_visual(original.model)
         try:
@@ -169,10 +174,11 @@ def _traceable() -> Iterator[None]:
 def _export_text(original: Original, directory: Path, stored: StoredTensors) -> TextPart:
     """Export the text tower; raises `ExportRefused`. In a plain one a short text is encoded at its own length."""
     model, tokenizer = original.model, original.tokenizer
-    tokens, vocabulary = portable_tokenizer(tokenizer)
-    if any(tokens.encode(probe) != _ids(tokenizer, tokens, probe) for probe in PROBES):
+    tokens, vocabulary = _write_tokenizer(tokenizer, directory)
+    ids = torch.as_tensor(tokenizer(list(PROBES)))
+    if [tokens.padded(tokens.encode(probe)) for probe in PROBES] != ids.tolist():
         raise ExportRefused("its tokenizer gives other tokens")
-    part = TextPart(tokens.context_length, True, _logit_scale(model), vocabulary)
+    part = TextPart(ids.shape[1], True, _logit_scale(model), vocabulary)
     padded = replace(part, own_length=False)
 
     def encode(part: TextPart, graph: Graph) -> Vectors:
@@ -180,14 +186,12 @@ def _export_text(original: Original, directory: Path, stored: StoredTensors) -> 
         return run_graph(graph, *(tower.padded(tokens.encode(probe)) for probe in PROBES))
 
     whole, path = _WholeText(model), directory / TEXT_GRAPH
-    trace = partial(_trace, whole, text_tower.INPUT, tokenizer([PROBES[0]]), {}, path)
+    trace = partial(_trace, whole, text_tower.INPUT, ids[:1], {}, path)
     forms = (
         Form(whole, partial(clip_graph.text_graph, model, original.facts), partial(encode, part)),
         Form(whole, trace, partial(encode, padded)),
     )
-    expected: Vectors = whole(tokenizer(list(PROBES))).numpy()
-    written = _write_first(forms, path, stored, expected)
-    (directory / MERGES).write_bytes(tokens.merges.astype("<i8").tobytes())
+    written = _write_first(forms, path, stored, whole(ids).numpy())
     return part if written is forms[0] else padded
 
 
@@ -281,6 +285,18 @@ def _trace(
         draft.unlink(missing_ok=True)
 
 
+def _write_tokenizer(tokenizer: Any, directory: Path) -> tuple[text_tower.Tokenizer, Vocabulary | Framing]:
+    """Write a tokenizer of open_clip, or one of ours in its place, to `directory`; raises `ExportRefused`."""
+    if isinstance(tokenizer, HubTokenizer):
+        try:
+            return export_tokenizer(tokenizer, directory), tokenizer.framing
+        except UnknownModel as error:
+            raise ExportRefused(str(error)) from error
+    tokens, vocabulary = portable_tokenizer(tokenizer)
+    (directory / MERGES).write_bytes(tokens.merges.astype("<i8").tobytes())
+    return tokens, vocabulary
+
+
 def portable_tokenizer(tokenizer: Any) -> tuple[ClipTokenizer, Vocabulary]:
     """Return open_clip's byte-pair tokenizer without torch; raises `ExportRefused` for any other."""
     if type(tokenizer) is not SimpleTokenizer:
@@ -301,9 +317,3 @@ def portable_tokenizer(tokenizer: Any) -> tuple[ClipTokenizer, Vocabulary]:
     inside, at_end = vocabulary.bytes_inside, vocabulary.bytes_at_end
     start, end, length = vocabulary.start, vocabulary.end, tokenizer.context_length
     return ClipTokenizer(inside, at_end, pack_merges(merges), start, end, length), vocabulary
-
-
-def _ids(tokenizer: Any, tokens: ClipTokenizer, text: str) -> list[int]:
-    """Return open_clip's ids of a text, without the padding."""
-    ids: list[int] = tokenizer([text])[0].tolist()
-    return ids[: ids.index(tokens.end) + 1]

@@ -41,12 +41,29 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the tokenizer needs beside its merges."""
+    """What CLIP's tokenizer needs beside its merges."""
 
     bytes_inside: tuple[int, ...]
     bytes_at_end: tuple[int, ...]
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What comes around the ids of a text whose tokenizer is published as a `tokenizer.json`.
+
+    `clean` is the name of how texts are cleaned. `before` and `after` are ids that stand around those of the text,
+    `pad` fills the context, on its left if `pad_left`, and `last` are ids at its very end. The id `zeroed` becomes 0.
+    """
+
+    clean: str
+    pad: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    last: tuple[int, ...] = ()
+    zeroed: int | None = None
+    pad_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +77,7 @@ class TextPart:
     context_length: int
     own_length: bool
     logit_scale: float
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Framing
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +256,8 @@ def read_manifest(directory: Path) -> Manifest | None:
             return None
         text, image, weights = content["text"], content["image"], content["weights"]
         if text:
-            text["vocabulary"] = Vocabulary(**{key: _frozen(value) for key, value in text["vocabulary"].items()})
+            facts = {key: _frozen(value) for key, value in text["vocabulary"].items()}
+            text["vocabulary"] = Framing(**facts) if "pad" in facts else Vocabulary(**facts)
         if image:
             image["self_test"] = tuple(map(tuple, image["self_test"]))
         parts = {

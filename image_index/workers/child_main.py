@@ -162,8 +162,7 @@ class _Child:
         except Exception as error:
             if not final and not isinstance(error, UsageError):  # a device that is not there does not appear
                 logger.warning("Preloading failed (%s); trying once more with the first batch", error)
-            reason = str(error) if isinstance(error, ModelUnavailable | UsageError) else describe(error)
-            self._channel.send(NotReady(reason, final, usage=isinstance(error, UsageError)))
+            self._channel.send(NotReady(_reason(error), final, usage=isinstance(error, UsageError)))
             return None
         logger.info("Model loaded. Embedding dim: %d", encoder.facts.dim)
         logger.info("Embedding model preloaded successfully in worker process")
@@ -188,7 +187,7 @@ class _Child:
         except (ChannelClosed, MemoryError, DeviceFailed):
             raise
         except Exception as error:
-            failed = JobFailed(describe(error), by_system=isinstance(error, OSError))
+            failed = JobFailed(_reason(error), by_system=isinstance(error, OSError | ModelUnavailable))
         else:
             return
         check_memory()  # only now: the exception held on to the frames that raised it, and to their pixels
@@ -196,3 +195,8 @@ class _Child:
 
     def _report(self, position: int) -> None:
         self._channel.send(Working(position))
+
+
+def _reason(error: Exception) -> str:
+    """Return one line about an error: what it says of itself, or what it is where that was not expected."""
+    return str(error) if isinstance(error, ModelUnavailable | UsageError) else describe(error)

@@ -22,9 +22,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.machine import has_native_bf16, peak_memory_bytes
+from image_index.models import hub
+from image_index.models.hub_tokenizer import TOKENIZER, read_tokenizer
 from image_index.models.image_tower import LEAST_LENGTH
 from image_index.models.mapped_weights import MappedWeights, converted_behind, keep_visual
 from image_index.models.names import ModelSpec, locate_weights
+from image_index.models.word_table import UnknownModel
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
 from image_index.workers.messages import DeviceFailed
@@ -46,6 +49,9 @@ WEIGHT_BYTES = 1 << 20
 
 HEAP_BYTES = (32 << 20, 1 << 30)
 """Smaller tensors of anything else do not: what glibc takes of these at most, which an old one refuses in part."""
+
+MEND = "fetch the model again, or put its tokenizer.json back"
+"""The next step where the file of a tokenizer is damaged."""
 
 logger = logging.getLogger("image_index.worker")
 
@@ -138,10 +144,11 @@ class Encoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return unit vectors (N, D) float32 of `texts`; words past the model's context length are cut off."""
         if self._tokenizer is None:
-            self._tokenizer = open_clip.get_tokenizer(self._spec.architecture)
+            self._tokenizer = _open_tokenizer(self._spec)
         if self._text_model is None:
             self._text_model = _load(self._spec, self.facts.weights_sha256)._model
-        return self._to_numpy(self._text_model.encode_text(self._tokenizer(list(texts))))  # type: ignore[operator]
+        ids = torch.as_tensor(self._tokenizer(list(texts)))
+        return self._to_numpy(self._text_model.encode_text(ids))  # type: ignore[operator]
 
     def export_towers(self, directory: str) -> None:
         """Write both towers to the new `directory`; raises what keeps them from being exported.
@@ -156,7 +163,7 @@ class Encoder:
         with _weights_beside_the_heap():
             self._model = self._text_model = None
             self._model = _load(self._spec, self.facts.weights_sha256)._model  # as it stands in the file
-        tokenizer = open_clip.get_tokenizer(self._spec.architecture)
+        tokenizer = _open_tokenizer(self._spec)
         pictures = self_test_pictures(*self.facts.preprocess.size)
         original = Original(self._model, tokenizer, self.facts, weights, pictures, self._self_test, is_spent=True)
         export_towers(original, Path(directory))
@@ -228,6 +235,35 @@ def _load(spec: ModelSpec, weights_sha256: str) -> Encoder:
     if _is_convolutional(model):
         model.to(memory_format=torch.channels_last)
     return Encoder(model, spec, weights_sha256)
+
+
+def _open_tokenizer(spec: ModelSpec) -> Any:
+    """Return the tokenizer of a model: what makes ids (N, context length) of texts.
+
+    One of the hub is read without `transformers` where that is known to give the same ids. Raises `ModelUnavailable`
+    where it cannot be read.
+    """
+    text = (open_clip.get_model_config(spec.architecture) or {}).get("text_cfg", {})
+    name = text.get("hf_tokenizer_name")
+    if not name:
+        return open_clip.get_tokenizer(spec.architecture)
+    scheme, _, directory = spec.architecture.partition(":")
+    file = Path(directory, TOKENIZER) if scheme == "local-dir" else hub.find_cached(name, (TOKENIZER,))
+    reason = f"there is no {TOKENIZER}"
+    try:
+        if file and file.exists():
+            return read_tokenizer(file.parent, text)
+    except UnknownModel as error:
+        reason = str(error)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"cannot read the tokenizer of {spec.name}: {_one_line(error)}", MEND) from error
+    try:
+        return open_clip.get_tokenizer(spec.architecture)
+    except ImportError as error:
+        problem = f"the tokenizer of {spec.name} needs the library transformers ({reason})"
+        raise ModelUnavailable(problem, "pip install 'imgidx[transformers]'") from error
+    except Exception as error:  # whatever transformers meets in its files
+        raise ModelUnavailable(f"cannot read the tokenizer of {spec.name}: {_one_line(error)}", MEND) from error
 
 
 def choose_device(wanted: str) -> torch.device:

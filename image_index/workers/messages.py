@@ -134,7 +134,8 @@ class Embedded:
 class JobFailed:
     """A job raised as a whole. The child lives on, unless `lost`: then it is the parent who says so.
 
-    `by_system`: the system refused something, such as room on the disk; the job may succeed another time.
+    `by_system`: the system refused something, such as room on the disk, or a file of the model is damaged; the job may
+    succeed another time.
     """
 
     reason: str

@@ -23,12 +23,14 @@ from image_index.errors import ModelUnavailable, UsageError
 from image_index.files.read import read_file
 from image_index.formats import Decoding
 from image_index.models.names import digest_weights, locate_weights, parse_model
+from image_index.models.text_tower import open_text_tower
 from image_index.pictures.decode import decode
 from image_index.records import ModelFacts, Pixels, Preprocess, Vectors
 from image_index.workers.devices import Precision
 from image_index.workers.encoder import Encoder, choose_device, choose_dtype, load_encoder
 from image_index.workers.messages import DeviceFailed
 from tests.support.graphics import FRAGILE, KINDS, graphics
+from tests.support.hub_tokenizers import make_siglip
 from tests.support.photos import real_photos
 
 pytestmark = pytest.mark.slow
@@ -161,6 +163,50 @@ def test_texts_get_the_vectors_that_open_clip_gives(pair: Pair) -> None:
     tokens = open_clip.get_tokenizer(parse_model(pair.name).architecture)(TEXTS)
     expected = pair.oracle("encode_text", tokens)
     assert (pair.ours.encode_texts(TEXTS) * expected).sum(axis=1).min() >= 0.9999
+
+
+def test_a_siglip_is_exported_and_gives_the_same_vectors(tmp_path: Path) -> None:
+    """Its text tower, whose tokenizer is of the hub, works without torch, transformers and the whole vocabulary."""
+    encoder = load(f"local-dir:{make_siglip(tmp_path / 'model')}")
+    expected = encoder.encode_texts(TEXTS)
+    assert encoder.facts.preprocess == Preprocess((32, 32), (0.5,) * 3, (0.5,) * 3, "bicubic", "squash")
+    encoder.export_towers(str(tmp_path / "towers"))
+    tower = open_text_tower(tmp_path / "towers", encoder.facts.fingerprint)
+    assert tower is not None
+    vectors = tower.encode_all(TEXTS)
+    assert vectors is not None
+    np.testing.assert_allclose((vectors * expected).sum(axis=1), 1, atol=1e-5)
+    assert (vectors @ vectors.T)[np.triu_indices(len(TEXTS), 1)].max() < 0.999  # else any vector would do
+
+
+def test_a_damaged_tokenizer_is_one_line_and_no_refusal(tmp_path: Path) -> None:
+    """The file can be put back; nothing is exported until then."""
+    folder = make_siglip(tmp_path / "model")
+    (folder / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes()[:1000])
+    encoder = load(f"local-dir:{folder}")
+    with pytest.raises(ModelUnavailable, match=r"cannot read the tokenizer of .*; fetch the model again") as caught:
+        encoder.encode_texts(TEXTS)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelUnavailable):
+        encoder.export_towers(str(tmp_path / "towers"))
+    assert not (tmp_path / "towers").exists()
+
+
+@pytest.mark.parametrize("kind", ["no tokenizer.json", "an option that is not known"])
+def test_what_only_transformers_reads_says_so_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """With the command that installs it; where it is there, it is used."""
+    folder = make_siglip(tmp_path / "model")
+    settings, spoilt = folder / "tokenizer_config.json", kind == "no tokenizer.json"
+    if spoilt:
+        (folder / "tokenizer.json").rename(folder / "spiece.model")
+    else:
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"truncation_side": "left"}))
+        assert load(f"local-dir:{folder}").encode_texts(TEXTS).shape == (len(TEXTS), 16)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelUnavailable, match=r"needs the library transformers .*; pip install 'imgidx\[transformers"):
+        load(f"local-dir:{folder}").encode_texts(TEXTS)
 
 
 def test_vectors_are_float32_of_length_one(pair: Pair, photos: list[Path]) -> None:

@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
+import torch
 
 from image_index.models.names import ModelSpec, parse_model
 from image_index.workers.devices import Precision
 from image_index.workers.light_import import StandInCalled, stand_ins, unused_libraries
+from tests.support.hub_tokenizers import make_siglip
 
 BANNED = ("torchvision", "torch._dynamo", "torch._inductor", "sympy", "transformers")
-"""What no model needs that has CLIP's own text tower."""
+"""What no model needs whose text tower is not of `transformers`."""
 
 USER = """
 from bulky.transforms import Blur, Mode
@@ -106,7 +109,7 @@ def test_after_the_block_the_libraries_themselves_are_imported() -> None:
         ("starter", {"transformers"}),
         ("ViT-B-32/laion2b_s34b_b79k", {"timm", "transformers"}),
         ("MobileCLIP2-S0/dfndr2b", {"transformers"}),
-        ("ViT-B-16-SigLIP2/webli", set()),
+        ("ViT-B-16-SigLIP2/webli", {"transformers"}),
         ("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", {"timm"}),
         ("local-dir:/nowhere", set()),
     ],
@@ -128,6 +131,18 @@ def child(name: str, *played: str) -> tuple[set[str], np.ndarray[tuple[int, int]
     done = subprocess.run(script, env=dict(os.environ), stdout=subprocess.PIPE, text=True, timeout=120, check=True)
     record = json.loads(done.stdout)
     return set(record["loaded"]), np.array(record["vectors"], np.float32)
+
+
+@pytest.mark.slow
+def test_a_tokenizer_of_the_hub_is_read_without_transformers(tmp_path: Path) -> None:
+    """A model of SigLIP's kind needs only its tokenizer.json; the vectors are those of open_clip's own tokenizer."""
+    name = f"local-dir:{make_siglip(tmp_path / 'model')}"
+    loaded, vectors = child(name)
+    assert not loaded & {*BANNED}
+    model, tokenizer = open_clip.create_model(name).eval(), open_clip.get_tokenizer(name)
+    with torch.no_grad():
+        expected = model.encode_text(tokenizer(["a dog"]), normalize=True).numpy()
+    np.testing.assert_allclose(vectors[2:], expected, atol=1e-5)
 
 
 @pytest.mark.slow
