@@ -72,6 +72,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/many_indexes.py >/dev/null
 	$(BENCH)/duplicates.py $(OF) >/dev/null
 	$(BENCH)/without_torch.py --photos $(PHOTOS) >/dev/null
+	$(BENCH)/text_models.py --photos $(PHOTOS) >/dev/null
 	$(BENCH)/page.py >/dev/null
 	$(BENCH)/serve_load.py >/dev/null
 

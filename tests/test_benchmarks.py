@@ -284,6 +284,18 @@ def test_commands_without_torch_are_measured_against_their_references(sample_pho
 
 
 @pytest.mark.nightly
+def test_a_search_with_a_siglip_is_measured_beside_one_with_clip(sample_photos: Path) -> None:
+    """Both encode the text in the process of the search: the benchmark itself refuses a tower that is not there."""
+    options = ["--count", "4", "--words", "30000", "--repeat", "1", "--tiny"]
+    record, table = run_benchmark("text_models.py", "--photos", str(sample_photos), *options)
+    seconds = record["seconds"]
+    assert record["beyond_clip_s"] == pytest.approx(seconds["SigLIP2"] - seconds["CLIP"], abs=0.002)
+    assert record["weights_mb"]["SigLIP2"] == pytest.approx(30_000 * 64 * 4 / 1e6, abs=2)
+    assert record["vocabulary_by_tokenizers_s"] > 0
+    assert "SigLIP2 beyond CLIP" in table
+
+
+@pytest.mark.nightly
 def test_a_heic_is_measured_in_full_by_its_preview_and_beside_a_jpeg(sample_photos: Path) -> None:
     """The ratios are of core seconds, and the picture that was made has a preview that serves."""
     record, table = run_benchmark("decode_heic.py", "--photos", str(sample_photos), "--count", "1", "--repeat", "1")
