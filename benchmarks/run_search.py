@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from measure import timed
+from synthetic_rows import COLUMNS, MARKS, pictures
 from vectors import KINDS, Array, near_queries, text_queries
 
 from image_index.catalog.catalog import Catalog
@@ -49,15 +50,10 @@ def write(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         for piece in vectors:
             with catalog.transaction() as connection:
-                rows = (
-                    (number, *_row(home, number, query=number == start_id))
-                    for number in range(first, first + len(piece))
-                )
-                connection.executemany(
-                    "INSERT INTO images (id, path, size, mtime_ns, sha256, read_at_ns, width, height, format)"
-                    " VALUES (?, ?, ?, ?, ?, 0, 640, 480, 'JPEG')",
-                    rows,
-                )
+                rows = pictures(first, len(piece))
+                if first == start_id:
+                    rows = chain([(first, *_query_file(home), *next(rows)[5:])], rows)
+                connection.executemany(f"INSERT INTO images ({COLUMNS}) VALUES ({MARKS})", rows)
                 blobs = piece.astype("<f2")
                 connection.executemany(
                     "INSERT INTO vectors VALUES (?, ?)",
@@ -68,11 +64,8 @@ def write(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - start}
 
 
-def _row(home: IndexHome, number: int, *, query: bool) -> tuple[bytes, int, int, bytes]:
-    """Return path, size, time and digest of a picture; only the `query` is a file."""
-    if not query:
-        path = b"/photos/%04d/IMG_%08d.jpg" % (number // 1000, number)
-        return path, number, 10**18, sha256(path).digest()
+def _query_file(home: IndexHome) -> tuple[bytes, int, int, bytes]:
+    """Make the one picture that is a file, the query of whole processes; return its path, size, time and digest."""
     picture = home.path.resolve().parent / PICTURE
     picture.write_bytes(b"never opened")
     status = picture.stat()

@@ -82,6 +82,6 @@ def test_a_store_that_follows_finds_what_the_index_holds(
         for _ in range(2):
             recipe["follow"](store, str(export))
             with CatalogReader(home.catalog) as catalog:
-                ids, vectors = next(catalog.vectors_after(0, present=True))
-            expected = ids[np.argsort(-(vectors @ query))].tolist()
-            assert recipe["nearest"](store, query, 1000)[: len(ids)] == expected
+                images, vectors = next(catalog.pictures(Filters()))
+            expected = [images[place].id for place in np.argsort(-(vectors @ query))]
+            assert recipe["nearest"](store, query, 1000)[: len(images)] == expected

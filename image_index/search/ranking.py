@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from image_index.catalog.filters import Filters
 from image_index.catalog.pairs import is_raw, pair_of
-from image_index.catalog.reader import CatalogReader
+from image_index.catalog.reader import PICTURES_AT_A_TIME, CatalogReader
 from image_index.errors import UsageError
 from image_index.records import Hit, Ids, ImageFacts, Vectors
 from image_index.settings import IndexHome
@@ -38,6 +38,9 @@ FAISS_ERROR = 1e-5
 
 FEW = 10_000
 """Up to as many pictures that the filters leave are compared with the query one by one: it takes 0.05 s."""
+
+FACTS_AT_A_TIME = 64
+"""How many pictures' facts are read in one go."""
 
 logger = logging.getLogger(__name__)
 
@@ -181,11 +184,9 @@ def search(
     if among is not None and len(among) <= FEW:
         pictures = _ranked(catalog, criteria, (), iter([catalog.vectors_of(among)]), options)
     elif options.exact or options.limit is None:
-        chunks = catalog.vectors_after(0, present=not criteria.missing)
-        pictures = _ranked(catalog, criteria, (), chunks, options)
+        pictures = _ranked(catalog, criteria, (), catalog.vectors_after(0), options)
     else:
-        newer = catalog.vectors_after(files.last_id, present=not criteria.missing)
-        pictures = _ranked(catalog, criteria, files.indexes, newer, options)
+        pictures = _ranked(catalog, criteria, files.indexes, catalog.vectors_after(files.last_id), options)
 
     def pair(image: ImageFacts) -> ImageFacts | None:
         other = pair_of(catalog, image)
@@ -216,7 +217,8 @@ def _is_asked_for(catalog: CatalogReader, criteria: _Criteria, image_id: int) ->
     among = criteria.among
     if among is not None and image_id not in among[slice(*np.searchsorted(among, (image_id, image_id + 1)))]:
         return False
-    return bool(_pictures(catalog, replace(criteria, after=None), [image_id]))
+    scored = _rescored(catalog, criteria, np.array([image_id]))
+    return any(True for _ in _pictures(catalog, replace(criteria, after=None), *scored))
 
 
 def _ranked(
@@ -233,32 +235,34 @@ def _ranked(
     as much as the last one it named, give or take its error. Who takes more pictures than are sure makes FAISS name
     four times as many; so nobody has to know in advance how many will turn out to be missing, or not wanted.
     """
-    ids, scores = _scan(rest, criteria)
+    rest_ids, rest_scores = _scan(rest, criteria)
     before = options.after.rank if options.after else 0
-    more = len(ids) if options.limit is None else options.limit + EXTRA + int(EXTRA_SHARE * options.limit)
-    done = set[int]()
+    more = len(rest_ids) if options.limit is None else options.limit + EXTRA + int(EXTRA_SHARE * options.limit)
+    done = np.empty(0, np.int64)
     while True:
         asked = before + more
         found = [index.search(criteria.query, asked, criteria.among) for index in indexes]
-        candidates, best_unnamed = [ids[:asked]], [*scores[asked : asked + 1]]
+        order = _best(rest_ids, rest_scores, asked + 1)  # one more: the best of those left out
+        proposed, best_unnamed = [np.empty(0, np.int64)], [*rest_scores[order[asked:]]]
         for index, (faiss_scores, faiss_ids) in zip(indexes, found, strict=True):
             error = index.contents.error + FAISS_ERROR
-            candidates.append(faiss_ids[faiss_scores <= criteria.most + error])  # the others were on pages before
+            proposed.append(faiss_ids[faiss_scores <= criteria.most + error])  # the others were on pages before
             if len(faiss_scores) == asked:
                 best_unnamed.append(faiss_scores[-1] + error)
-        named = np.concatenate(candidates)
-        bound = max(best_unnamed, default=None)
-        for score, image in _pictures(catalog, criteria, [one for one in named.tolist() if one not in done]):
-            if bound is None or score > bound:
-                done.add(image.id)
-                yield score, image
-        if bound is None or bound < criteria.least:
+        ids, scores = _rescored(catalog, criteria, np.unique(np.concatenate(proposed)))
+        ids = np.concatenate([rest_ids[order[:asked]], ids])
+        scores = np.concatenate([rest_scores[order[:asked]], scores])
+        bound = max(best_unnamed, default=-math.inf)
+        sure = (scores > bound) & ~np.isin(ids, done)
+        yield from _pictures(catalog, criteria, ids[sure], scores[sure])
+        if not best_unnamed or bound < criteria.least:
             return
+        done = np.concatenate([done, ids[sure]])
         more *= GROWTH
 
 
 def _scan(chunks: Iterator[tuple[Ids, Vectors]], criteria: _Criteria) -> tuple[Ids, NDArray[np.float32]]:
-    """Return the ids (n,) and the scores (n,), best first, of those vectors that meet the criteria."""
+    """Return the ids (n,) and the scores (n,) of those vectors that meet the criteria."""
     every_id, every_score = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for ids, vectors in chunks:
         scores = _scores(vectors, criteria.query)
@@ -267,14 +271,22 @@ def _scan(chunks: Iterator[tuple[Ids, Vectors]], criteria: _Criteria) -> tuple[I
             good &= np.isin(ids, criteria.among, assume_unique=True)
         every_id.append(ids[good])
         every_score.append(scores[good])
-    ids, scores = np.concatenate(every_id), np.concatenate(every_score)
-    order = _order(ids, scores)
-    return ids[order], scores[order]
+    return np.concatenate(every_id), np.concatenate(every_score)
 
 
-def _order(ids: Ids, scores: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the positions of the best first, equal scores in the order of their ids."""
-    return np.lexsort((ids, -scores))
+def _best(ids: Ids, scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Return the positions of the best `count`, the best first, equal scores in the order of their ids."""
+    if count >= len(ids):
+        return np.lexsort((ids, -scores))
+    least = np.partition(scores, -count)[-count]  # to sort all of a million takes a tenth of a second
+    near = np.flatnonzero(scores >= least)
+    return near[np.lexsort((ids[near], -scores[near]))][:count]
+
+
+def _rescored(catalog: CatalogReader, criteria: _Criteria, proposed: Ids) -> tuple[Ids, NDArray[np.float32]]:
+    """Return those of the ids that have a vector and whose score meets the criteria, and their scores."""
+    pieces = (proposed[start : start + PICTURES_AT_A_TIME] for start in range(0, len(proposed), PICTURES_AT_A_TIME))
+    return _scan(map(catalog.vectors_of, pieces), criteria)
 
 
 def _scores(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
@@ -287,11 +299,18 @@ def _is_near(scores: NDArray[np.float32], criteria: _Criteria) -> NDArray[np.boo
     return np.asarray((np.maximum(scores, -1.0) >= criteria.least) & (scores <= criteria.most))
 
 
-def _pictures(catalog: CatalogReader, criteria: _Criteria, candidates: Sequence[int]) -> list[_Scored]:
-    """Return the scores and facts of those candidates that exist and meet the criteria, best first."""
-    images, vectors = catalog.pictures_of(candidates)
-    scores = _scores(vectors, criteria.query)
-    near = _is_near(scores, criteria)
-    order = _order(np.array([image.id for image in images], np.int64), scores)
-    best = ((float(scores[i]), images[i]) for i in order if near[i] and (criteria.missing or not images[i].missing))
-    return [one for one in best if criteria.after is None or criteria.after.is_before(one[0], one[1].id)]
+def _pictures(catalog: CatalogReader, criteria: _Criteria, ids: Ids, scores: NDArray[np.float32]) -> Iterator[_Scored]:
+    """Yield the scores and facts of those images that exist and meet the criteria, best first.
+
+    Facts are read as they are asked for: of a thousand candidates mostly ten are wanted.
+    """
+    order = _best(ids, scores, len(ids))
+    for start in range(0, len(order), FACTS_AT_A_TIME):
+        piece = order[start : start + FACTS_AT_A_TIME]
+        facts = catalog.facts_of(ids[piece].tolist())
+        for score, image_id in zip(scores[piece].tolist(), ids[piece].tolist(), strict=True):
+            image = facts.get(image_id)
+            if image is None or (image.missing and not criteria.missing):
+                continue
+            if criteria.after is None or criteria.after.is_before(score, image_id):
+                yield score, image

@@ -19,7 +19,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.errors import StorageError
 from image_index.paths import below
-from image_index.records import EmbeddedBatch, Hit, ImageFacts, Match, Vectors
+from image_index.records import EmbeddedBatch, Hit, Ids, ImageFacts, Match, Vectors
 from image_index.search import ranking
 from image_index.search.ranking import OpenFiles, Place, SearchOptions, Sort, open_files
 from image_index.settings import IndexHome
@@ -238,13 +238,13 @@ def test_high_minimum_score_does_not_look_at_every_picture(library: Mirrored, mo
     library.add({b"/%d" % number: [number % 5 - 2, 0, 1] for number in range(500)})
     library.build()
     looked_up = {-100.0: 0, 100.0: 0}
-    pictures_of = library.catalog.pictures_of
+    vectors_of = library.catalog.vectors_of
 
-    def watched(ids: Iterable[int]) -> tuple[list[ImageFacts], Vectors]:
-        looked_up[minimum] += len(list(ids))
-        return pictures_of(ids)
+    def watched(ids: Ids) -> tuple[Ids, Vectors]:
+        looked_up[minimum] += len(ids)
+        return vectors_of(ids)
 
-    monkeypatch.setattr(library.catalog, "pictures_of", watched)
+    monkeypatch.setattr(library.catalog, "vectors_of", watched)
     query = np.array([0.5, 0.25, 0.125], np.float32)
     for minimum in looked_up:
         search(library.catalog, library.home, query, SearchOptions(limit=10, min_score=minimum))
@@ -453,19 +453,36 @@ def test_a_deep_page_looks_at_no_picture_of_the_pages_before(
 ) -> None:
     """So it costs what the first one does."""
     library.add({b"/%03d" % number: [1, number, 0] for number in range(300)})
-    library.build()
+    build_if_stale(library.catalog, library.home, lambda _: None)
     looked: list[int] = []
-    find = Catalog.pictures_of
+    find = Catalog.vectors_of
 
-    def look(catalog: Catalog, ids: Sequence[int]) -> tuple[list[ImageFacts], Vectors]:
+    def look(catalog: Catalog, ids: Ids) -> tuple[Ids, Vectors]:
         looked.extend(ids)
         return find(catalog, ids)
 
-    monkeypatch.setattr(Catalog, "pictures_of", look)
+    monkeypatch.setattr(Catalog, "vectors_of", look)
     ask = partial(search, library.catalog, library.home, np.array([0, 1, 0], np.float32))
     page = ask(SearchOptions(10, after=Place(99, library.pictures[b"/099"][0], 200, 300)))
     assert [hit.path for hit in page] == [b"/%03d" % number for number in range(98, 88, -1)]
     assert len(looked) < 30
+
+
+def test_facts_are_read_of_no_more_pictures_than_are_taken(library: Mirrored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores decide: of a thousand candidates only the first few need a row of `images`."""
+    library.add({b"/%04d" % number: [1, number, 0] for number in range(1000)})
+    looked: list[int] = []
+    find = Catalog.facts_of
+
+    def look(catalog: Catalog, ids: Iterable[int]) -> dict[int, ImageFacts]:
+        looked.extend(wanted := list(ids))
+        return find(catalog, wanted)
+
+    monkeypatch.setattr(Catalog, "facts_of", look)
+    query = np.array([0, 1, 0], np.float32)
+    hits = search(library.catalog, library.home, query, SearchOptions(10, exact=True))
+    assert [hit.path for hit in hits] == [b"/%04d" % number for number in range(999, 989, -1)]
+    assert len(looked) < 100
 
 
 def test_hits_are_sorted_after_they_are_chosen(library: Mirrored) -> None:
