@@ -45,6 +45,9 @@ KILLED = "it was killed; everything embedded until then is stored, and the next 
 MOST_TRIES = 3
 """How often a session of a queue is begun whose process is killed each time; then it has failed."""
 
+FOREIGN_KEPT = 10_000
+"""How many numbers of runs a run is remembered that nobody asked for: a watch makes one for each batch of changes."""
+
 _COLUMNS = (
     "id, kind, outcome, priority, request, asked_at_s, started_at_s, ended_at_s, stop_asked_at_s IS NOT NULL,"
     " exit_code, error, tries, progress, summary"
@@ -235,6 +238,8 @@ class Run:
             if self.id is None:
                 sql = "INSERT INTO runs (kind, asked_at_s, started_at_s, outcome) VALUES (?1, ?2, ?2, ?3)"
                 self.id = connection.execute(sql, (RunKind.FOREIGN, now, Outcome.RUNNING)).lastrowid
+                forget = "DELETE FROM runs WHERE kind = 'foreign' AND id <= ?1 - ?2"
+                connection.execute(forget, (self.id, FOREIGN_KEPT))
             self.noting(Progress("scan"))(connection)
 
     def noting(self, progress: Progress) -> Callable[[sqlite3.Connection], None]:

@@ -312,3 +312,14 @@ def test_states_are_counted(catalog: Catalog) -> None:
             run.begin()
             run.summary = summary
     assert Runs(catalog).count_states() == {"queued": 1, "stopped": 1, "done": 1, "incomplete": 2}
+
+
+def test_old_runs_that_nobody_asked_for_are_forgotten(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch makes one for each batch, for years; sessions stay, and no number is given out again."""
+    monkeypatch.setattr(runs_module, "FOREIGN_KEPT", 3)
+    runs = Runs(catalog)
+    session = runs.ask(RunKind.QUEUE, Priority.NORMAL, "{}")
+    for _ in range(6):
+        with runs.recorded() as run:
+            run.begin()
+    assert [known.id for known in runs.page(before=100, limit=100)] == [7, 6, 5, session]

@@ -21,6 +21,7 @@ from tests.faults import (
     queue,
     sessions,
     signals,
+    watch,
 )
 from tests.faults.tally import Attack, Tally
 
@@ -35,6 +36,7 @@ ATTACKS: list[Attack] = [
     sessions.attack,
     cluster.attack,
     queue.attack,
+    watch.attack,
 ]
 """Every attack, in the order of the table."""
 
