@@ -12,7 +12,7 @@ import subprocess
 from contextlib import suppress
 from multiprocessing.connection import wait
 
-from image_index.cluster.messages import Cluster, Connect, Event, Order
+from image_index.cluster.messages import RUN_AGAIN, Cluster, Connect, Event, Order
 from image_index.errors import UsageError, WorkersFailed
 from image_index.workers.channel import Channel, ChannelClosed, open_pair
 from image_index.workers.child import SEND_TIMEOUT_S, start_process
@@ -62,7 +62,7 @@ class ClusterClient(Cluster):
             if not events:  # else the next call comes here again
                 raise WorkersFailed(
                     f"the cluster at {self._address} has lost its head; what is stored is kept",
-                    "see that ray status answers there, and run again",
+                    RUN_AGAIN,
                 ) from error
         return events
 

@@ -142,10 +142,13 @@ class _Client:
             self._channel.send(Examined(order.machine, str(error)))
 
     def _watch_machines(self) -> None:
-        """Say again and again which machines there are."""
-        while True:
-            self._channel.send(Members(self._cluster.machines()))
-            time.sleep(LOOK_EVERY_S)
+        """Say again and again which machines there are, until the cluster is gone."""
+        try:
+            while True:
+                self._channel.send(Members(self._cluster.machines()))
+                time.sleep(LOOK_EVERY_S)
+        except ImgidxError as error:
+            self._channel.send(ClusterFailed(error))
 
 
 def _in_thread(work: Callable[[], None]) -> None:

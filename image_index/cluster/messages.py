@@ -16,6 +16,9 @@ from image_index.workers.messages import LogLine
 VERSION = metadata.version("imgidx")
 """The version of imgidx in this process; a node has to be of its driver's."""
 
+RUN_AGAIN = "see that ray status answers there, and run again"
+"""The next step where the cluster is gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -158,7 +161,7 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFailed:
-    """The cluster cannot be joined. The last event."""
+    """The cluster cannot be joined, or is gone."""
 
     error: ImgidxError
 

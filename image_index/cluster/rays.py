@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from image_index.cluster.messages import Examine, Machine, MachineReport, NodeAnswer, StartNode
+from image_index.cluster.messages import RUN_AGAIN, Examine, Machine, MachineReport, NodeAnswer, StartNode
 from image_index.cluster.node import Node, examine
 from image_index.errors import WorkersFailed
 
@@ -42,14 +42,27 @@ class RayCluster:
             # Ray says no more than this where the token is another one, or RAY_AUTH_MODE is not set here
             step = "see that ray status answers here, with the RAY_AUTH_MODE and RAY_AUTH_TOKEN of the cluster"
             raise WorkersFailed(problem, step) from error
+        self._gate = ray.get_runtime_context().get_node_id()
 
     def machines(self) -> tuple[Machine, ...]:
-        """Return the machines that are there now and have cores to work with."""
+        """Return the machines that are there now and have cores to work with.
+
+        Raises `WorkersFailed` where the cluster cannot be reached any more. So it is once Ray has ended on the machine
+        by which this process has joined: what it asks for then is neither done nor refused.
+        """
+        try:
+            nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        except (RayError, ConnectionError) as error:
+            problem = f"the cluster is gone ({_sentence(error)}); what is stored is kept"
+            raise WorkersFailed(problem, RUN_AGAIN) from error
+        if self._gate not in {node["NodeID"] for node in nodes}:
+            problem = "Ray has ended on the machine by which this run is in the cluster; what is stored is kept"
+            raise WorkersFailed(problem, RUN_AGAIN)
         found = []
-        for node in ray.nodes():  # type: ignore[no-untyped-call]
-            has = node["Resources"]
-            if node["Alive"] and has.get("CPU"):
-                found.append(Machine(node["NodeID"], node["NodeManagerHostname"], has["CPU"], has.get("GPU", 0)))
+        for node in nodes:
+            if cores := node["Resources"].get("CPU"):
+                gpus = node["Resources"].get("GPU", 0)
+                found.append(Machine(node["NodeID"], node["NodeManagerHostname"], cores, gpus))
         return tuple(found)
 
     def start(self, order: StartNode) -> RayNode:
