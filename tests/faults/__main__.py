@@ -1,4 +1,7 @@
-"""`python -m tests.faults`: run every attack and print a table of what it did; exit 1 where it did harm."""
+"""`python -m tests.faults`: run every attack and print a table of what it did; exit 1 where it did harm.
+
+An attack that cannot be made here is named with the reason, and is not in the table.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from tests.faults import (
     kill_children,
     kill_cli,
     kill_parent,
+    machines,
     overlap,
     poison,
     queue,
@@ -23,7 +27,7 @@ from tests.faults import (
     signals,
     watch,
 )
-from tests.faults.tally import Attack, Tally
+from tests.faults.tally import Attack, Skipped, Tally
 
 ATTACKS: list[Attack] = [
     kill_parent.attack,
@@ -35,6 +39,7 @@ ATTACKS: list[Attack] = [
     bad_pictures.attack,
     sessions.attack,
     cluster.attack,
+    machines.attack,
     queue.attack,
     watch.attack,
 ]
@@ -62,7 +67,11 @@ def main() -> int:
     for attack in ATTACKS:
         if not options.only or name_of(attack) in options.only:
             start = time.monotonic()
-            tally = attack(options.seed, options.scale)
+            try:
+                tally = attack(options.seed, options.scale)
+            except Skipped as reason:
+                print(skipped(name_of(attack), str(reason), as_json=options.json), flush=True)
+                continue
             clean &= tally.is_clean
             print(line(tally, time.monotonic() - start, as_json=options.json), flush=True)
     return 0 if clean else 1
@@ -81,6 +90,11 @@ def line(tally: Tally, seconds: float, *, as_json: bool) -> str:
         return json.dumps({**values, "seconds": round(seconds, 1)})
     counts = "".join(f"{values[part.name]:>15}" for part in fields(Tally)[1:])
     return f"{tally.fault:44}{counts}{seconds:>10.1f}"
+
+
+def skipped(name: str, reason: str, *, as_json: bool) -> str:
+    """Return the line of an attack that was not made."""
+    return json.dumps({"fault": name, "skipped": reason}) if as_json else f"{name}: skipped, {reason}"
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def attack(seed: int, scale: float) -> Tally:
 Rows = Mapping[bytes, Row]
 
 
-def _under_way(made: Target, nodes: RayNodes, name: str, rng: random.Random) -> tuple[Target, Run]:
+def under_way(made: Target, nodes: RayNodes, name: str, rng: random.Random) -> tuple[Target, Run]:
     """Start a run of its own index; return it once some pictures are stored."""
     target = made.elsewhere(name)
     run = target.start(cluster=nodes.address)
@@ -64,7 +64,7 @@ def _under_way(made: Target, nodes: RayNodes, name: str, rng: random.Random) -> 
     return target, run
 
 
-def _finished(name: str, target: Target, run: Run, expected: Rows) -> Tally:
+def finished(name: str, target: Target, run: Run, expected: Rows) -> Tally:
     """Let a run go on to its end; it is to have the rows of a local run."""
     outcome = run.finish()
     checks = verdict((outcome.code == 0 and not outcome.result.get("error"), f"{name}: the run failed: {outcome}"))
@@ -73,35 +73,35 @@ def _finished(name: str, target: Target, run: Run, expected: Rows) -> Tally:
 
 def _struck_child(made: Target, nodes: RayNodes, expected: Rows, rng: random.Random) -> Tally:
     """Kill a child on one of the machines."""
-    target, run = _under_way(made, nodes, "child", rng)
-    return _kill(nodes.children(), "child") + _finished("child", target, run, expected)
+    target, run = under_way(made, nodes, "child", rng)
+    return kill(nodes.children(), "child") + finished("child", target, run, expected)
 
 
 def _struck_node(made: Target, nodes: RayNodes, expected: Rows, rng: random.Random) -> Tally:
     """Kill the process that runs the pool of a machine."""
-    target, run = _under_way(made, nodes, "node", rng)
-    return _kill(nodes.node_processes(), "node") + _finished("node", target, run, expected)
+    target, run = under_way(made, nodes, "node", rng)
+    return kill(nodes.node_processes(), "node") + finished("node", target, run, expected)
 
 
 def _lost_machine(made: Target, nodes: RayNodes, expected: Rows, rng: random.Random) -> Tally:
     """Let a machine join during a run, and kill another one as a whole."""
-    target, run = _under_way(made, nodes, "machine", rng)
+    target, run = under_way(made, nodes, "machine", rng)
     nodes.add()
-    return _kill(nodes.raylets[1:2], "raylet") + _finished("machine", target, run, expected)
+    return kill(nodes.raylets[1:2], "raylet") + finished("machine", target, run, expected)
 
 
 def _killed_driver(made: Target, nodes: RayNodes, expected: Rows, rng: random.Random) -> Tally:
     """Kill the driver alone: what it has started ends by itself, and the next run goes on."""
-    target, run = _under_way(made, nodes, "driver", rng)
+    target, run = under_way(made, nodes, "driver", rng)
     os.kill(run.process.pid, signal.SIGKILL)
-    gone = _wait(lambda: not nodes.children() and not nodes.node_processes(), GONE_S)
+    gone = wait(lambda: not nodes.children() and not nodes.node_processes(), GONE_S)
     run.finish()
     return verdict((gone, "children outlive their driver")) + _resumed("driver", target, expected)
 
 
 def _stopped(made: Target, nodes: RayNodes, expected: Rows, rng: random.Random) -> Tally:
     """Stop a run by SIGTERM: it ends in time, with what was in work stored and nothing left behind."""
-    target, run = _under_way(made, nodes, "stopped", rng)
+    target, run = under_way(made, nodes, "stopped", rng)
     stopped_at = time.monotonic()
     run.process.send_signal(signal.SIGTERM)
     in_time = run.is_over(STOP_S)
@@ -109,7 +109,7 @@ def _stopped(made: Target, nodes: RayNodes, expected: Rows, rng: random.Random) 
     checks = verdict(
         (in_time, f"a stop took {time.monotonic() - stopped_at:.1f} s"),
         (outcome.result.get("stopped_by") == signal.SIGTERM, f"a stopped run: {outcome}"),
-        (_wait(lambda: not nodes.children(), GONE_S), "children outlive a run that was stopped"),
+        (wait(lambda: not nodes.children(), GONE_S), "children outlive a run that was stopped"),
         (len(target.rows()) < made.count, "the run was over before it was stopped"),
     )
     return checks + _resumed("stopped", target, expected)
@@ -135,23 +135,23 @@ def _killed_head(made: Target, nodes: RayNodes, expected: Rows, rng: random.Rand
     """Kill the head: Ray ends the client, and the driver says so in its own words; a local run goes on."""
     make_photos(made.photos, 1, 0, "hangs")  # the run is to last until Ray gives the head up
     with patch.dict(os.environ, {"RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_S)}):
-        target, run = _under_way(made, nodes, "head", rng)
-    killed = _kill([nodes.gcs], "head")
+        target, run = under_way(made, nodes, "head", rng)
+    killed = kill([nodes.gcs], "head")
     outcome = run.finish()
     checks = verdict((outcome.result.get("error") == "WorkersFailed", f"the head was lost: {outcome}"))
     for path in list(made.photos.rglob("hangs-*")):
         path.unlink()
     before = target.rows()
-    return killed + checks + _went_on("head", target, before, target.run(), expected)
+    return killed + checks + went_on("head", target, before, target.run(), expected)
 
 
 def _resumed(name: str, target: Target, expected: Rows) -> Tally:
     """Run again on this machine alone; it goes on from what is stored."""
     before = target.rows()
-    return Tally("", tried=1) + _went_on(name, target, before, target.run(), expected)
+    return Tally("", tried=1) + went_on(name, target, before, target.run(), expected)
 
 
-def _went_on(name: str, target: Target, before: Rows, outcome: Outcome, expected: Rows) -> Tally:
+def went_on(name: str, target: Target, before: Rows, outcome: Outcome, expected: Rows) -> Tally:
     """Check a run that went on from `before`: nothing is lost, and nothing was embedded again."""
     twice = outcome.result.get("embedded", 0) - (target.count - len(before))
     checks = verdict(
@@ -162,7 +162,7 @@ def _went_on(name: str, target: Target, before: Rows, outcome: Outcome, expected
     return checks + compare(before, target.rows()) + agrees(target, expected)
 
 
-def _kill(pids: list[int], what: str) -> Tally:
+def kill(pids: list[int], what: str) -> Tally:
     """Kill the first of these processes."""
     for pid in pids[:1]:
         with suppress(ProcessLookupError):
@@ -170,7 +170,7 @@ def _kill(pids: list[int], what: str) -> Tally:
     return verdict((bool(pids), f"there was no {what} to kill")) + Tally("", tried=len(pids[:1]))
 
 
-def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+def wait(condition: Callable[[], bool], seconds: float) -> bool:
     """Wait until a condition holds, at most so long; tell whether it does."""
     give_up = time.monotonic() + seconds
     while not (holds := condition()) and time.monotonic() < give_up:

@@ -34,8 +34,12 @@ class Tally:
         return self.tried > 0 and not (self.lost or self.embedded_twice or self.hangs or self.wrong)
 
 
+class Skipped(Exception):
+    """An attack that cannot be made here; the text says why."""
+
+
 Attack = Callable[[int, float], Tally]
-"""Attacks with a seed, at a scale (1.0 is the full length), and says what came of it."""
+"""Attacks with a seed, at a scale (1.0 is the full length), and says what came of it, or raises `Skipped`."""
 
 
 def verdict(*checks: tuple[bool, str]) -> Tally:

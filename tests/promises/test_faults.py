@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import cluster, kill_parent, poison, queue
-from tests.faults.__main__ import heading, line, name_of
+from tests.faults import cluster, kill_parent, machines, poison, queue
+from tests.faults.__main__ import heading, line, name_of, skipped
 from tests.faults.photo_library import Row, agrees, compare, library
-from tests.faults.tally import Attack, Tally
+from tests.faults.tally import Attack, Skipped, Tally
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -53,6 +53,15 @@ def test_a_run_that_overruns_its_deadline_is_a_hang(sample_photos: Path) -> None
     with library(12, seed=1) as made:
         outcome = made.start(pause_s=30).finish(1)
     assert outcome.hung
+
+
+def test_an_attack_that_cannot_be_made_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not counted as one that did no harm."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(Skipped, match="no ip"):
+        machines.attack(1, SCALE)
+    assert skipped("machines", "no ip", as_json=False) == "machines: skipped, no ip"
+    assert json.loads(skipped("machines", "no ip", as_json=True)) == {"fault": "machines", "skipped": "no ip"}
 
 
 def test_the_table_has_a_column_for_each_count() -> None:

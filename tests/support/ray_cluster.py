@@ -10,13 +10,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
+from tests.support.far_network import FarNetwork
 from tests.support.photos import REPOSITORY
 
 OBJECT_STORE_BYTES = 80 << 20
@@ -37,6 +40,14 @@ class RayNodes:
     raylets: list[int]
     holder: subprocess.Popen[str]
     directory: str
+    environment: dict[str, str]
+
+    def add_inside(self, network: FarNetwork) -> None:
+        """Let one more node join from a second network, and wait until it has."""
+        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={self.address}"]
+        small = ["--num-cpus=1", f"--object-store-memory={OBJECT_STORE_BYTES}"]
+        command = [*network.inside, *ray, f"--node-ip-address={network.there}", *small]
+        subprocess.run(command, check=True, capture_output=True, env=self.environment, cwd=REPOSITORY)
 
     def add(self) -> None:
         """Let one more node join, and wait until it has."""
@@ -62,8 +73,11 @@ class RayNodes:
 
 
 @contextmanager
-def ray_nodes(count: int = 2, **variables: str) -> Iterator[RayNodes]:
-    """Give so many nodes, whose processes have these environment variables; nothing of them is left behind."""
+def ray_nodes(count: int = 2, host: str = "", **variables: str) -> Iterator[RayNodes]:
+    """Give so many nodes, whose processes have these environment variables; nothing of them is left behind.
+
+    With `host`, an address of this machine, they are reached there.
+    """
     with TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as directory:  # sockets: short paths
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
@@ -73,7 +87,7 @@ def ray_nodes(count: int = 2, **variables: str) -> Iterator[RayNodes]:
             "RAY_TMPDIR": directory,
             **variables,
         }
-        command = [sys.executable, "-m", "tests.support.ray_cluster", directory, str(count)]
+        command = [sys.executable, "-m", "tests.support.ray_cluster", directory, str(count), host]
         pipe = subprocess.PIPE
         (Path(directory) / "ray").mkdir()  # as Ray has it below RAY_TMPDIR
         before = set(processes())
@@ -87,7 +101,7 @@ def ray_nodes(count: int = 2, **variables: str) -> Iterator[RayNodes]:
             cwd=REPOSITORY,
             start_new_session=True,
         ) as holder:
-            nodes = RayNodes("", 0, [], holder, directory)
+            nodes = RayNodes("", 0, [], holder, directory, environment)
             try:
                 nodes._ask("tell")
                 yield nodes
@@ -134,14 +148,17 @@ def environment_of(pid: int) -> str:
     return ""
 
 
-def main(directory: str, count: int) -> None:
+def main(directory: str, count: int, host: str) -> None:
     """Hold a cluster until standard input ends; answer each line with where it is."""
     from ray.cluster_utils import Cluster
 
     small: dict[str, Any] = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    if host:
+        small["node_ip_address"] = host
     cluster = Cluster(initialize_head=True, connect=False, head_node_args={**small, "temp_dir": f"{directory}/ray"})
     head: Any = cluster.head_node
     nodes: list[Any] = [head, *(cluster.add_node(**small) for _ in range(count - 1))]
+    Thread(target=_reap, args=(nodes,), daemon=True).start()
     answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     for line in sys.stdin:
         if line.strip() == "add":
@@ -152,5 +169,13 @@ def main(directory: str, count: int) -> None:
     cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
+def _reap(nodes: list[Any]) -> None:
+    """Take note of raylets that were killed: to its workers, which look once a second, a zombie is alive."""
+    while True:
+        for node in list(nodes):
+            node.all_processes["raylet"][0].process.poll()
+        time.sleep(0.1)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
