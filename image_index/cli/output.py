@@ -1,7 +1,8 @@
-"""How the hits of a search leave the program: a table, paths, JSON, a template, previews, or a contact sheet."""
+"""How the hits of a search leave the program: a table, paths, JSON, a template, previews, a contact sheet, files."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,24 @@ if TYPE_CHECKING:
     from image_index.present.template import Template
     from image_index.records import Hit
 
+logger = logging.getLogger(__name__)
+
 NullOption = Annotated[bool, typer.Option("-0", "--null", help="Print paths, each ended by a zero byte.")]
 HtmlOption = Annotated[
     Path | None,
     typer.Option(
         "--html", parser=given_path, metavar="FILE", help="Write a contact sheet: one HTML file with everything inside."
     ),
+]
+LinkToOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--link-to", parser=given_path, metavar="DIR", help="Also put a link to each hit into DIR: 001-cat.jpg, ..."
+    ),
+]
+CopyToOption = Annotated[
+    Path | None,
+    typer.Option("--copy-to", parser=given_path, metavar="DIR", help="Also put a copy of each hit into DIR."),
 ]
 OpenOption = Annotated[bool, typer.Option("--open", help="With --html: open the page.")]
 
@@ -40,6 +53,10 @@ class Output:
     preview: bool = False
     html: Path | None = None
     open_page: bool = False
+    link_to: Path | None = None
+    copy_to: Path | None = None
+    is_incomplete: bool = False
+    """Whether the file of a hit could not be linked or copied."""
     _pages: list[tuple[str, list[Hit]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -49,6 +66,8 @@ class Output:
             chosen.append("--null")
         if len(chosen) > 1:
             raise UsageError(f"{chosen[0]} and {chosen[1]} cannot be had at once", "choose one")
+        if self.link_to and self.copy_to:
+            raise UsageError("--link-to and --copy-to cannot be had at once", "choose one")
         if self.open_page and self.html is None:
             raise UsageError("--open goes with --html FILE")
         # Control sequences in a file or a pipe are of no use to anybody.
@@ -56,11 +75,25 @@ class Output:
             raise UsageError("--preview needs a terminal", "elsewhere use --html FILE")
 
     def show(self, hits: list[Hit], name: str | None) -> bool:
-        """Print the hits of one query. Return False if the reader has closed the pipe."""
+        """Print the hits of one query; link or copy their files first. Return False if the reader has closed the pipe.
+
+        What cannot be linked or copied is said on stderr.
+        """
+        directory = self.link_to or self.copy_to
+        if directory is not None:
+            self._put_files(hits, directory)
         if self.html is not None:
             self._pages.append((name or "", hits))
         text = self._text(hits, name)
         return write(text) if text else True
+
+    def _put_files(self, hits: list[Hit], directory: Path) -> None:
+        """Put links or copies of the hits' files into a directory."""
+        from image_index.upkeep.hit_files import put_files
+
+        for problem in put_files(hits, directory, copies=self.copy_to is not None):
+            self.is_incomplete = True
+            logger.warning("%s", problem)
 
     def finish(self, title: str) -> None:
         """Write the page, if one is wanted, and open it."""

@@ -21,7 +21,7 @@ from image_index.cli.options import (
     common,
     given_path,
 )
-from image_index.cli.output import HtmlOption, NullOption, OpenOption, Output
+from image_index.cli.output import CopyToOption, HtmlOption, LinkToOption, NullOption, OpenOption, Output
 from image_index.cli.selection import (
     CameraOption,
     ExcludeUnderOption,
@@ -155,6 +155,8 @@ def search(
     preview: PreviewOption = False,
     html: HtmlOption = None,
     open: OpenOption = False,  # noqa: A002
+    link_to: LinkToOption = None,
+    copy_to: CopyToOption = None,
     device: DeviceOption = "auto",
     encoder: EncoderOption = EncoderKind.AUTO,
     index: IndexesOption = None,
@@ -168,8 +170,8 @@ def search(
 
     Example: imgidx search "a dog on the beach" --newer 2024 --minus "people" -n 20
 
-    Exit codes: 0 found, 1 nothing found, 2 wrong use, 3 some of --queries could not be used, 4 no index, 5 another
-    model or a newer index, 6 no model, 8 children keep dying, 9 disk or catalog.
+    Exit codes: 0 found, 1 nothing found, 2 wrong use, 3 some of --queries or files cannot be used, 4 no index, 5
+    another model or a newer index, 6 no model, 8 children keep dying, 9 disk or catalog.
     """
     from image_index.present.template import Template
     from image_index.search.ranking import SearchOptions
@@ -182,8 +184,12 @@ def search(
         _limit(top), min_score, min_sigma, exact=exact, sort=sort, filters=filters, include_query=include_query
     )
     asked = _Asked(query, tuple(image or ()), tuple(add or ()), tuple(minus or ()), queries)
+    if queries is not None and (link_to or copy_to):
+        raise UsageError("--link-to and --copy-to go with one query, not with --queries")
     template = Template.parse(format) if format is not None else None
-    output = Output(json or (queries is not None and not template), paths, null, template, preview, html, open)
+    output = Output(
+        json or (queries is not None and not template), paths, null, template, preview, html, open, link_to, copy_to
+    )
     mark = _Mark(since_last, peek)
     if since_last is not None and index and len(index) > 1:
         raise UsageError("--since-last goes with one --index: each index has marks of its own")
@@ -281,6 +287,8 @@ class _Run:
             outcomes.add(INCOMPLETE if hits is None else FOUND if hits else NOTHING_FOUND)
             name = None if isinstance(query, QueryError) else query.name
             delivered = hits is None or self.output.show(hits, name)
+            if self.output.is_incomplete:
+                outcomes.add(INCOMPLETE)
             if not delivered:
                 break
         self.output.finish(self.asked.title)

@@ -44,7 +44,7 @@ def read_file(path: bytes, *, fetch_cloud: bool = False) -> FileContent:
     """
     for _ in range(2):
         read_at_ns = time.time_ns()
-        with _open_regular(path, fetch_cloud=fetch_cloud) as stream:
+        with open_regular(path, fetch_cloud=fetch_cloud) as stream:
             before = os.fstat(stream.fileno())
             if before.st_size > MAX_FILE_BYTES:
                 raise DecodeError(f"the file has over {MAX_FILE_BYTES >> 20} MiB, the most that is read")
@@ -61,13 +61,14 @@ def read_file(path: bytes, *, fetch_cloud: bool = False) -> FileContent:
 def hash_file(path: bytes, *, fetch_cloud: bool = False) -> bytes | None:
     """Return the SHA-256 (32 bytes) of a regular file, read piece by piece, or None if it cannot be read."""
     try:
-        with _open_regular(path, fetch_cloud=fetch_cloud) as stream:
+        with open_regular(path, fetch_cloud=fetch_cloud) as stream:
             return hashlib.file_digest(stream, "sha256").digest()
     except (OSError, DecodeError):
         return None
 
 
-def _open_regular(path: bytes, *, fetch_cloud: bool) -> FileIO:
+def open_regular(path: bytes, *, fetch_cloud: bool = False) -> FileIO:
+    """Open a regular file to be read; raise `DatalessError` or `DecodeError` where it is in a cloud, or is none."""
     if dataless.HAS_FLAG and not fetch_cloud and dataless.is_dataless(os.stat(path)):
         raise DatalessError(path)
     # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever; regular files are not affected.

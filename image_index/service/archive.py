@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime
@@ -11,21 +10,13 @@ from io import FileIO
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from image_index.errors import ImgidxError
+from image_index.files.safe_names import safe_name
 from image_index.paths import printable
 from image_index.records import ImageFacts
 from image_index.service.streams import file_chunks
 
 LEFT_OUT = "imgidx-left-out.txt"
 """The member that says what is not in the archive, or not whole, and why; where all is well there is none."""
-
-NAME_BYTES = 200
-"""How long a name may be; file systems take 255 bytes, and a number and an extension may follow."""
-
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
-"""What Windows takes in no name."""
-
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE | re.ASCII)
-"""What Windows takes for a device, whatever its extension."""
 
 Opener = Callable[[ImageFacts], Awaitable[FileIO]]
 """Opens the file of a picture; raises an error of ours where it is not to be had."""
@@ -49,16 +40,6 @@ class _Names:
         self._numbers[_folded(wanted)] = number
         self._taken.add(_folded(name))
         return name
-
-
-def safe_name(name: bytes) -> str:
-    """Return a file's name as every system takes it: no control characters, no separators, no device, not too long."""
-    text = _FORBIDDEN.sub("_", printable(name)).strip(" .") or "picture"
-    stem, extension = os.path.splitext(text)
-    room = NAME_BYTES - len(extension.encode())
-    stem = stem.encode()[: max(room, 1)].decode(errors="ignore").rstrip(" .")
-    text = f"{stem}{extension}" if room > 0 else stem
-    return f"_{text}" if _DEVICE.match(text) else text
 
 
 def _folded(name: str) -> str:

@@ -162,6 +162,45 @@ def test_queries_and_files_cannot_come_from_one_stdin(trained: Shell) -> None:
     assert "cannot both come from stdin" in done.complaint
 
 
+def test_hits_are_linked_or_copied_beside_what_is_printed(trained: Shell, tmp_path: Path) -> None:
+    """A name that is taken is wrong use before anything is printed or written; `--json` and the others go with it."""
+    words = ("search", "a photo", "-g", "0[012].*", "--json")
+    found = trained.run(*words, "--copy-to", tmp_path / "out")
+    assert (found.code, found.err) == (0, "")
+    copies = [f"00{hit['rank']}-{Path(hit['path']).name}" for hit in found.records]
+    assert sorted(os.listdir(tmp_path / "out")) == copies
+    again = trained.run(*words, "--copy-to", tmp_path / "out")
+    assert (again.code, again.out) == (2, b"")
+    assert "is there already" in again.complaint
+    trained.run(*words, "--link-to", tmp_path / "links")
+    assert [os.readlink(tmp_path / "links" / name) for name in copies] == [hit["path"] for hit in found.records]
+
+
+def test_a_hit_that_cannot_be_linked_is_exit_3(trained: Shell, photos: Path, tmp_path: Path) -> None:
+    """It is named; the others are linked."""
+    gone = photos / "new/00.jpg"
+    content = gone.read_bytes()
+    gone.unlink()
+    try:
+        done = trained.run("search", "a photo", "-g", "0[02].*", "--missing", "--paths", "--link-to", tmp_path / "out")
+    finally:
+        gone.write_bytes(content)
+    assert done.code == 3
+    assert done.complaint == f"imgidx: {gone}: No such file or directory\n"
+    assert len(done.out.splitlines()) == 2
+    assert [name[4:] for name in os.listdir(tmp_path / "out")] == ["02.jpg"]
+
+
+@pytest.mark.parametrize(
+    "words", [("--link-to", "a", "--copy-to", "b"), ("--queries", "list", "--link-to", "a"), ("--link-to", "")]
+)
+def test_links_that_make_no_sense_are_wrong_use(trained: Shell, words: tuple[str, ...]) -> None:
+    """Both at once; many queries, whose ranks are the same; an empty name."""
+    done = trained.run("search", *([] if "--queries" in words else ["a photo"]), *words)
+    assert done.code == 2
+    assert not (trained.directory / "a").exists()
+
+
 def test_a_hit_has_the_facts_that_exif_gave(trained: Shell) -> None:
     """Date, camera and size, and how far it stands out."""
     (hit,) = trained.run("search", "a photo", "--json", "--camera", "EOS 0").records

@@ -10,12 +10,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from image_index.records import ImageFacts
 from image_index.service import streams
-from image_index.service.archive import LEFT_OUT, archive, safe_name
+from image_index.service.archive import LEFT_OUT, archive
 from image_index.service.originals import OriginalGone
 from tests.support.records import image_facts
 
@@ -84,32 +82,3 @@ def test_what_is_gone_or_changes_is_named_in_the_archive(tmp_path: Path) -> None
     first, second = found.read(LEFT_OUT).decode().splitlines()
     assert first == f"{paths[0]}: it is gone"
     assert second.startswith(f"{paths[1]}: not whole")
-
-
-@given(st.binary(min_size=1, max_size=255).filter(lambda name: not {b"/", b"\0"} & {*map(bytes, zip(name))}))
-def test_a_name_is_safe_on_every_system(name: bytes) -> None:
-    """Whatever bytes a file has for a name."""
-    safe = safe_name(name)
-    assert 0 < len(safe.encode()) <= 255 - len(" (10000)")
-    assert safe.isprintable()
-    assert not {*'<>:"/\\|?*'} & {*safe}
-    assert safe == safe.strip(" ")
-    assert not safe.endswith(".")
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        (b"cat.jpg", "cat.jpg"),
-        (b"..", "picture"),
-        (b".hidden.jpg", "hidden.jpg"),
-        (b"CON.jpg", "_CON.jpg"),
-        (b"a\\..\\b:c.jpg", "a_.._b_c.jpg"),
-        (b"caf\xe9.jpg", "caf_xe9.jpg"),
-        ("\u202egpj.exe".encode(), "_xe2_x80_xaegpj.exe"),
-        (b"a" * 300 + b".jpg", "a" * 196 + ".jpg"),
-    ],
-)
-def test_a_name_stays_what_it_is_as_far_as_it_can(name: bytes, safe: str) -> None:
-    """What a system would misunderstand is replaced."""
-    assert safe_name(name) == safe

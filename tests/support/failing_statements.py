@@ -25,6 +25,7 @@ from image_index.catalog.runs import Run
 from image_index.errors import StorageError
 from image_index.records import Failure, ImageFile, KnownImage, Match, OtherName, Stage
 from image_index.stop import StopRequest
+from image_index.words import indexed_words
 from tests.support.records import batch, facts, image_file
 
 Change = Callable[[Catalog], object]
@@ -134,6 +135,7 @@ def change_at(path: Path, change: Change) -> None:
 def state(path: Path) -> str:
     """Return all that the database says, less its random id; or that it is not sound."""
     with closing(sqlite3.connect(path)) as connection:
+        connection.create_function("indexed_words", 1, indexed_words, deterministic=True)
         problems = [*connection.execute("PRAGMA integrity_check"), *connection.execute("PRAGMA foreign_key_check")]
         version = connection.execute("PRAGMA user_version").fetchone()
         if version != (0,):
