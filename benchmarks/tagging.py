@@ -1,11 +1,12 @@
-"""How often `imgidx tag` finds the category of a photo among all categories, by one sentence and by several.
+"""How often `imgidx tag` finds the category of a photo, and a search the photos of a category, by which sentences.
 
     python benchmarks/tagging.py --photos DIRECTORY [--model starter] [--count 1010]
 
 DIRECTORY has a directory for each category; its name, with spaces for underscores, is the label. For each set of
 sentences it prints how often the most probable label is the true one (top 1), how often one of the five most probable
 is (top 5), what `--min-prob` 0.5 keeps, how many of those are right, and how sure the model is on average: where that
-is above top 1, its probabilities are too high. Prints a table on stderr and JSON on stdout.
+is above top 1, its probabilities are too high. Then each category is a query, put into the same sentences: how many of
+the ten best hits are right (of 10), and how often the first one is. Prints a table on stderr and JSON on stdout.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from measure import machine
 from photos import pictures_in
 
@@ -26,7 +28,9 @@ from image_index import __version__
 from image_index.index import Index
 from image_index.models.names import parse_model
 from image_index.paths import resolve
-from image_index.search.labels import PROMPTS, TagOptions
+from image_index.search.labels import PROMPTS, TagOptions, average
+from image_index.search.prompts import sentences
+from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
 from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.survey import SurveyOptions
@@ -34,6 +38,9 @@ from image_index.workers.engine import Engine
 
 KEPT = 0.5
 """The probability from which on a label is kept."""
+
+TOP = 10
+"""How many hits of a query are looked at."""
 
 SENTENCES = {
     "the label alone": ("{}",),
@@ -62,6 +69,17 @@ def figures(index: Index, labels: tuple[str, ...], prompts: tuple[str, ...]) -> 
     }
 
 
+def search_figures(index: Index, labels: tuple[str, ...], prompts: tuple[str, ...]) -> Figures:
+    """Return how many hits are right where labels, put into some sentences, are the queries."""
+    first, right = 0, 0
+    for label in labels:
+        vectors = np.stack([index.encode(sentence) for sentence in sentences([label], prompts)])
+        hits = index.search(average(vectors, len(prompts))[0], SearchOptions(TOP))
+        is_right = [label_of(hit.image.file) == label for hit in hits]
+        first, right = first + is_right[0], right + sum(is_right)
+    return {"first_hit_right": round(first / len(labels), 4), "right_of_ten": round(right / len(labels), 2)}
+
+
 def label_of(path: Path) -> str:
     """Return the category of a photo."""
     return path.parent.name.replace("_", " ")
@@ -76,7 +94,8 @@ def measure(paths: list[Path], model: str) -> dict[str, Any]:
         update_index(UpdateRequest(home, survey, model, Engine("cpu"), quiet=True))
         with Index.open(home.path) as index:
             sets = {name: figures(index, labels, prompts) for name, prompts in SENTENCES.items()}
-            return {"pictures": len(index), "labels": len(labels), "sentences": sets}
+            searches = {name: search_figures(index, labels, prompts) for name, prompts in SENTENCES.items()}
+            return {"pictures": len(index), "labels": len(labels), "sentences": sets, "searches": searches}
 
 
 def table(record: dict[str, Any]) -> str:
@@ -86,6 +105,9 @@ def table(record: dict[str, Any]) -> str:
     for name, values in record["sentences"].items():
         shares = f"{values['top_1']:8.3f}{values['top_5']:8.3f}{values['kept']:8}{values['right_of_the_kept']:8}"
         lines.append(f"{name:20}{shares}{values['mean_probability']:8.3f}{values['seconds']:9.2f}")
+    lines.append(f"{'as queries':20}{'first':>8}{'of 10':>8}")
+    for name, values in record["searches"].items():
+        lines.append(f"{name:20}{values['first_hit_right']:8.3f}{values['right_of_ten']:8.2f}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from image_index.index import Index, Indexes
     from image_index.records import Hit, ImageFacts, Progress, Summary
     from image_index.search.labels import TagOptions
-    from image_index.search.query import Query, make_query
+    from image_index.search.query import Query, make_query, with_prompts
     from image_index.search.ranking import SearchOptions
     from image_index.search.selection import make_filters
     from image_index.stop import StopRequest
@@ -43,6 +43,7 @@ __all__ = [
     "make_query",
     "make_update",
     "update_index",
+    "with_prompts",
 ]
 
 _HOMES = {
@@ -64,6 +65,7 @@ _HOMES = {
     "make_query": "search.query",
     "make_update": "training.request",
     "update_index": "training.pipeline",
+    "with_prompts": "search.query",
 }
 
 

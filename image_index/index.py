@@ -240,7 +240,8 @@ class Index:
         Pictures for which no label is probable enough are left out. Raises `UsageError`, before the first picture, for
         labels that make no sense.
         """
-        from image_index.search.labels import TagOptions, average, check_labels, sentences
+        from image_index.search.labels import TagOptions, average, check_labels
+        from image_index.search.prompts import sentences
 
         options = options or TagOptions()
         check_labels(labels)

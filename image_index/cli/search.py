@@ -65,6 +65,14 @@ MinusOption = Annotated[
     list[str] | None,
     typer.Option("--minus", "-m", metavar="TEXT|./FILE", help="Subtract from the query: less of this."),
 ]
+PromptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help='A sentence with {} for each text of the query: "a photo of a {}."; several are averaged.',
+    ),
+]
 IncludeQueryOption = Annotated[
     bool, typer.Option("--include-query", help="Also find the pictures of the query itself.")
 ]
@@ -127,6 +135,7 @@ def search(
     image: ImageOption = None,
     add: AddOption = None,
     minus: MinusOption = None,
+    prompt: PromptOption = None,
     include_query: IncludeQueryOption = False,
     queries: QueriesOption = None,
     top: TopOption = "10",
@@ -183,7 +192,7 @@ def search(
     options = SearchOptions(
         _limit(top), min_score, min_sigma, exact=exact, sort=sort, filters=filters, include_query=include_query
     )
-    asked = _Asked(query, tuple(image or ()), tuple(add or ()), tuple(minus or ()), queries)
+    asked = _Asked(query, tuple(image or ()), tuple(add or ()), tuple(minus or ()), queries, tuple(prompt or ()))
     if queries is not None and (link_to or copy_to):
         raise UsageError("--link-to and --copy-to go with one query, not with --queries")
     template = Template.parse(format) if format is not None else None
@@ -221,10 +230,12 @@ class _Asked:
     add: tuple[str, ...]
     minus: tuple[str, ...]
     file: str | None
+    prompts: tuple[str, ...]
 
     def queries(self) -> Iterator[Query | QueryError]:
         """Return the queries; raise `UsageError` where there are none, or both kinds."""
-        from image_index.search.query import make_query, read_queries
+        from image_index.search.prompts import check_prompts
+        from image_index.search.query import Query, make_query, read_queries, with_prompts
 
         given = self.text is not None or self.images or self.add or self.minus
         if self.file is not None:
@@ -232,8 +243,11 @@ class _Asked:
                 raise UsageError(
                     "--queries takes the place of QUERY, --image, --add and --minus", "use one or the other"
                 )
-            return read_queries(self.file)
-        return iter([make_query(self.text, self.images, self.add, self.minus)])
+            asked = read_queries(self.file)
+        else:
+            asked = iter([make_query(self.text, self.images, self.add, self.minus)])
+        check_prompts(self.prompts)
+        return (with_prompts(query, self.prompts) if isinstance(query, Query) else query for query in asked)
 
     @property
     def title(self) -> str:

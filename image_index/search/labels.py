@@ -1,7 +1,7 @@
 """Zero-shot labels: the user's words as vectors, and how probable each is for a picture.
 
-A label is put into several sentences whose vectors are averaged (prompt ensembling), and the probabilities are the
-softmax over the labels of cosine times the model's own scale, both as in the CLIP paper (Radford et al. 2021, 3.1.4).
+A label is put into several sentences whose vectors are averaged (see `prompts`), and the probabilities are the softmax
+over the labels of cosine times the model's own scale, both as in the CLIP paper (Radford et al. 2021, 3.1.4).
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from image_index.errors import UsageError
 from image_index.records import ImageFacts, Vectors
-
-PLACE = "{}"
-"""Stands in a prompt where the label goes."""
+from image_index.search.prompts import check_prompts
 
 PROMPTS = (
     "a photo of a {}.",
@@ -67,9 +65,7 @@ class TagOptions:
             raise UsageError(f"a picture gets at least 1 label, not {self.top}")
         if not 0 <= self.min_prob <= 1:
             raise UsageError(f"a probability lies between 0 and 1, not at {self.min_prob:g}")
-        for prompt in self.prompts:
-            if PLACE not in prompt:
-                raise UsageError(f'--prompt takes a sentence such as "a drawing of a {PLACE}", not {prompt!r}')
+        check_prompts(self.prompts)
 
 
 def read_labels(words: str, stdin: BinaryIO) -> tuple[str, ...]:
@@ -113,11 +109,6 @@ def check_labels(labels: Sequence[str]) -> None:
             f"two labels are needed at least, not {len(labels)}: a probability compares them",
             "add one for all the rest, for example: --labels cat,something else",
         )
-
-
-def sentences(labels: Sequence[str], prompts: Sequence[str]) -> list[str]:
-    """Return the prompts with each label in its place, those of one label side by side."""
-    return [prompt.replace(PLACE, label) for label in labels for prompt in prompts]
 
 
 def average(vectors: Vectors, count: int) -> Vectors:

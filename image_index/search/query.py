@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, BinaryIO
 
 from image_index.errors import QueryError, UsageError
+from image_index.search.prompts import check_prompts, sentences
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(?!\s*\d)\s*(.+)", re.DOTALL | re.ASCII)
 _PICTURE = ("./", "../", "/", "~/", "http://", "https://")
@@ -72,6 +73,26 @@ def make_query(
     if not terms:
         raise QueryError('search takes a text or --image FILE: imgidx search "a red car"')
     return Query(tuple(terms), name)
+
+
+def with_prompts(query: Query, prompts: Sequence[str]) -> Query:
+    """Return a query whose texts stand in each of `prompts`, sentences such as "a photo of a {}."; `{}` is the text.
+
+    With several, the text counts as the mean of the sentences' unit vectors. Raises `UsageError` for a sentence without
+    `{}`.
+    """
+    check_prompts(prompts)
+    terms = (sentence for term in query.terms for sentence in _in_sentences(term, prompts))
+    return replace(query, terms=tuple(terms)) if prompts else query
+
+
+def _in_sentences(term: Term, prompts: Sequence[str]) -> Iterator[Term]:
+    """Yield a text in each of `prompts`, which together weigh as much as it did; a picture as it is."""
+    if term.kind is not Kind.TEXT:
+        yield term
+        return
+    for sentence in sentences([term.value], prompts):
+        yield replace(term, value=sentence, weight=term.weight / len(prompts))
 
 
 def _term(word: str, *, picture: bool | None) -> Term:

@@ -22,6 +22,9 @@ MOST_HITS = 1000
 MOST_TERMS = 64
 """How many texts or pictures a key of a query may have."""
 
+MOST_PROMPTS = 16
+"""How many sentences each text of a query may be put into; each of them is encoded."""
+
 
 def _listed(value: Any) -> Any:
     """Return one word as a list: a line of `--queries` may have either."""
@@ -35,6 +38,7 @@ def _word(value: Any) -> Any:
 
 Word = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 Words = Annotated[list[Word], BeforeValidator(_listed), Field(max_length=MOST_TERMS)]
+Prompts = Annotated[list[Word], BeforeValidator(_listed), Field(max_length=MOST_PROMPTS)]
 Id = Annotated[int, Field(ge=1, le=MOST_ID)]
 IdWord = Annotated[
     str,
@@ -104,7 +108,8 @@ class SearchRequest(Ranking):
 
     A picture is given by its id, as `image_id` to add it and as `minus_id` to subtract it, or by a path that the index
     knows; no other file is read. Each may have a weight in front, as a text may: `0.5:17`. The picture of a form has
-    `picture_weight`, which may be negative.
+    `picture_weight`, which may be negative. With `prompt`, sentences such as "a photo of a {}.", each text is put into
+    them in the place of `{}`.
     """
 
     name: Word | None = None
@@ -112,6 +117,7 @@ class SearchRequest(Ranking):
     image: Words = []
     add: Words = []
     minus: Words = []
+    prompt: Prompts = []
     image_id: IdWords = []
     minus_id: IdWords = []
     picture_weight: Annotated[float, Field(ge=-MOST_WEIGHT, le=MOST_WEIGHT)] = 1.0

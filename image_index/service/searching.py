@@ -17,7 +17,7 @@ from image_index.present.hits import hit_record
 from image_index.records import ImageFacts
 from image_index.search.duplicates import Group, Kept, kept_pairs, on_disk
 from image_index.search.encode import QueryVector, add_up
-from image_index.search.query import Kind, Term, make_query
+from image_index.search.query import Kind, Term, make_query, with_prompts
 from image_index.search.ranking import Place
 from image_index.service.cursors import digest, read_cursor, write_cursor
 from image_index.service.readers import OpenIndex, Service
@@ -139,7 +139,8 @@ def _asked(opened: OpenIndex, wanted: SearchRequest, *, has_picture: bool) -> _A
     ids = wanted.ids()
     has_other = has_picture or bool(ids)
     if not has_other or wanted.text is not None or wanted.image or wanted.add or wanted.minus:
-        terms = make_query(wanted.text, wanted.image, wanted.add, wanted.minus).terms
+        query = make_query(wanted.text, wanted.image, wanted.add, wanted.minus)
+        terms = with_prompts(query, wanted.prompt).terms
     pictures = [(weight, picture_of_id(opened, image_id)) for weight, image_id in ids]
     pictures += [(term.weight, picture_at(opened, term.value)) for term in terms if term.kind is Kind.FILE]
     if not opened.index.last_id:

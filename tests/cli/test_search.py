@@ -99,6 +99,28 @@ def test_hits_are_limited_by_directory(searcher: Shell, library: Trained) -> Non
     assert len(done.records) == len(library.good)
 
 
+def test_texts_are_put_into_sentences_where_that_is_asked_for(searcher: Shell, library: Trained) -> None:
+    """One sentence is that text itself; several are averaged; each of many queries is put into them too."""
+    plain = searcher.run("search", "a photo of a cat.", "--json").records
+    assert searcher.run("search", "cat", "--prompt", "a photo of a {}.", "--json").records == plain
+    queries = searcher.directory / "queries"
+    queries.write_text("cat\n")
+    asked = ("--prompt", "a photo of a {}.", "--prompt", "{}", "--json")
+    both = searcher.run("search", "cat", *asked).records
+    summed = searcher.run("search", "0.5:cat", "--add", "0.5:a photo of a cat.", "--json").records
+    assert [hit["score"] for hit in both] == pytest.approx([hit["score"] for hit in summed], abs=1e-5)
+    many = searcher.run("search", "--queries", queries, *asked).records
+    assert [{**hit, "query": "cat"} for hit in both] == [{**hit} for hit in many]
+
+
+def test_a_prompt_without_a_place_for_the_text_is_exit_2(searcher: Shell) -> None:
+    """Before anything is searched for, also where there are many queries."""
+    for query in ("cat", "--queries=/dev/null"):
+        done = searcher.run("search", query, "--prompt", "a photo")
+        assert (done.code, done.out) == (2, b"")
+        assert "'a photo'" in done.complaint
+
+
 def test_a_query_of_nothing_is_exit_2(searcher: Shell) -> None:
     """Space is no description."""
     done = searcher.run("search", " ")

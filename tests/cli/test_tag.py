@@ -80,7 +80,7 @@ def test_nothing_probable_enough_is_exit_1(searcher: Shell, library: Trained) ->
     [
         (("--labels", "dog"), "two labels or more"),
         (("--labels", "dog,dog"), "'dog' is there 2 times"),
-        (("--labels", LABELS, "--prompt", "no place"), "--prompt"),
+        (("--labels", LABELS, "--prompt", "no place"), "a prompt is a sentence"),
         (("--labels", LABELS, "--json", "--csv"), "--json and --csv"),
         (("--labels", LABELS, "--newer", "soon"), "soon"),
     ],

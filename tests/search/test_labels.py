@@ -30,8 +30,8 @@ from image_index.search.labels import (
     best_labels,
     probabilities,
     read_labels,
-    sentences,
 )
+from image_index.search.prompts import sentences
 from image_index.search.selection import make_filters
 from image_index.settings import IndexHome
 from image_index.workers.devices import Precision

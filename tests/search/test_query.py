@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_index.errors import QueryError, UsageError
-from image_index.search.query import Kind, Query, Term, make_query, read_queries
+from image_index.search.query import Kind, Query, Term, make_query, read_queries, with_prompts
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,33 @@ def test_a_weight_is_a_number_of_use(weight: str) -> None:
     """One that float32 cannot hold would leave no query."""
     with pytest.raises(QueryError, match="the weight of"):
         make_query(f"{weight}:a dog")
+
+
+def test_every_text_of_a_query_stands_in_each_prompt() -> None:
+    """Together its sentences weigh what it did, so that they count as their mean; pictures stay what they are."""
+    query = make_query("2:dog", images=["d.jpg"], minus=["{}"], name="mine")
+    pictures = (Term(Kind.FILE, "d.jpg"),)
+    assert with_prompts(query, ["a photo of a {}."]).terms == (
+        Term(Kind.TEXT, "a photo of a dog.", 2),
+        *pictures,
+        Term(Kind.TEXT, "a photo of a {}.", -1),
+    )
+    twice = with_prompts(query, ["{} or {}", "{}"])
+    assert twice.terms == (
+        Term(Kind.TEXT, "dog or dog", 1),
+        Term(Kind.TEXT, "dog", 1),
+        *pictures,
+        Term(Kind.TEXT, "{} or {}", -0.5),
+        Term(Kind.TEXT, "{}", -0.5),
+    )
+    assert twice.name == "mine"
+    assert with_prompts(query, []) == query
+
+
+def test_a_prompt_has_a_place_for_the_text() -> None:
+    """Else every query would be the same."""
+    with pytest.raises(UsageError, match=r"'a photo'"):
+        with_prompts(make_query("dog"), ["a photo of a {}.", "a photo"])
 
 
 def test_an_image_is_a_file_or_a_url_whatever_it_is_called() -> None:

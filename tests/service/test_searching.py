@@ -14,7 +14,7 @@ from image_index.index import Index
 from image_index.present.groups import group_record
 from image_index.present.hits import hit_record
 from image_index.search.duplicates import candidate_groups
-from image_index.search.query import make_query
+from image_index.search.query import make_query, with_prompts
 from image_index.search.ranking import SearchOptions
 from image_index.service import group_cache
 from image_index.settings import IndexHome
@@ -60,6 +60,17 @@ def test_texts_and_pictures_are_added_up(client: TestClient, served: IndexHome, 
     with Index.open(served.path) as index:
         query = make_query("2:red", add=["warm", f"0.5:{photo}"], minus=["cold"])
         assert found == [linked(hit_record(hit, "mine"), hit.image.id) for hit in index.search(query)]
+
+
+def test_texts_are_put_into_sentences(client: TestClient, served: IndexHome, red_texts: list[str]) -> None:
+    """As `--prompt` on the command line; there may be so many, and each has a place for the text."""
+    found = client.post(SEARCH, json={"text": "red", "prompt": ["a {}.", "{}"]}).json()["hits"]
+    assert sorted(red_texts) == ["a red.", "red"]
+    with Index.open(served.path) as index:
+        query = with_prompts(make_query("red"), ["a {}.", "{}"])
+        assert found == [linked(hit_record(hit), hit.image.id) for hit in index.search(query)]
+    for prompt in ("a photo", ["{}"] * 17):
+        assert client.get(SEARCH, params={"text": "red", "prompt": prompt}).status_code in {400, 422}
 
 
 def test_pictures_of_the_index_have_weights(client: TestClient, served: IndexHome, red_texts: list[str]) -> None:
