@@ -20,7 +20,7 @@ from image_index import errors
 from image_index.catalog.schema import open_database
 from image_index.cli.app import COMMANDS, app, run
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
-from image_index.models.names import ModelListing
+from image_index.models.listing import list_models
 from image_index.present.doctor import Terminal, report_record
 from image_index.present.groups import group_record
 from image_index.present.hits import hit_record
@@ -109,6 +109,31 @@ def test_every_command_and_option_is_in_the_reference(reference: str) -> None:
             assert not option.startswith("-") or option in block, f"{name} {option}"
 
 
+def test_the_readme_tells_of_each_recommended_model_what_the_list_does() -> None:
+    """Costs, recall and licences stand in one place alone, and the README cannot drift from it."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- models -->")[2].partition("<!-- end of models -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.strip().splitlines()[2:]]
+    records = [model_record(one) for one in list_models() if one.about]
+    assert rows == [readme_row(record) for record in records]
+
+
+def readme_row(record: dict[str, Any]) -> list[str]:
+    """Return what the README says of a model."""
+    recall = record["recall_percent"] or {}
+    return [
+        ", ".join(f"`{choice}`" for choice in record["choices"]),
+        f"`{record['name']}`",
+        f"{record['size_mb']} MB" if record["size_mb"] else "",
+        str(record["dim"] * 2),
+        f"{record['relative_speed']:.2f}" if record["relative_speed"] else "",
+        f"{record['memory_mb'] / 1000:.1f} GB" if record["memory_mb"] else "",
+        *(f"{recall[language]} %" if recall else "" for language in ("en", "de")),
+        record["languages"],
+        record["licence"],
+    ]
+
+
 @pytest.mark.slow
 def test_the_help_blocks_are_what_help_prints() -> None:
     """What the reference shows is what a user sees; `make docs` refreshes it."""
@@ -170,7 +195,7 @@ def printed_records() -> dict[str, dict[str, Any]]:
         "preview": plan_record(Plan()),
         "status": status_record(IndexStatus(Counts(0, 0, 0), (Root(b"/a", 1, None),), None, 0, run)),
         "failure": failure_record(FAILURE),
-        "model": model_record(ModelListing("starter", "bundled", 512, 33, "", "")),
+        "model": model_record(list_models()[0]),
         "doctor": doctor_record(),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,14 +13,13 @@ import open_clip
 import torch
 
 import image_index.models.registry
-from image_index.models.registry import RECOMMENDED, KnownModel
+from image_index.models.registry import KnownModel
 
 REGISTRY = Path(image_index.models.registry.__file__).with_name("registry.json")
 
 
 def known_models() -> Iterator[KnownModel]:
     """Yield every pair of open_clip that has its weights on the hub."""
-    recommended = {model.name for model in RECOMMENDED}
     for architecture, tag in open_clip.list_pretrained():
         weights = open_clip.get_pretrained_cfg(architecture, tag)
         if not weights.get("hf_hub"):
@@ -35,7 +35,7 @@ def known_models() -> Iterator[KnownModel]:
             dim=config["embed_dim"],
             tokenizer=config["text_cfg"].get("hf_tokenizer_name"),
             text_model=config["text_cfg"].get("hf_model_name"),
-            parameters=count_parameters(architecture) if f"{architecture}/{tag}" in recommended else None,
+            parameters=count_parameters(architecture),
         )
 
 
@@ -47,6 +47,7 @@ def with_right_activation(architecture: str, tag: str) -> str:
     return variant if wanted and not has and tag in open_clip.list_pretrained_tags_by_model(variant) else architecture
 
 
+@cache
 def count_parameters(architecture: str) -> int | None:
     """Return how many parameters a model has, or None where building it takes a file from the hub."""
     if "hf_model_name" in open_clip.get_model_config(architecture)["text_cfg"]:

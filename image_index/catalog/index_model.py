@@ -14,6 +14,7 @@ from image_index.models.names import (
     parse_model,
     warn_of_licence,
 )
+from image_index.models.registry import CHOICES
 from image_index.records import ModelFacts
 
 
@@ -31,7 +32,8 @@ def choose_model(catalog: CatalogReader | None, asked: str | None, *, quiet: boo
         if catalog is not None:  # a new index asks twice, before there is a catalog and then again
             warn_of_licence(spec)
         return spec
-    spec = parse_model(asked or known.name)
+    # A word such as "best" may mean another model in a later version: it still goes with an index of an earlier one.
+    spec = parse_model(known.name if asked is None or known.name in CHOICES.get(asked, ()) else asked)
     # Under another name it may still be the same model, as when its directory was moved: then the weights are equal.
     # What the name `known.name` stands for by now is checked by `check_model`, once a child has loaded it.
     if spec.name != known.name:
@@ -51,7 +53,8 @@ def check_model(catalog: Catalog, facts: ModelFacts) -> None:
 
 
 def _mismatch(catalog: CatalogReader, known: ModelFacts, asked: str) -> IndexMismatch:
+    home = catalog.path.parent
     return IndexMismatch(
-        f"the index in {catalog.path.parent} was made with the model {known.name}, and {asked} is another one",
-        "leave --model out, or train another index with --index DIR",
+        f"the index in {home} was made with the model {known.name}, and {asked} is another one",
+        f"leave --model out, or train another index with --index DIR --roots-of {home}",
     )

@@ -10,25 +10,28 @@ from image_index.cli.options import JsonOption, QuietOption, common, screen, wri
 
 models_app = typer.Typer()
 
+AllOption = Annotated[bool, typer.Option("--all", "-a", help="List every model that is known by its name.")]
+
 
 @models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, json: JsonOption = False) -> int:
-    """List the models that are bundled, cached or known.
+def models(context: typer.Context, everything: AllOption = False, json: JsonOption = False) -> int:
+    """List the models that are recommended, bundled or cached.
 
-    With dimension, download size and licence. Any other open_clip pair works too: NAME/PRETRAINED, hf-hub:ORG/NAME,
-    local-dir:DIR.
+    With what each costs and gives: download, speed and memory of a training, recall, languages, licence.
+
+    Any other open_clip pair works too: NAME/PRETRAINED, hf-hub:ORG/NAME, local-dir:DIR.
 
     Example: imgidx models --json | jq -r 'select(.kind == "cached").name'
 
     Exit codes: 0 listed.
     """
-    from image_index.models.names import list_models
+    from image_index.models.listing import list_models
     from image_index.present.jsonl import json_line
     from image_index.present.models import model_record, models_table
 
     if context.invoked_subcommand is not None:
         return 0
-    listings = list_models()
+    listings = list_models(everything=everything)
     write("".join(json_line(model_record(one)) for one in listings) if json else models_table(listings, screen()))
     return 0
 

@@ -48,8 +48,17 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="NAME/PRETRAINED, NAME, starter, local-dir:DIR or hf-hub:ORG/NAME. Default: the index's own model, "
-        "or ViT-B-32/laion2b_s34b_b79k for a new index. See: imgidx models.",
+        help="fast, default, multilingual, best, NAME/PRETRAINED, NAME, starter, local-dir:DIR or hf-hub:ORG/NAME. "
+        "Default: the index's own model, or for a new index the default one. See: imgidx models.",
+    ),
+]
+RootsOfOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--roots-of",
+        parser=given_path,
+        metavar="DIR",
+        help="Also take the directories that the index in DIR was trained with: for a second index with another model.",
     ),
 ]
 ExcludeOption = Annotated[
@@ -146,6 +155,7 @@ DecodeOption = Annotated[
 def train(
     roots: RootsArgument = None,
     model: ModelOption = None,
+    roots_of: RootsOfOption = None,
     exclude: ExcludeOption = None,
     no_default_excludes: NoDefaultExcludesOption = False,
     hidden: HiddenOption = False,
@@ -221,6 +231,7 @@ def train(
         *(roots or ()),
         index=setup.home.path,
         model=model,
+        roots_of=roots_of,
         scan=scan,
         engine=engine,
         retry_failed=retry_failed,

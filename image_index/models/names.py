@@ -11,15 +11,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from image_index.errors import ModelUnavailable, UsageError
 from image_index.models import hub
-from image_index.models.registry import RECOMMENDED, KnownModel, find_model, licence_of, load_registry
+from image_index.models.registry import CHOICES, find_model, licence_of
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
+DEFAULT_MODEL = CHOICES["default"][0]
 STARTER = Path(__file__).with_name("starter")
 CONFIG = "open_clip_config.json"
 DEFAULT_WEIGHTS = "open_clip_pytorch_model.bin"
@@ -46,18 +46,6 @@ class ModelSpec:
     name: str
     architecture: str
     pretrained: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelListing:
-    """A line of `imgidx models`; `size_mb` (10^6 bytes) is of the file for a local model, else of float32 weights."""
-
-    name: str
-    kind: Literal["bundled", "cached", "known"]
-    dim: int
-    size_mb: int | None
-    licence: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,35 +136,6 @@ def digest_weights(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelUnavailable(f"cannot read the weights {path}: {error.strerror}") from error
-
-
-def list_models() -> tuple[ModelListing, ...]:
-    """Return the bundled model, those in the hub's cache, and others worth fetching."""
-    starter = parse_model("starter")
-    dim = _read_config(STARTER / CONFIG, starter)["model_cfg"]["embed_dim"]
-    size = _megabytes(_weights_in(STARTER, starter))
-    bundled = ModelListing("starter", "bundled", dim, size, "Apache-2.0", "for a first try: small, English only")
-    distinct = {(known.loads_as, known.tag): known for known in reversed(load_registry().values())}
-    listed = {known.name: _listing(known) for known in distinct.values()}
-    cached = sorted((listing for listing in listed.values() if listing.kind == "cached"), key=lambda one: one.name)
-    known = [listed[model.name] for model in RECOMMENDED if listed[model.name].kind == "known"]
-    return (bundled, *cached, *known)
-
-
-def _listing(known: KnownModel) -> ModelListing:
-    weights = locate_weights(ModelSpec(known.name, known.loads_as, known.tag)) if hub.has_folder(known.repo) else None
-    kind: Literal["cached", "known"] = "cached" if weights else "known"
-    size = _megabytes(weights) if weights else known.parameters and round(known.parameters * 4 / 1e6)
-    words = next((model for model in RECOMMENDED if model.name == known.name), None)
-    licence = licence_of(known.repo)
-    notes = [words.note] if words else []
-    if known.tokenizer or known.text_model:
-        notes.append("needs the extra `transformers`")
-    return ModelListing(known.name, kind, known.dim, size, str(licence or "see model card"), "; ".join(notes))
-
-
-def _megabytes(path: Path) -> int:
-    return round(path.stat().st_size / 1e6)
 
 
 # Directories: the bundled model and local-dir:

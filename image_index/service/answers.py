@@ -83,9 +83,14 @@ class ModelAnswer(Answer):
     """A model: `imgidx models --json` (`model_record`)."""
 
     name: str
+    choices: list[str]
     kind: str
     dim: int
     size_mb: int | None
+    relative_speed: float | None
+    memory_mb: int | None
+    recall_percent: dict[str, float] | None
+    languages: str | None
     licence: str
     note: str
 

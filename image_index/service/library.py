@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 
-from image_index.models.names import list_models
+from image_index.models.listing import list_models
 from image_index.present.known import known_record
 from image_index.present.models import model_record
 from image_index.present.status import failure_record, status_record

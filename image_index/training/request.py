@@ -22,6 +22,7 @@ def make_update(  # noqa: PLR0913  # keywords, one for each kind of option
     *roots: AnyPath,
     index: str | os.PathLike[str] | None = None,
     model: str | None = None,
+    roots_of: str | os.PathLike[str] | None = None,
     scan: ScanOptions | None = None,
     engine: Engine | None = None,
     retry_failed: bool = False,
@@ -33,17 +34,21 @@ def make_update(  # noqa: PLR0913  # keywords, one for each kind of option
 
     Without `roots` these are the ones that the index knows. `index` is the directory of the index: by default
     `$IMGIDX_INDEX`, else that of the user. `model` is a name as `imgidx train --model` takes it: by default the index's
-    own. `scan` says which files to look at, `engine` what to compute with, `retry_failed` that pictures which failed
-    before are tried again, `wait_s` how many seconds to wait for another run that is writing. Unless `quiet`, a
-    download of the model shows its progress on a terminal.
+    own. `roots_of` is the directory of another index, whose roots are taken too. `scan` says which files to look at,
+    `engine` what to compute with, `retry_failed` that pictures which failed before are tried again, `wait_s` how many
+    seconds to wait for another run that is writing. Unless `quiet`, a download of the model shows its progress on a
+    terminal.
 
     With `files` there are no roots: these paths alone are looked at, whatever `scan` would leave out. None becomes a
     root, and nothing is marked as missing.
 
-    Raises `UsageError` where no root is given or known, or none of them exists, or where roots are given with `files`.
+    Raises `UsageError` where no root is given or known, or none of them exists, or where roots are given with `files`,
+    and `IndexNotFound` where there is no index in `roots_of`.
     """
     home = index_home(None if index is None else Path(index))
     scan = scan or ScanOptions()
+    if roots_of is not None:
+        roots = (*roots, *_roots_of(index_home(Path(roots_of))))
     if files is None:
         survey = SurveyOptions(_choose_roots(home, roots), scan, retry_failed)
     elif roots:
@@ -59,12 +64,15 @@ def _choose_roots(home: IndexHome, named: tuple[AnyPath, ...]) -> tuple[bytes, .
     asked = tuple(resolve(root) for root in named)
     if any(os.path.exists(root) for root in asked):
         return asked
-    known: tuple[bytes, ...] = ()
-    if is_there(home.catalog):
-        with CatalogReader(home.catalog) as catalog:
-            known = tuple(root.path for root in catalog.roots())
+    known = _roots_of(home) if is_there(home.catalog) else ()
     if not asked and not known:
         raise UsageError("name a directory of pictures, for example: imgidx train ~/Pictures")
     if asked and not any(root in known for root in asked):
         raise UsageError(f"no such directory: {', '.join(map(printable, asked))}")
     return asked or known
+
+
+def _roots_of(home: IndexHome) -> tuple[bytes, ...]:
+    """Return the roots that an index knows; raise `IndexNotFound` where there is none."""
+    with CatalogReader(home.catalog) as catalog:
+        return tuple(root.path for root in catalog.roots())

@@ -22,7 +22,7 @@ from image_index.cluster.paths import PathMap
 from image_index.errors import ImgidxError, StorageError
 from image_index.machine import core_count, memory_bytes
 from image_index.models import hub
-from image_index.models.names import list_models
+from image_index.models.listing import list_models
 from image_index.settings import IndexHome
 from image_index.upkeep.health import IndexHealth, Problem, examine_index
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,6 +15,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.index_model import check_model, choose_model
 from image_index.errors import IndexMismatch, ModelUnavailable
 from image_index.models.names import DEFAULT_MODEL, ModelSpec, digest_weights, parse_model
+from image_index.models.registry import CHOICES
 from image_index.records import ModelFacts
 from image_index.settings import IndexHome
 from tests.support.fake_hub import hub_settings, put
@@ -124,6 +126,23 @@ def test_index_remembers_its_model(home: IndexHome, model: Callable[..., str]) -
     name = model("mine")
     begin(home, facts_of(name))
     assert chosen(home, None) == chosen(home, name) == parse_model(name)
+
+
+def test_an_index_keeps_what_a_word_meant_when_it_was_made(home: IndexHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--model best` in a crontab goes on working after a version in which "best" is another model."""
+    begin(home, facts_of(DEFAULT_MODEL))
+    monkeypatch.setitem(CHOICES, "best", ("ViT-L-14/openai", DEFAULT_MODEL))
+    assert chosen(home, "best") == chosen(home, None) == parse_model(DEFAULT_MODEL)
+    with pytest.raises(IndexMismatch, match="ViT-B-16-SigLIP2-512/webli is another one"):
+        chosen(home, "ViT-B-16-SigLIP2-512/webli")
+
+
+def test_a_word_that_means_another_model_is_refused_by_the_models_name(home: IndexHome) -> None:
+    """The message names the models, not the word, and how to have both."""
+    begin(home, facts_of(DEFAULT_MODEL))
+    with pytest.raises(IndexMismatch, match=f"--index DIR --roots-of {re.escape(str(home.path))}") as caught:
+        chosen(home, "multilingual")
+    assert f"with the model {DEFAULT_MODEL}, and ViT-B-32-SigLIP2-256/webli is another one" in str(caught.value)
 
 
 def test_another_model_is_refused_and_both_are_named(home: IndexHome, model: Callable[..., str]) -> None:

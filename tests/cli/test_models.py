@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from image_index.models.names import DEFAULT_MODEL
 from tests.support.shell import Done, Shell
 
 
-def test_models_lists_the_bundled_one_first(shell: Shell) -> None:
+def test_models_lists_what_is_recommended_and_all_the_rest(shell: Shell) -> None:
     """`imgidx models` works with no network and no cache."""
     done = shell.run("models", "--json")
     assert (done.code, done.err) == (0, "")
-    assert list(done.records[0]) == ["name", "kind", "dim", "size_mb", "licence", "note"]
-    assert (done.records[0]["name"], done.records[0]["kind"]) == ("starter", "bundled")
-    assert b"starter" in shell.run("models").out
+    keys = ("name", "choices", "kind", "dim", "size_mb", "relative_speed", "memory_mb", "recall_percent", "languages")
+    assert list(done.records[0]) == [*keys, "licence", "note"]
+    assert (done.records[0]["name"], done.records[0]["choices"]) == (DEFAULT_MODEL, ["fast", "default"])
+    assert ("starter", "bundled") in {(one["name"], one["kind"]) for one in done.records}
+    assert b"multilingual" in shell.run("models").out
+    everything = shell.run("models", "--json", "--all").records
+    assert everything[: len(done.records)] == list(done.records)
+    assert len(everything) > 100
 
 
 def test_fetching_what_is_there_says_where(shell: Shell) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_hub import FakeHub, hub_settings, serve
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbid every socket."""
+
+    def forbid(*_: object, **__: object) -> None:
+        raise AssertionError("the network was touched")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, forbid)
 
 
 @pytest.fixture

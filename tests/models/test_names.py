@@ -29,11 +29,10 @@ from image_index.models.names import (
     digest_weights,
     ensure_model,
     fetch_model,
-    list_models,
     locate_weights,
     parse_model,
 )
-from image_index.models.registry import load_registry
+from image_index.models.registry import CHOICES, load_registry
 from tests.support.fake_hub import FakeHub, put
 
 REPO = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -43,17 +42,6 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 pytestmark = pytest.mark.usefixtures("hf_home")
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forbid every socket."""
-
-    def forbid(*_: object, **__: object) -> None:
-        raise AssertionError("the network was touched")
-
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, forbid)
 
 
 def make_directory(directory: Path, *, config: object = CONFIG, files: tuple[str, ...] = ()) -> Path:
@@ -100,6 +88,14 @@ def test_a_directory_whose_name_is_no_text_is_wrong_use() -> None:
     assert parse_model("local-dir:/models/größer").name == "local-dir:/models/größer"
     with pytest.raises(UsageError, match="UTF-8"):
         parse_model(os.fsdecode(b"local-dir:/models/\xff"))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_word_for_a_choice_means_a_model_by_its_own_name(choice: str) -> None:
+    """What an index stores, and what messages say, is the model and not the word."""
+    spec = parse_model(choice)
+    assert spec == parse_model(spec.name)
+    assert spec.name in load_registry()
 
 
 @pytest.mark.usefixtures("no_network")
@@ -327,28 +323,3 @@ def test_unavailable_model_ends_quickly_in_one_line_with_ways_out(hf_home: Path)
     for part in (DEFAULT_MODEL, "no connection", "imgidx models fetch", "HF_HOME", "--model starter"):
         assert part in line
     assert not hf_home.exists()
-
-
-@pytest.mark.usefixtures("no_network")
-def test_list_names_bundled_cached_and_known_models(hf_home: Path) -> None:
-    """Models at hand come first, with the size of their file; the others once each, with what they would cost."""
-    put(hf_home, "timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors", bytes(3_000_000))
-    put(hf_home, "timm/vit_base_patch16_clip_224.metaclip_400m", "open_clip_model.safetensors", bytes(2_000_000))
-    put(hf_home, REPO, "README.md")
-    listed = list_models()
-    assert [(one.name, one.kind, one.size_mb) for one in listed[:4]] == [
-        ("starter", "bundled", 33),
-        ("ViT-B-16/metaclip_400m", "cached", 2),
-        ("ViT-B-32/openai", "cached", 3),
-        (DEFAULT_MODEL, "known", 605),
-    ]
-    assert len({one.name for one in listed}) == len(listed)
-    assert {one.kind for one in listed[3:]} == {"known"}
-
-
-def test_list_says_which_models_need_an_extra() -> None:
-    """A model whose tokenizer is transformers' is marked, and no other."""
-    marked = {one.name for one in list_models() if "transformers" in one.note}
-    registry = load_registry()
-    assert marked == {one.name for one in list_models() if one.kind == "known" and registry[one.name].tokenizer}
-    assert "ViT-B-16-SigLIP2/webli" in marked

@@ -10,6 +10,7 @@ from image_index.errors import UsageError
 from image_index.models.names import DEFAULT_MODEL
 from image_index.models.registry import (
     BEST_KNOWN_TAGS,
+    CHOICES,
     RECOMMENDED,
     KnownModel,
     find_model,
@@ -49,11 +50,10 @@ def test_parameters_are_those_of_the_model() -> None:
     assert REGISTRY[DEFAULT_MODEL].parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_only_recommended_models_built_from_hub_files_lack_a_size() -> None:
-    """A recommended model says how large it is, unless open_clip needs the hub to build it."""
-    for recommended in RECOMMENDED:
-        known = REGISTRY[recommended.name]
-        assert (known.parameters is None) == (known.text_model is not None)
+def test_only_models_built_from_hub_files_lack_a_size() -> None:
+    """A model says how large it is, unless open_clip needs the hub to build it."""
+    for known in REGISTRY.values():
+        assert (known.parameters is None) == (known.text_model is not None), known.name
 
 
 def test_name_finds_its_model() -> None:
@@ -94,6 +94,12 @@ def test_a_licence_with_a_limit_is_known(known: KnownModel) -> None:
         assert not limit
 
 
+def test_every_choice_is_recommended() -> None:
+    """So its licence allows any use, and `imgidx models` says what it costs."""
+    recommended = {model.name for model in RECOMMENDED}
+    assert {meanings[0] for meanings in CHOICES.values()} <= recommended
+
+
 def test_best_known_tag_of_the_default_architecture_is_the_default_model() -> None:
     """`--model ViT-B-32` is what no `--model` is."""
     assert find_model("ViT-B-32").name == DEFAULT_MODEL
@@ -118,6 +124,8 @@ def test_tag_may_be_spelt_as_on_the_hub() -> None:
         ("ViT-B-32/opnai", "ViT-B-32/openai"),
         ("ViT-B-33", "ViT-B-32"),
         ("MobileCLIP2-S9", "MobileCLIP2-S2"),
+        ("Best", "best"),
+        ("multi-lingual", "multilingual"),
     ],
 )
 def test_unknown_model_is_refused_with_what_comes_close(asked: str, meant: str) -> None:

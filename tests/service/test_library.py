@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.reader import CatalogReader
 from image_index.catalog.runs import Runs
-from image_index.models.names import list_models
+from image_index.models.listing import list_models
 from image_index.present.known import known_record
 from image_index.present.models import model_record
 from image_index.present.status import failure_record, status_record

@@ -21,7 +21,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.catalog.lock import exclusive_lock
 from image_index.catalog.runs import Runs
-from image_index.errors import IndexLocked, IndexMismatch, ModelUnavailable
+from image_index.errors import IndexLocked, IndexMismatch, IndexNotFound, ModelUnavailable
 from image_index.models.names import ModelSpec
 from image_index.paths import resolve
 from image_index.records import Batch, Counts, ModelFacts, Progress
@@ -30,6 +30,7 @@ from image_index.settings import IndexHome
 from image_index.stop import StopRequest
 from image_index.training import freshness, pipeline
 from image_index.training.pipeline import Tally, preview_update, update_index
+from image_index.training.request import make_update
 from image_index.upkeep.health import examine_index
 from image_index.upkeep.known import PictureState, known_picture
 from image_index.upkeep.status import read_status
@@ -40,7 +41,7 @@ from image_index.workers.pool import ChildPool
 from tests.support import fake_models
 from tests.support.cloud import send_to_cloud
 from tests.support.faiss_examples import read_stamp
-from tests.support.library import Library, counts, found, random_batch
+from tests.support.library import Library, contents, counts, found, random_batch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -362,6 +363,23 @@ def test_another_model_is_refused_before_anything_happens(library: Library, tmp_
     weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(IndexMismatch, match=r"made with the model starter.*--index"):
         library.train(model=f"local-dir:{tmp_path / 'other'}")
+
+
+def test_a_second_index_takes_the_roots_of_another_and_leaves_it_as_it_is(library: Library, tmp_path: Path) -> None:
+    """To change the model: the old index answers until the new one does."""
+    elsewhere = tmp_path / "elsewhere"
+    Library(elsewhere, library.home, count=100).add("f.png")
+    library.train(library.photos, elsewhere)
+    before = contents(library.home)
+    shutil.copytree(Path(fake_models.__file__).parents[2] / "image_index/models/starter", tmp_path / "other")
+    engine, model = library.request().engine, f"local-dir:{tmp_path / 'other'}"
+    request = make_update(index=tmp_path / "second", model=model, roots_of=library.home.path, engine=engine)
+    assert counts(update_index(request)) == {"embedded": 6}
+    assert contents(request.home).keys() == before.keys()
+    assert read_status(request.home).roots[0].path == resolve(elsewhere)
+    assert contents(library.home) == before
+    with pytest.raises(IndexNotFound, match="third"):
+        make_update(index=tmp_path / "second", roots_of=tmp_path / "third")
 
 
 def test_a_model_that_moved_is_accepted_by_its_digest(library: Library, tmp_path: Path) -> None:
