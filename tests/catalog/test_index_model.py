@@ -130,7 +130,7 @@ def test_index_remembers_its_model(home: IndexHome, model: Callable[..., str]) -
 
 def test_an_index_keeps_what_a_word_meant_when_it_was_made(home: IndexHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--model best` in a crontab goes on working after a version in which "best" is another model."""
-    begin(home, facts_of(DEFAULT_MODEL))
+    begin(home, replace(FACTS, name=DEFAULT_MODEL))
     monkeypatch.setitem(CHOICES, "best", ("ViT-L-14/openai", DEFAULT_MODEL))
     assert chosen(home, "best") == chosen(home, None) == parse_model(DEFAULT_MODEL)
     with pytest.raises(IndexMismatch, match="ViT-B-16-SigLIP2-512/webli is another one"):
@@ -139,7 +139,7 @@ def test_an_index_keeps_what_a_word_meant_when_it_was_made(home: IndexHome, monk
 
 def test_a_word_that_means_another_model_is_refused_by_the_models_name(home: IndexHome) -> None:
     """The message names the models, not the word, and how to have both."""
-    begin(home, facts_of(DEFAULT_MODEL))
+    begin(home, replace(FACTS, name=DEFAULT_MODEL))
     with pytest.raises(IndexMismatch, match=f"--index DIR --roots-of {re.escape(str(home.path))}") as caught:
         chosen(home, "multilingual")
     assert f"with the model {DEFAULT_MODEL}, and ViT-B-32-SigLIP2-256/webli is another one" in str(caught.value)
