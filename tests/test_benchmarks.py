@@ -150,10 +150,22 @@ def test_tagging_tells_how_many_labels_are_right(sample_photos: Path, tmp_path: 
         shutil.copy(sample_photos / f"{name}.png", tmp_path / f"a_{name}")
     record, table = run_benchmark("tagging.py", "--photos", str(tmp_path))
     assert (record["pictures"], record["labels"]) == (2, 2)
-    assert len(record["sentences"]) == 3
+    assert len(record["sentences"]) == len(record["searches"]) == 3
     for name, figures in record["sentences"].items():
         assert (figures["top_1"], figures["kept"], figures["right_of_the_kept"]) == (1.0, 2, 2)
+        assert record["searches"][name] == {"first_hit_right": 1.0, "right_of_ten": 1.0}
         assert name in table
+
+
+@pytest.mark.nightly
+def test_models_cost_what_they_cost_beside_the_reference(sample_photos: Path) -> None:
+    """A model beside itself is as fast, and its rate, memory and size are told."""
+    options = ["--reference", "tiny", "--models", "tiny", "--count", "4", "--repeat", "1", "--seconds", "0.2"]
+    record, table = run_benchmark("models.py", "--photos", str(sample_photos), *options)
+    cost = record["models"]["tiny"]
+    assert (cost["ratio"], cost["vector_bytes"]) == (1.0, 32)
+    assert cost["search_seconds"] > 0
+    assert f"{cost['pictures_per_second']:8.1f}" in table
 
 
 @pytest.fixture(scope="module")
