@@ -50,9 +50,9 @@ def watch(request: UpdateRequest, stop: StopRequest, rescan_s: float = RESCAN_S)
     Whoever takes a request carries it out before it takes the next. The lock of the index is held by each update alone,
     so that other runs may come between; from the second one on an update waits for them as long as they take.
     """
-    due, survey, gone = request, request.survey, frozenset[bytes]()
+    due, survey, gone, said = request, request.survey, frozenset[bytes](), set[str]()
     while not stop():
-        watched = _Watch(request)  # before the update: what changes while it looks is told afterwards
+        watched = _Watch(request, said)  # before the update: what changes while it looks is told afterwards
         roots = tuple(root for root in survey.roots if root not in gone & watched.gone)  # that it is gone was said
         if roots:
             yield replace(due, survey=replace(survey, roots=roots))
@@ -64,13 +64,13 @@ def watch(request: UpdateRequest, stop: StopRequest, rescan_s: float = RESCAN_S)
 class _Watch:
     """The roots as they are now: where one of them goes, comes or is mounted anew, a new watch has to begin."""
 
-    def __init__(self, request: UpdateRequest) -> None:
-        """Begin to watch."""
+    def __init__(self, request: UpdateRequest, said: set[str]) -> None:
+        """Begin to watch; `said` are the warnings that nobody has to read again."""
         self._roots, self._options, self._catalog = request.survey.roots, request.survey.scan, request.home.catalog
         self._home = below(resolve(request.home.path))
         self._identities = {root: _identity(root) for root in self._roots}
         self.gone = frozenset(root for root in self._roots if not self._identities[root])
-        self._hints = _hints([root for root in self._roots if root not in self.gone])
+        self._hints = _hints([root for root in self._roots if root not in self.gone], said)
         next(self._hints)
 
     def batches(self, stop: StopRequest, until: float) -> Iterator[frozenset[bytes]]:
@@ -171,10 +171,10 @@ def _identity(root: bytes) -> _Identity:
     return status.st_dev, status.st_ino
 
 
-def _hints(roots: list[bytes]) -> Iterator[set[tuple[Change, str]]]:
+def _hints(roots: list[bytes], said: set[str]) -> Iterator[set[tuple[Change, str]]]:
     """Begin to watch and yield an empty set; then yield what the system tells, every `TICK_MS`, be it nothing.
 
-    Ends where the system has lost something. Where it cannot watch at all, that is said, and nothing is ever told.
+    Ends where the system has lost something. Where it cannot watch at all, that is said once, and nothing is ever told.
     """
     has_begun = not roots
     try:
@@ -183,16 +183,27 @@ def _hints(roots: list[bytes]) -> Iterator[set[tuple[Change, str]]]:
             yield hints
     except (OSError, RuntimeError, ValueError) as error:  # ValueError: the library takes no path that is not UTF-8
         if has_begun:
-            logger.info("Looking at everything, because a change was told in a way that cannot be read: %s", error)
+            logger.info("Looking at everything, because a change may have been lost: %s", printable(str(error)))
             return
-        logger.warning("%s", _no_hints_text(str(error)))
+        text = _no_hints_text(str(error))
+        if text not in said:
+            logger.warning("%s", text)
+            said.add(text)
     while True:
         yield set()
         time.sleep(TICK_MS / 1000)
 
 
 def _told_of(roots: list[bytes]) -> Iterator[set[tuple[Change, str]]]:
-    """Yield what the system tells of `roots`."""
+    """Yield what the system tells of `roots`; a directory in them that may not be read is passed over."""
+    try:
+        yield from _watchfiles(roots, ignore_permission_denied=False)
+    except PermissionError:
+        # Not from the start: with this option watchfiles 1.3 passes over every error, that of too many watches too.
+        yield from _watchfiles(roots, ignore_permission_denied=True)
+
+
+def _watchfiles(roots: list[bytes], *, ignore_permission_denied: bool) -> Iterator[set[tuple[Change, str]]]:
     return watchfiles.watch(
         *map(os.fsdecode, roots),
         watch_filter=None,
@@ -201,7 +212,7 @@ def _told_of(roots: list[bytes]) -> Iterator[set[tuple[Change, str]]]:
         rust_timeout=TICK_MS,
         yield_on_timeout=True,
         raise_interrupt=False,
-        ignore_permission_denied=True,
+        ignore_permission_denied=ignore_permission_denied,
     )
 
 
