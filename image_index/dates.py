@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from image_index.errors import UsageError
+
+FIRST_DATE_S, LAST_DATE_S = -62_135_596_800, 253_402_300_799
+"""The first and the last second of Python's calendar, in UTC."""
 
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 
@@ -43,6 +46,40 @@ def date_s(when: str | date, option: str) -> float:
         raise UsageError(
             f"{option} takes a date such as 2024, 2024-05-31 or 2024-05-31T18:00, or an age such as 30d, not {when!r}"
         ) from None
+
+
+def days_s(when: str | date, option: str) -> tuple[float, float]:
+    """Return the first moment of a day, a month or a year, and the first behind it, in local time.
+
+    A text is `2024-05-31`, `2024-05` or `2024`. Raises `UsageError`, naming `option`, for anything else.
+    """
+    text = when.isoformat()[:10] if isinstance(when, date) else when.strip()
+    try:
+        if not re.fullmatch(r"\d{4}(-\d\d){0,2}", text, re.ASCII):
+            raise ValueError(text)
+        first = _first_moment(text)
+        inside_next = first + timedelta(days={4: 366, 7: 31, 10: 1}[len(text)])
+        return first.timestamp(), _first_moment(inside_next.isoformat()[: len(text)]).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"{option} takes a day, a month or a year such as 2024-05-31, 2024-05 or 2024, not {when!r}"
+        ) from None
+
+
+def _first_moment(text: str) -> datetime:
+    """Return the start of a year, a month or a day."""
+    return datetime.fromisoformat(f"{text}-01-01"[:10])
+
+
+def day_of_year(text: str) -> str | None:
+    """Return the day that a text such as `05-31` says, which may be of any year; None where it says none."""
+    day = text.strip()
+    if not re.fullmatch(r"\d\d-\d\d", day, re.ASCII):
+        return None
+    try:
+        return date.fromisoformat(f"2000-{day}").isoformat()[5:]  # a leap year
+    except ValueError:
+        return None
 
 
 def local_time(seconds: int) -> datetime:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from image_index.dates import FIRST_DATE_S, LAST_DATE_S
+
 Vectors = NDArray[np.float32]
 """Unit vectors, shape (N, D)."""
 
@@ -271,10 +273,6 @@ class EmbeddedBatch:
     seconds: StageSeconds = field(default_factory=StageSeconds)
 
 
-FIRST_DATE_S, LAST_DATE_S = -62_135_596_800, 253_402_300_799
-"""The first and the last second of Python's calendar, in UTC."""
-
-
 class ImageFacts(NamedTuple):
     """What the catalog knows of an image: `size` in bytes; `missing` where the file is gone."""
 
@@ -309,7 +307,7 @@ class Hit:
     `sigma` is the score's z-score: how many standard deviations it lies above the mean score of this query over the
     whole index. It is None where all scores are the same. `pair` is the path of the other file of a shot that was
     taken as RAW and as JPEG or HEIC, None where there is none. `index` is the directory of the index that has it, where
-    several were searched.
+    several were searched. `distance_m` is how far it was taken from the place that the filters name, if they name one.
     """
 
     rank: int
@@ -318,6 +316,7 @@ class Hit:
     image: ImageFacts
     pair: bytes | None = None
     index: bytes | None = None
+    distance_m: float | None = None
 
     @property
     def path(self) -> bytes:

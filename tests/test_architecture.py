@@ -27,6 +27,7 @@ GROUND = (
     "dataless",
     "grid",
     "words",
+    "positions",
 )
 """The modules of the ground floor: what everybody needs."""
 

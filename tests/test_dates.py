@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from image_index.dates import date_s, duration_s
+from image_index.dates import date_s, day_of_year, days_s, duration_s
 from image_index.errors import UsageError
 
 
@@ -103,3 +103,52 @@ def test_an_impossible_date_is_wrong_use(text: str) -> None:
     """The message names the option and shows what is meant."""
     with pytest.raises(UsageError, match="--older takes a d"):
         date_s(text, "--older")
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "behind"),
+    [
+        ("2024-05-31", (2024, 5, 31), (2024, 6, 1)),
+        (" 2024-12-31 ", (2024, 12, 31), (2025, 1, 1)),
+        (date(2024, 2, 28), (2024, 2, 28), (2024, 2, 29)),
+        (datetime(2024, 5, 31, 23, 59), (2024, 5, 31), (2024, 6, 1)),
+        ("2023-02", (2023, 2, 1), (2023, 3, 1)),
+        ("2024-12", (2024, 12, 1), (2025, 1, 1)),
+        ("2023", (2023, 1, 1), (2024, 1, 1)),
+        ("2024", (2024, 1, 1), (2025, 1, 1)),
+    ],
+    ids=str,
+)
+def test_days_months_and_years_are_all_of_them(
+    text: str | date, first: tuple[int, int, int], behind: tuple[int, int, int]
+) -> None:
+    """From the first moment in local time to the first that is no longer in them."""
+    expected = (datetime(*first, 5, tzinfo=UTC).timestamp(), datetime(*behind, 5, tzinfo=UTC).timestamp())
+    assert days_s(text, "--on") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "24", "05-31", "2024-5-31", "2024-02-30", "2024-13", "2024-05-31T18:00", "30d", "0000", "9999", "\u0662024"],
+)
+def test_anything_else_is_no_day(text: str) -> None:
+    """The message names the option and shows what is meant."""
+    with pytest.raises(UsageError, match="--between takes a day, a month or a year such as 2024-05-31, 2024-05 or"):
+        days_s(text, "--between")
+
+
+def test_a_day_is_as_long_as_local_time_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """23 hours where summer time begins."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    first, behind = days_s("2024-03-31", "--on")
+    assert behind - first == 23 * 3600
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [("05-31", "05-31"), (" 02-29 ", "02-29"), ("02-30", None), ("13-01", None), ("5-31", None), ("w01-1", None)],
+)
+def test_a_day_of_any_year_has_month_and_day(text: str, day: str | None) -> None:
+    """The 29th of February is one."""
+    assert day_of_year(text) == day

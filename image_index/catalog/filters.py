@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from enum import StrEnum
 
+from image_index.dates import FIRST_DATE_S, LAST_DATE_S, local_time
 from image_index.paths import below, path_range
+from image_index.positions import Circle
 from image_index.words import word_matcher
 
 GLOB_FUNCTION = "path_fits"
@@ -21,9 +24,19 @@ LISTED = "temp.listed"
 
 LETTERS = 3
 """How many letters an entry of the index of words has."""
+DISTANCE_FUNCTION, MONTH_DAY_FUNCTION = "distance_m", "month_day"
+"""The names of the SQL functions that `where` uses: `distance_m`, and `month_day` below."""
 
 DATE = "coalesce(taken_at_s, mtime_ns / 1000000000)"
 """The date of a picture in SQL, in seconds since 1970: taken, or else modified; see `ImageFacts.date_s`."""
+
+
+def month_day(seconds: int) -> str:
+    """Return the day of the year of a date, in local time: `05-31`.
+
+    SQLite's own `localtime` takes years before 1970 and after 2037 for others, which had another offset from UTC.
+    """
+    return f"{local_time(seconds):%m-%d}"
 
 
 # Everything inside /a lies between `/a/` and `/a0`, for 0 is the byte after the slash. So an index on paths finds a
@@ -57,10 +70,11 @@ class Filters:
     """Conditions on pictures, joined by AND; a field left at its default does not restrict.
 
     Directories are absolute paths. A path has all of `words`, which are folded (see `image_index.words`). `files` has
-    the absolute paths by which each file that may be found is known, if it is. Dates are
-    seconds since 1970: newer_s <= date < older_s. `camera` is any part of the camera's name, in any case; `formats` are
-    values of the column `format`; `min_size` is (width, height) in pixels as displayed. Ids: after_id < id <= up_to_id.
-    Pictures whose file is gone are left out unless `missing`.
+    the absolute paths by which each file that may be found is known, if it is. Dates are seconds since 1970: newer_s <=
+    date < older_s; `month_day` is a day of any year in local time, `05-31`. `near` is where it was taken, and `has_gps`
+    that this is known. `camera` is any part of the camera's name, in any case; `formats` are values of the column
+    `format`; `min_size` is (width, height) in pixels as displayed. Ids: after_id < id <= up_to_id. Pictures whose file
+    is gone are left out unless `missing`.
     """
 
     under: tuple[bytes, ...] = ()
@@ -70,6 +84,9 @@ class Filters:
     files: tuple[tuple[bytes, ...], ...] | None = None
     newer_s: float | None = None
     older_s: float | None = None
+    month_day: str | None = None
+    near: Circle | None = None
+    has_gps: bool = False
     camera: str | None = None
     formats: tuple[str, ...] = ()
     min_size: tuple[int, int] | None = None
@@ -95,6 +112,12 @@ class Filters:
         ):
             if value is not None:
                 conditions.append((condition, (value,)))
+        if self.month_day is not None:
+            conditions.append(_on_day(self.month_day))
+        if self.near is not None:
+            conditions.append(_within(self.near))
+        if self.has_gps:
+            conditions.append(("latitude IS NOT NULL", ()))
         if self.formats:
             conditions.append((f"format IN ({', '.join('?' * len(self.formats))})", self.formats))
         if self.min_size is not None:
@@ -161,6 +184,26 @@ def _parts(word: str) -> Iterator[str]:
     """Yield the fewest groups of letters that together are a word; none of a word that is shorter than one."""
     last = len(word) - LETTERS
     return (word[start : start + LETTERS] for start in sorted({*range(0, last, LETTERS), last}) if last >= 0)
+
+
+def _on_day(day: str) -> tuple[str, tuple[object, ...]]:
+    """Return the condition that a date is on a day of any year: near it in UTC, and on it in local time.
+
+    SQLite tells the former of a million dates in a second; asked for all of them, `month_day` would take ten.
+    """
+    around = [date.fromisoformat(f"2000-{day}") + timedelta(days) for days in range(-2, 3)]  # a leap year
+    in_calendar = f"min(max({DATE}, {FIRST_DATE_S}), {LAST_DATE_S})"
+    in_utc = f"strftime('%m-%d', {in_calendar}, 'unixepoch') IN (?, ?, ?, ?, ?)"
+    return f"{in_utc} AND {MONTH_DAY_FUNCTION}({in_calendar}) = ?", (*(one.isoformat()[5:] for one in around), day)
+
+
+def _within(circle: Circle) -> tuple[str, tuple[object, ...]]:
+    """Return the condition that a picture was taken in a circle: in the box around it, by an index, and in it."""
+    ranges = circle.longitudes()
+    box = f"latitude BETWEEN ? AND ? AND ({' OR '.join(['longitude BETWEEN ? AND ?'] * len(ranges))})"
+    edges = (*circle.latitudes(), *(edge for one in ranges for edge in one))
+    middle = (circle.latitude, circle.longitude, circle.radius_m)
+    return f"{box} AND {DISTANCE_FUNCTION}(latitude, longitude, ?, ?) <= ?", (*edges, *middle)
 
 
 def inside_any(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]:

@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 from image_index.catalog.database import Database
 from image_index.catalog.filters import (
     DATE,
+    DISTANCE_FUNCTION,
     GLOB_FUNCTION,
     INSIDE,
     LISTED,
+    MONTH_DAY_FUNCTION,
     WORD_FUNCTION,
     Filters,
     glob_matcher,
     inside,
     inside_any,
+    month_day,
 )
 from image_index.catalog.schema import (
     atomic,
@@ -42,6 +45,7 @@ from image_index.catalog.schema import (
 from image_index.errors import StorageError
 from image_index.grid import BYTES
 from image_index.paths import AnyPath, Span, absolute, resolve, spans, spellings
+from image_index.positions import distance_m
 from image_index.records import (
     Counts,
     Failure,
@@ -232,7 +236,7 @@ class CatalogReader(Database):
         search, this asks for the path of the row alone: of a file in another directory none is proposed for deletion.
         """
         filters = self.spelled(filters)
-        condition, parameters = filters.where()
+        condition, parameters = self._where(filters)
         of_path, path_parameters = self._where_path(filters)
         order = f"width * height DESC, size DESC, {DATE}, path"
         sql = f"SELECT id, sha256, format FROM images WHERE {condition} AND {of_path} ORDER BY {order}"
@@ -253,7 +257,7 @@ class CatalogReader(Database):
     def ids_matching(self, filters: Filters) -> Ids:
         """Return the ids (n,) of the images that `filters` choose by any of their names, in ascending order."""
         filters = self.spelled(filters)
-        condition, parameters = filters.where()
+        condition, parameters = self._where(filters)
         of_path, path_parameters = self._where_path(filters)
         sql, values = f"SELECT id FROM images WHERE {condition} AND {of_path}", [*parameters, *path_parameters]
         of_name, name_parameters = filters.where_path()
@@ -264,6 +268,14 @@ class CatalogReader(Database):
             values += [*parameters, *name_parameters]
         rows = self.rows(sql, values)
         return np.unique(np.fromiter((row[0] for row in rows), dtype=np.int64))
+
+    def _where(self, filters: Filters) -> tuple[str, list[object]]:
+        """Return the condition on a row of `images` but for its path; make the functions that it needs."""
+        if filters.near is not None:
+            self.connection.create_function(DISTANCE_FUNCTION, 4, distance_m, deterministic=True)
+        if filters.month_day is not None:
+            self.connection.create_function(MONTH_DAY_FUNCTION, 1, month_day)
+        return filters.where()
 
     def _where_path(self, filters: Filters) -> tuple[str, list[object]]:
         """Return the condition on the path of a row of `images`, and its parameters; make the functions that it needs.

@@ -10,14 +10,18 @@ import typer
 from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, given_path, screen, write
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, open_page
 from image_index.cli.selection import (
+    BetweenOption,
     CameraOption,
     ExcludeUnderOption,
     GlobOption,
+    HasGpsOption,
     MinSizeOption,
     MissingOption,
     NameOption,
+    NearOption,
     NewerOption,
     OlderOption,
+    OnOption,
     OrientationOption,
     TypeOption,
     UnderOption,
@@ -74,6 +78,10 @@ def dupes(
     type: TypeOption = None,  # noqa: A002  # the option's name
     newer: NewerOption = None,
     older: OlderOption = None,
+    on: OnOption = None,
+    between: BetweenOption = None,
+    near: NearOption = None,
+    has_gps: HasGpsOption = False,
     camera: CameraOption = None,
     min_size: MinSizeOption = None,
     orientation: OrientationOption = None,
@@ -107,8 +115,9 @@ def dupes(
     if paths and keep is None:
         raise UsageError("imgidx dupes takes pictures with --keep alone", "to look into a directory: --under DIR")
     filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type,
-        newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, newer=newer, older=older, on=on,
+        between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size, orientation=orientation,
+        missing=missing,
     )  # fmt: skip
     with Index.open(common(index, quiet=quiet).home.path) as opened:
         if keep is not None:

@@ -10,14 +10,18 @@ import typer
 
 from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, given_path, write
 from image_index.cli.selection import (
+    BetweenOption,
     CameraOption,
     ExcludeUnderOption,
     GlobOption,
+    HasGpsOption,
     MinSizeOption,
     MissingOption,
     NameOption,
+    NearOption,
     NewerOption,
     OlderOption,
+    OnOption,
     OrientationOption,
     TypeOption,
     UnderOption,
@@ -65,6 +69,10 @@ def export(
     type: TypeOption = None,  # noqa: A002
     newer: NewerOption = None,
     older: OlderOption = None,
+    on: OnOption = None,
+    between: BetweenOption = None,
+    near: NearOption = None,
+    has_gps: HasGpsOption = False,
     camera: CameraOption = None,
     min_size: MinSizeOption = None,
     orientation: OrientationOption = None,
@@ -87,8 +95,9 @@ def export(
     from image_index.present.summary import exported_record, exported_text
 
     filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type,
-        newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, newer=newer, older=older, on=on,
+        between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size, orientation=orientation,
+        missing=missing,
     )  # fmt: skip
     _check(format, with_vectors=with_vectors, float32=float32, since=since)
     setup = common(index, quiet=quiet)

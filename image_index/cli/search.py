@@ -23,14 +23,18 @@ from image_index.cli.options import (
 )
 from image_index.cli.output import CopyToOption, HtmlOption, LinkToOption, NullOption, OpenOption, Output
 from image_index.cli.selection import (
+    BetweenOption,
     CameraOption,
     ExcludeUnderOption,
     GlobOption,
+    HasGpsOption,
     MinSizeOption,
     MissingOption,
     NameOption,
+    NearOption,
     NewerOption,
     OlderOption,
+    OnOption,
     OrientationOption,
     TypeOption,
     UnderOption,
@@ -153,6 +157,10 @@ def search(
     type: TypeOption = None,  # noqa: A002  # the option's name
     newer: NewerOption = None,
     older: OlderOption = None,
+    on: OnOption = None,
+    between: BetweenOption = None,
+    near: NearOption = None,
+    has_gps: HasGpsOption = False,
     camera: CameraOption = None,
     min_size: MinSizeOption = None,
     orientation: OrientationOption = None,
@@ -187,7 +195,8 @@ def search(
 
     filters = make_filters(
         under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, files=_listed(files_from, queries),
-        newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+        newer=newer, older=older, on=on, between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size,
+        orientation=orientation, missing=missing,
     )  # fmt: skip
     options = SearchOptions(
         _limit(top), min_score, min_sigma, exact=exact, sort=sort, filters=filters, include_query=include_query

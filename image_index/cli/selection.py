@@ -47,6 +47,27 @@ NewerOption = Annotated[
 OlderOption = Annotated[
     str | None, typer.Option("--older", metavar="DATE|AGE", help="Only pictures taken before this date or age.")
 ]
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on", metavar="DAY", help="Only pictures of a day of any year (05-31), or of a day, month or year (2024-05)."
+    ),
+]
+BetweenOption = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--between", metavar="DAY DAY", help="Only pictures from the first day, month or year to the end of the second."
+    ),
+]
+NearOption = Annotated[
+    str | None,
+    typer.Option(
+        "--near",
+        metavar="LAT,LON[,KM]",
+        help="Only pictures taken within KM kilometres (default: 1) of a position in degrees: 48.8584,2.2945,5.",
+    ),
+]
+HasGpsOption = Annotated[bool, typer.Option("--has-gps", help="Only pictures that say where they were taken.")]
 CameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="NAME", help="Only pictures of cameras whose name contains NAME.")
 ]

@@ -20,14 +20,18 @@ from image_index.cli.options import (
     write,
 )
 from image_index.cli.selection import (
+    BetweenOption,
     CameraOption,
     ExcludeUnderOption,
     GlobOption,
+    HasGpsOption,
     MinSizeOption,
     MissingOption,
     NameOption,
+    NearOption,
     NewerOption,
     OlderOption,
+    OnOption,
     OrientationOption,
     TypeOption,
     UnderOption,
@@ -76,6 +80,10 @@ def tag(
     type: TypeOption = None,  # noqa: A002  # the option's name
     newer: NewerOption = None,
     older: OlderOption = None,
+    on: OnOption = None,
+    between: BetweenOption = None,
+    near: NearOption = None,
+    has_gps: HasGpsOption = False,
     camera: CameraOption = None,
     min_size: MinSizeOption = None,
     orientation: OrientationOption = None,
@@ -103,8 +111,9 @@ def tag(
         raise UsageError("--json and --csv cannot be had at once", "choose one")
     options = TagOptions(top, min_prob, tuple(prompt or PROMPTS))
     filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type,
-        newer=newer, older=older, camera=camera, min_size=min_size, orientation=orientation, missing=missing,
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, newer=newer, older=older, on=on,
+        between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size, orientation=orientation,
+        missing=missing,
     )  # fmt: skip
     setup = common(index, quiet=quiet, verbose=verbose)
     with Index.open(setup.home.path, device=device) as opened:

@@ -18,14 +18,16 @@ DATE_WIDTH = 60
 def hit_record(hit: Hit, query: str | None = None) -> dict[str, Any]:
     """Return one hit: `query` where it has a name, `rank`, `score`, `sigma`, the keys of `image_record`, and `pair`.
 
-    Where several indexes were searched, `index` is that which it is of.
+    Where the search was near a place, `distance_km` is how far from there; where several indexes were searched, `index`
+    is that which it is of.
     """
     # Vectors are stored as float16: more digits would be noise, and differ between machines.
     named = {} if query is None else {"query": query}
     sigma = None if hit.sigma is None else round(hit.sigma, 3)
     ranked = {**named, "rank": hit.rank, "score": round(hit.score, 6), "sigma": sigma}
     index = {} if hit.index is None else optional_path_field(hit.index, "index")
-    return {**ranked, **image_record(hit.image), **optional_path_field(hit.pair, "pair"), **index}
+    away = {} if hit.distance_m is None else {"distance_km": round(hit.distance_m / 1000, 3)}
+    return {**ranked, **image_record(hit.image), **optional_path_field(hit.pair, "pair"), **away, **index}
 
 
 def image_record(image: ImageFacts) -> dict[str, Any]:
@@ -48,13 +50,18 @@ def position_record(picture: PictureFacts | None) -> dict[str, float | None]:
 
 
 def hits_table(hits: Iterable[Hit], screen: Screen) -> str:
-    """Return a table of rank, score, sigma, path and date; the path is a link to the file where there is colour."""
-    dated = screen.width >= DATE_WIDTH
-    table = headed_table("", "score", "sigma", "path", *(["date"] if dated else []))
+    """Return a table of rank, score, sigma, kilometres from a place, path and date.
+
+    The path is a link to the file where there is colour.
+    """
+    hits, dated = list(hits), screen.width >= DATE_WIDTH
+    placed = any(hit.distance_m is not None for hit in hits)
+    table = headed_table("", "score", "sigma", *(["km"] if placed else []), "path", *(["date"] if dated else []))
     for hit in hits:
         sigma = "" if hit.sigma is None else f"{hit.sigma:.1f}"
+        away = [] if hit.distance_m is None else [f"{hit.distance_m / 1000:.1f}"]
         date = [f"{local_time(hit.image.date_s):%Y-%m-%d}"] if dated else []
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", sigma, path_text(hit.path), *date)
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", sigma, *away, path_text(hit.path), *date)
     return render(table, screen)
 
 

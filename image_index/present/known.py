@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from image_index.dates import time_field
+from image_index.dates import FIRST_DATE_S, LAST_DATE_S, time_field
 from image_index.paths import optional_path_field, path_field, printable
 from image_index.present.hits import position_record
 from image_index.present.status import NO_VECTOR, reason_record, reason_text
-from image_index.records import FIRST_DATE_S, LAST_DATE_S, ImageFacts, PictureFacts
+from image_index.records import ImageFacts, PictureFacts
 from image_index.upkeep.known import KnownPicture, PictureState
 
 _STATES = {

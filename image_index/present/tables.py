@@ -30,7 +30,7 @@ def headed_table(*columns: str) -> Table:
     """Return a table with heads; columns of numbers are set to the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in {"", "score", "sigma", "dim", "MB"} else "left")
+        table.add_column(column, justify="right" if column in {"", "score", "sigma", "km", "dim", "MB"} else "left")
     return table
 
 

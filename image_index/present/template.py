@@ -71,6 +71,7 @@ def fields(hit: Hit, query: str | None, *, escaped: bool = False) -> dict[str, A
         "format": image.picture.format,
         "camera": image.picture.camera or "",
         **{key: math.nan if value is None else value for key, value in position_record(image.picture).items()},
+        "distance_km": math.nan if hit.distance_m is None else hit.distance_m / 1000,
         "sha256": image.sha256.hex(),
         "id": image.id,
         "query": query or "",

@@ -201,10 +201,23 @@ def search(
     )
     best = enumerate(islice(wanted, options.limit), start=options.after.rank + 1 if options.after else 1)
     hits = [
-        Hit(rank, score, spread.sigma(score), image, other.path if other else None)
+        Hit(
+            rank,
+            score,
+            spread.sigma(score),
+            image,
+            other.path if other else None,
+            distance_m=_distance_m(image, options),
+        )
         for rank, (score, image, other) in best
     ]
     return in_order(hits, options.sort)
+
+
+def _distance_m(image: ImageFacts, options: SearchOptions) -> float | None:
+    """Return how far from the place that the filters name a picture was taken, None where they name none."""
+    near = options.filters.near
+    return None if near is None else near.distance_m(image.picture.latitude, image.picture.longitude)
 
 
 def in_order(hits: Iterable[Hit], sort: str) -> list[Hit]:

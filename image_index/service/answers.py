@@ -184,6 +184,7 @@ class HitAnswer(PictureAnswer, RankAnswer):
 
     pair: str | None = None
     pair_bytes: str | None = None
+    distance_km: float | None = None
 
 
 class SearchAnswer(Answer):

@@ -160,7 +160,8 @@ TOOLS = (
         "Find pictures by what they show. `text` describes it (an English sentence works best); `add` and `minus` are"
         " texts, or paths of indexed pictures, to add and to subtract; `image_id`, `minus_id` and `image` (a path) take"
         " indexed pictures. A weight may stand in front: `0.5:snow`. Filters: `under` a directory, `glob`, `words` of"
-        " the path, `type`, `newer` and `older` (2024, 2024-05-31, 30d), `camera`, `min_size` (1920x1080),"
+        " the path, `type`, `newer` and `older` (2024, 2024-05-31, 30d), `on` (2024-05, or 05-31 of any year),"
+        " `between` two days, `near` a position (LAT,LON,KM in degrees), `has_gps`, `camera`, `min_size` (1920x1080),"
         " `orientation`. A hit has its path, its score (cosine) and sigma, which says how far it stands out: below 3 it"
         " is likely no match."
         " `next` is the `cursor` of the next page.",

@@ -63,6 +63,10 @@ class Choice(BaseModel):
     type: Words = []
     newer: Word | None = None
     older: Word | None = None
+    on: Word | None = None
+    between: Annotated[list[Word], Field(max_length=2, description="Two days: the first and the last.")] = []
+    near: Annotated[Word | None, Field(description="`LAT,LON` in degrees, or `LAT,LON,KM`.")] = None
+    has_gps: bool = False
     camera: Word | None = None
     min_size: Word | None = None
     orientation: Word | None = None
@@ -80,6 +84,10 @@ class Choice(BaseModel):
             type=self.type,
             newer=self.newer,
             older=self.older,
+            on=self.on,
+            between=self.between,
+            near=self.near,
+            has_gps=self.has_gps,
             camera=self.camera,
             min_size=self.min_size,
             orientation=self.orientation,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from image_index.catalog import reader, schema
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.paths import below
+from image_index.positions import Circle
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, ImageFile, OtherName, PictureFacts
 from tests.support.records import LONG_AGO_NS, batch
 
@@ -61,12 +64,15 @@ def picture(number: int, random: np.random.Generator) -> EmbeddedImage:
     """Return a picture with facts of its own."""
     place = (b"/p", b"/p/in", b"/p/inn", b"/q")[number % 4]
     file = ImageFile(
-        place + b"/%d.%s" % (number, (b"jpg", b"png")[number % 2]), 1, int(random.integers(100)) * 10**9 + 7
+        place + b"/%d.%s" % (number, (b"jpg", b"png")[number % 2]), 1, int(random.integers(200_000)) * 10**9 + 7
     )
-    taken = int(random.integers(100)) if number % 3 else None
+    taken = int(random.integers(200_000)) if number % 3 else None
     size = [int(value) for value in random.integers(1, 5, size=2)]
     form = ("jpeg", "png", "heif")[number % 3]
     found = PictureFacts(size[0], size[1], form, taken, "exif", CAMERAS[number % 5], phash=bytes(8))
+    latitude, longitude = (float(value) for value in random.integers((-90, -180), (91, 181)))
+    if number % 4:
+        found = found._replace(latitude=latitude, longitude=longitude)
     return EmbeddedImage(file, bytes(32), LONG_AGO_NS, found)
 
 
@@ -84,6 +90,7 @@ def path_fits(path: bytes, filters: Filters) -> bool:
 def fits(image: ImageFacts, filters: Filters) -> bool:
     """Tell in Python whether `filters` mean a picture, but for its path."""
     width, height = filters.min_size or (0, 0)
+    away = None if filters.near is None else filters.near.distance_m(image.picture.latitude, image.picture.longitude)
     shapes = {
         Orientation.LANDSCAPE: image.picture.width > image.picture.height,
         Orientation.PORTRAIT: image.picture.width < image.picture.height,
@@ -94,6 +101,9 @@ def fits(image: ImageFacts, filters: Filters) -> bool:
             filters.missing or not image.missing,
             filters.newer_s is None or image.date_s >= filters.newer_s,
             filters.older_s is None or image.date_s < filters.older_s,
+            filters.month_day is None or f"{datetime.fromtimestamp(image.date_s):%m-%d}" == filters.month_day,
+            filters.near is None or (away is not None and away <= filters.near.radius_m),
+            not filters.has_gps or image.picture.longitude is not None,
             filters.camera is None or filters.camera.lower() in (image.picture.camera or "").lower(),
             not filters.formats or image.picture.format in filters.formats,
             image.picture.width >= width and image.picture.height >= height,
@@ -104,7 +114,10 @@ def fits(image: ImageFacts, filters: Filters) -> bool:
     )
 
 
-dates = st.none() | st.integers(-1, 101) | st.floats(0, 100)
+circles = st.builds(
+    Circle, st.integers(-90, 90), st.integers(-180, 180), st.floats(1, 2e7) | st.sampled_from([111_196.0, 2e7 + 10**5])
+)
+dates = st.none() | st.integers(-1, 200_001) | st.floats(0, 200_000)
 all_filters = st.builds(
     Filters,
     under=st.lists(st.sampled_from(PLACES), max_size=2).map(tuple),
@@ -117,6 +130,9 @@ all_filters = st.builds(
     | st.lists(st.sampled_from([(b"/p/0.jpg",), (b"/q/in/of3.jpg", b"/x"), (b"/p/in/1.png", b"/p/5.png")])).map(tuple),
     newer_s=dates,
     older_s=dates,
+    month_day=st.sampled_from([None, None, "01-01", "01-02", "12-31"]),
+    near=st.none() | circles,
+    has_gps=st.booleans(),
     camera=st.sampled_from([None, None, "canon", "EOS", "nikon d", "%", "_", "o'b", "x"]),
     formats=st.lists(st.sampled_from(["jpeg", "png", "webp"]), max_size=2).map(tuple),
     min_size=st.none() | st.tuples(st.integers(0, 5), st.integers(0, 5)),
@@ -152,8 +168,11 @@ def test_each_filter_alone_leaves_some_out_and_some_in(catalog: Catalog) -> None
         Filters(words=("inn", "jp")),
         Filters(words=("q",)),
         Filters(files=((b"/none", b"/p/4.jpg"), (b"/p/inn/6.jpg",))),
-        Filters(newer_s=50),
-        Filters(older_s=50),
+        Filters(newer_s=100_000),
+        Filters(older_s=100_000),
+        Filters(month_day="01-02"),
+        Filters(near=Circle(50, 170, 5_000_000)),
+        Filters(has_gps=True),
         Filters(camera="canon"),
         Filters(formats=("png",)),
         Filters(min_size=(3, 2)),
@@ -174,6 +193,36 @@ def test_listed_files_are_known_by_any_of_their_names(catalog: Catalog) -> None:
     assert catalog.listed_files(((b"/none",), (row.path,), (b"/x", named))) == {1, 2}
     assert catalog.listed_files(((named,),)) == {0}
     assert catalog.listed_files(()) == frozenset()
+
+
+def test_a_place_is_found_by_an_index(catalog: Catalog) -> None:
+    """Of a million pictures, those in a box around it are looked at, and no others."""
+    for longitude in (2.0, 179.999):
+        where, parameters = Filters(near=Circle(48, longitude, 1000)).where()
+        catalog.connection.create_function("distance_m", 4, lambda *_: 0.0)
+        plan = [row[3] for row in catalog.rows(f"EXPLAIN QUERY PLAN SELECT id FROM images WHERE {where}", parameters)]
+        assert all("images_by_position (latitude>? AND latitude<?" in step for step in plan), plan
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Caracas", "Pacific/Apia"])
+def test_a_day_of_any_year_is_that_of_local_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """Also of years in which the place had another offset from UTC, and of times that no calendar has."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    moments = [datetime(year, 5, 31, hour).timestamp() for year in (1890, 1912, 1969, 2024, 2090) for hour in (0, 23)]
+    others = [datetime(2024, 5, 30, 23, 59).timestamp(), datetime(2024, 6, 1).timestamp(), -(2.0**60), 2.0**60]
+    others += [datetime(year, month, 1).timestamp() for year in (2023, 2024) for month in (1, 3)]
+    images = [
+        EmbeddedImage(ImageFile(b"/%d" % n, 1, 1), bytes(32), 1, PictureFacts(1, 1, "png", int(moment)))
+        for n, moment in enumerate(moments + others)
+    ]
+    with Catalog(tmp_path / "c", write=True) as made:
+        made.record(EmbeddedBatch(tuple(images), np.ones((len(images), 4), np.float32)))
+        assert made.ids_matching(Filters(month_day="05-31")).tolist() == list(range(1, len(moments) + 1))
+        assert made.ids_matching(Filters(month_day="03-01")).tolist() == [len(images) - 2, len(images)]
+        assert made.ids_matching(Filters(month_day="12-31")).tolist() == [len(moments) + 4]
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize("asked", ["/\u00fc/\u00e9", "/u\u0308/e\u0301", "/\u00fc/e\u0301"])

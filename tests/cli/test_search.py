@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import ExifTags, Image
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Path:
-    """Return a directory of 16 photos in two places, two of which say when and with what they were taken."""
+    """Return a directory of 16 photos in two places, two of which say when, where and with what they were taken."""
     directory = tmp_path_factory.mktemp("photos")
     for number, path in enumerate(real_photos(sample_photos, 16)):
         place = directory / ("old" if number % 2 else "new")
@@ -36,6 +37,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory, sample_photos: Path) -> Pat
         if number < 2:
             exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Canon", f"EOS {number}"
             exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"199{number}:05:31 12:00:00"
+            gps: dict[int, Any] = {1: "S", 2: (33.0, 51.0, 24.84), 3: "E", 4: (151.0, 12.0 + number, 54.72)}
+            exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps)
         with Image.open(path) as image:
             image.convert("RGB").save(place / f"{number:02}.jpg", exif=exif, quality=90)
     return directory
@@ -149,6 +152,10 @@ def test_filters_leave_what_they_say(trained: Shell, photos: Path) -> None:
     assert every(trained, "--camera", "canon") == every(trained, "--older", "1999") == ["00.jpg", "01.jpg"]
     assert every(trained, "--camera", "eos 1") == every(trained, "--newer", "1991", "--older", "1992") == ["01.jpg"]
     assert every(trained, "--newer", "1d") == everything[2:]
+    assert every(trained, "--on", "05-31") == every(trained, "--has-gps") == ["00.jpg", "01.jpg"]
+    assert every(trained, "--on", "1991") == every(trained, "--between", "1991-05", "1991-05-31") == ["01.jpg"]
+    assert every(trained, "--near", "-33.8569,151.2152") == ["00.jpg"]
+    assert every(trained, "--near", "-33.8569,151.2152,2") == ["00.jpg", "01.jpg"]
     assert every(trained, "--type", "jpg") == everything
     assert every(trained, "--type", "png") == []
     assert every(trained, "--min-size", "99999x1") == []
@@ -229,6 +236,21 @@ def test_a_hit_has_the_facts_that_exif_gave(trained: Shell) -> None:
     assert (hit["camera"], hit["date"][:10], hit["date_source"]) == ("Canon EOS 0", "1990-05-31", "exif")
     assert hit["width"] > 0
     assert isinstance(hit["sigma"], float)
+
+
+def test_a_hit_near_a_place_says_how_far_it_is(trained: Shell) -> None:
+    """In JSON, in a table and in a template; one minute of longitude is 1.54 km in Sydney."""
+    search = ("search", "a photo", "--near=-33.8569,151.2152,2", "--sort", "path")
+    hits = trained.run(*search, "--json").records
+    assert [(Path(hit["path"]).name, hit["distance_km"]) for hit in hits] == [("00.jpg", 0.0), ("01.jpg", 1.539)]
+    assert trained.run(*search, "--format", "{distance_km:.1f} {latitude}").out == b"0.0 -33.8569\n1.5 -33.8569\n"
+    assert "distance_km" not in trained.run("search", "a photo", "--has-gps", "--json").records[0]
+    done = trained.run("search", "a photo", "--near", "north of here")
+    assert (done.code, done.err) == (
+        2,
+        "imgidx: --near takes latitude and longitude, and perhaps kilometres, such as 48.8584,2.2945 or"
+        " -33.8569,151.2152,5, not 'north of here'\n",
+    )
 
 
 def test_min_sigma_keeps_what_stands_out(trained: Shell) -> None:

@@ -43,6 +43,14 @@ def test_the_other_file_of_a_shot_is_named(pair: bytes | None, shown: dict[str, 
     assert {key: record[key] for key in record if key.startswith("pair")} == shown
 
 
+def test_the_distance_from_a_place_is_told_where_one_was_named() -> None:
+    """In kilometres, to the metre, behind all other keys but the index; a table has a column of it."""
+    near = Hit(1, 0.5, None, image_facts(), index=b"/index", distance_m=1234.5678)
+    assert list(hit_record(near).items())[-2:] == [("distance_km", 1.235), ("index", "/index")]
+    head, _, row = hits_table([near], Screen(width=50)).splitlines()
+    assert (head.split(), row.split()) == (["score", "sigma", "km", "path"], ["1", "0.500", "1.2", "/a.jpg"])
+
+
 def test_date_of_a_picture_without_exif_is_that_of_its_file() -> None:
     """Times that no calendar has are the nearest that it has."""
     dates = [image_record(image_facts(mtime_ns=at_s * 10**9))["date"] for at_s in (86_400, -(2**60), 2**60)]
