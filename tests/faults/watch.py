@@ -15,7 +15,7 @@ from image_index.catalog.catalog import Catalog
 from image_index.settings import IndexHome
 from tests.faults.photo_library import Outcome, Run, Target, library
 from tests.faults.tally import Tally, total, verdict
-from tests.support.storm import Storm
+from tests.support.storm import Storm, pictures_by_names
 
 CHANGES, KILLS, PICTURES = 3000, 10, 100
 PACE_S = 0.02
@@ -35,10 +35,10 @@ def attack(seed: int, scale: float) -> Tally:
         ended = _end(made, watching)
         fresh = made.elsewhere("fresh")
         fresh.run()
-        lost = len(_known(fresh.home) - _known(made.home))
+        lost = len(pictures_by_names(fresh.home) - pictures_by_names(made.home))
         checks = verdict(
             (ended.code == 128 + signal.SIGTERM, f"the watch ended with {ended.code}"),
-            (not _known(made.home) - _known(fresh.home), "the watch knows what is not there"),
+            (not pictures_by_names(made.home) - pictures_by_names(fresh.home), "the watch knows what is not there"),
             (not made.failed(), f"failures from nowhere: {made.failed()}"),
         )
         return total("a watch killed in a storm", [*kills, checks, Tally("", lost=lost, hangs=ended.hung)])
@@ -83,10 +83,3 @@ def _has(home: IndexHome, path: Path) -> bool:
         return False
     with Catalog(home.catalog) as catalog:
         return catalog.image_at(os.fsencode(path.resolve())) is not None
-
-
-def _known(home: IndexHome) -> set[tuple[frozenset[bytes], bytes]]:
-    """Return all names and the content of each picture that is there."""
-    with Catalog(home.catalog) as catalog:
-        rows = [row for row in catalog.known(b"/") if not row.missing]
-        return {(frozenset(catalog.names_at(row.path)), row.sha256) for row in rows}

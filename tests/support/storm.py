@@ -12,6 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from image_index.catalog.catalog import Catalog
+from image_index.settings import IndexHome
+
 PAUSE_S = 0.02
 """How long a slow writer waits between the two halves of a picture."""
 
@@ -129,3 +132,10 @@ class Storm:
         self._number += 1
         (self._root / f"{self._number}.txt").write_text("no picture")
         (self._root / f".{self._number}.png").write_bytes(self._picture())
+
+
+def pictures_by_names(home: IndexHome) -> set[tuple[frozenset[bytes], bytes]]:
+    """Return all names and the content's hash of each picture of an index that is there."""
+    with Catalog(home.catalog) as catalog:
+        rows = [row for row in catalog.known(b"/") if not row.missing]
+        return {(frozenset(catalog.names_at(row.path)), row.sha256) for row in rows}

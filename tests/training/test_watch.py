@@ -26,7 +26,7 @@ from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.watch import watch
 from tests.support.library import Library
 from tests.support.pool_here import PoolHere
-from tests.support.storm import Storm
+from tests.support.storm import Storm, pictures_by_names
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -307,13 +307,6 @@ def test_the_end_of_the_time_ends_the_watch(watched: Watched) -> None:
     assert list(due) == []
 
 
-def known(home: IndexHome) -> set[tuple[frozenset[bytes], bytes]]:
-    """Return all names and the content of each picture that is there."""
-    with Catalog(home.catalog) as catalog:
-        rows = [row for row in catalog.known(b"/") if not row.missing]
-        return {(frozenset(catalog.names_at(row.path)), row.sha256) for row in rows}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_after_a_storm_the_index_is_that_of_a_fresh_training(tmp_path: Path, seed: int) -> None:
@@ -336,6 +329,6 @@ def test_after_a_storm_the_index_is_that_of_a_fresh_training(tmp_path: Path, see
     blowing.join()
     fresh = Library(watched.photos, IndexHome(tmp_path / "fresh"))
     fresh.train(make_pool=watched.pool.made)
-    assert known(watched.library.home) == known(fresh.home)
+    assert pictures_by_names(watched.library.home) == pictures_by_names(fresh.home)
     with Catalog(watched.library.home.catalog) as catalog, Catalog(fresh.home.catalog) as other:
         assert list(catalog.failures()) == list(other.failures()) == []
