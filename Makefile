@@ -67,6 +67,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/memory.py $(OF) >/dev/null
 	$(BENCH)/rescan.py >/dev/null
 	$(BENCH)/commits.py >/dev/null
+	$(BENCH)/names.py >/dev/null
 	$(BENCH)/cluster.py $(OF) >/dev/null
 	$(BENCH)/search.py --text >/dev/null
 	$(BENCH)/many_indexes.py >/dev/null

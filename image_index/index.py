@@ -124,7 +124,7 @@ class Index:
 
     def count_unknown(self, filters: Filters) -> int:
         """Return how many of the files to which `filters` restrict a search the index does not have."""
-        return len(filters.files or ()) - len(self._known_files(filters))
+        return filters.count_files() - len(self._known_files(filters))
 
     def _known_files(self, filters: Filters) -> frozenset[int]:
         """Return which of the listed files of `filters` the index has, by their numbers."""
@@ -386,7 +386,7 @@ class Indexes:
 
     def count_unknown(self, filters: Filters) -> int:
         """Return how many of the files to which `filters` restrict a search no index has."""
-        return len(filters.files or ()) - len(frozenset().union(*(one._known_files(filters) for one in self._indexes)))
+        return filters.count_files() - len(frozenset().union(*(one._known_files(filters) for one in self._indexes)))
 
     def search(self, query: str | Query | Vectors, options: SearchOptions | None = None) -> list[Hit]:
         """Return the pictures nearest to a query in all indexes, best first, each with the `index` that it is of.

@@ -88,13 +88,13 @@ def resolve_each(paths: Iterable[bytes]) -> tuple[bytes, ...]:
 def both_ways(paths: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield what `resolve` and `absolute` make of each of `paths`; for a million this takes seconds."""
     # Files of a list lie beside each other: their directory is resolved once, and a file only where it is a link.
-    resolve_directory, absolute_directory = cache(resolve), cache(absolute)
+    both_of_directory = cache(lambda directory: (below(resolve(directory)), below(absolute(directory))))
     for path in paths:
-        directory, name = os.path.split(path)
+        before, slash, name = path.rpartition(b"/")
         if name in {b"", b".", b".."}:
             yield resolve(path), absolute(path)
             continue
-        resolved, written = (below(of(directory or b".")) + name for of in (resolve_directory, absolute_directory))
+        resolved, written = (around + name for around in both_of_directory(before + slash or b"."))
         yield resolve(path) if os.path.islink(resolved) else resolved, written
 
 

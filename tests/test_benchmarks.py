@@ -131,6 +131,16 @@ def test_commits_are_counted_and_compared() -> None:
     assert f"{record['ratio']:.2f}" in table
 
 
+def test_words_of_names_are_compared_with_a_scan() -> None:
+    """Both find the same pictures; some have a word, and all have one."""
+    record, table = run_benchmark("names.py", "--count", "2000", "--batch", "500")
+    found = record["words"]
+    assert [one["pictures"] for one in found.values()][::6] == [1, 2000]
+    assert 0 < found["\u5317\u4eac"]["pictures"] < 2000
+    assert all(one["ratio"] == pytest.approx(one["scan_ms"] / one["ms"], rel=0.1) for one in found.values())
+    assert f"{record['bytes_of_words']:.0f} bytes" in table
+
+
 @pytest.mark.nightly
 def test_several_indexes_stand_beside_one_of_the_same_pictures() -> None:
     """Which find the same."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -70,18 +70,18 @@ class Filters:
     """Conditions on pictures, joined by AND; a field left at its default does not restrict.
 
     Directories are absolute paths. A path has all of `words`, which are folded (see `image_index.words`). `files` has
-    the absolute paths by which each file that may be found is known, if it is. Dates are seconds since 1970: newer_s <=
-    date < older_s; `month_day` is a day of any year in local time, `05-31`. `near` is where it was taken, and `has_gps`
-    that this is known. `camera` is any part of the camera's name, in any case; `formats` are values of the column
-    `format`; `min_size` is (width, height) in pixels as displayed. Ids: after_id < id <= up_to_id. Pictures whose file
-    is gone are left out unless `missing`.
+    the absolute paths of the files that may be found, each with the number of its file: one may have several. Dates are
+    seconds since 1970: newer_s <= date < older_s; `month_day` is a day of any year in local time, `05-31`. `near` is
+    where it was taken, and `has_gps` that this is known. `camera` is any part of the camera's name, in any case;
+    `formats` are values of the column `format`; `min_size` is (width, height) in pixels as displayed. Ids: after_id <
+    id <= up_to_id. Pictures whose file is gone are left out unless `missing`.
     """
 
     under: tuple[bytes, ...] = ()
     exclude_under: tuple[bytes, ...] = ()
     globs: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
-    files: tuple[tuple[bytes, ...], ...] | None = None
+    files: Mapping[bytes, int] | None = None
     newer_s: float | None = None
     older_s: float | None = None
     month_day: str | None = None
@@ -99,6 +99,10 @@ class Filters:
     def chooses(self) -> bool:
         """Whether any condition is set; `missing` is none."""
         return self != Filters(missing=self.missing)
+
+    def count_files(self) -> int:
+        """Return how many files there are in `files`, of which each may have several paths."""
+        return len(set((self.files or {}).values()))
 
     def where(self) -> tuple[str, list[object]]:
         """Return the condition on a row of `images` but for its path, and the parameters."""
@@ -164,12 +168,11 @@ class Filters:
         under, exclude = (tuple(map(below, side)) for side in (self.under, self.exclude_under))
         fits_globs = glob_matcher(self.globs) if self.globs else lambda _: True
         has_words = word_matcher(self.words)
-        listed = None if self.files is None else {path for ways in self.files for path in ways}
 
         def fits(path: bytes) -> bool:
             place = below(path)
             inside = (not under or place.startswith(under)) and not place.startswith(exclude)
-            return inside and fits_globs(path) and has_words(path) and (listed is None or path in listed)
+            return inside and fits_globs(path) and has_words(path) and (self.files is None or path in self.files)
 
         return fits
 

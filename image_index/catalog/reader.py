@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -293,22 +293,21 @@ class CatalogReader(Database):
         indexed, more = filters.where_indexed()
         return f"{indexed} AND {of_path}", [*more, *parameters]
 
-    _listed: tuple[tuple[bytes, ...], ...] | None = None
+    _listed: Mapping[bytes, int] | None = None
 
-    def _list(self, files: tuple[tuple[bytes, ...], ...] | None) -> None:
+    def _list(self, files: Mapping[bytes, int] | None) -> None:
         """Make the table of listed files, for a search and those after it with the same list."""
         if files is None or files is self._listed:
             return
-        rows = ((path, number) for number, ways in enumerate(files) for path in ways)
         with storage_errors(self.path):
             self.connection.execute(f"DROP TABLE IF EXISTS {LISTED}")
             self.connection.execute(f"CREATE TABLE {LISTED} (path BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID")
             with atomic(self.connection, "DEFERRED"):  # it is no file of the index that is written to
-                self.connection.executemany(f"INSERT OR IGNORE INTO {LISTED} VALUES (?, ?)", rows)
+                self.connection.executemany(f"INSERT INTO {LISTED} VALUES (?, ?)", files.items())
         self._listed = files
 
-    def listed_files(self, files: tuple[tuple[bytes, ...], ...]) -> frozenset[int]:
-        """Return which of the files of a list, by their numbers from 0, have a row under any of their names."""
+    def listed_files(self, files: Mapping[bytes, int]) -> frozenset[int]:
+        """Return which of the files of a list, by their numbers, have a row under any of their names."""
         self._list(files)
         is_known = " OR ".join(
             f"EXISTS (SELECT 1 FROM {table} WHERE {table}.path = listed.path)" for table in ("images", "names")

@@ -345,7 +345,7 @@ def _warn_of_unknown(searched: Index | Indexes, filters: Filters) -> None:
     """Say how many of the files that a list names are not in the index."""
     unknown = searched.count_unknown(filters)
     if unknown:
-        logger.warning("%d of the %d files listed are not in the index", unknown, len(filters.files or ()))
+        logger.warning("%d of the %d files listed are not in the index", unknown, filters.count_files())
 
 
 def _exit_code(outcomes: set[int]) -> int:

@@ -168,9 +168,13 @@ def _check_globs(globs: tuple[str, ...]) -> None:
             raise UsageError(f"--glob takes a pattern such as '*.jpg' or '2024/**', not {glob!r}: {error}") from error
 
 
-def _listed(files: Iterable[AnyPath]) -> tuple[tuple[bytes, ...], ...]:
-    """Return the absolute paths of each file, once: with links resolved, and as it is written if that differs."""
-    return tuple(dict.fromkeys(tuple(dict.fromkeys(ways)) for ways in both_ways(map(os.fsencode, files))))
+def _listed(files: Iterable[AnyPath]) -> dict[bytes, int]:
+    """Return the absolute paths of files, with links resolved and as they are written, each with the file's number."""
+    numbers: dict[bytes, int] = {}
+    for resolved, written in both_ways(map(os.fsencode, files)):
+        number = numbers.setdefault(resolved, len(numbers))
+        numbers.setdefault(written, number)
+    return numbers
 
 
 def _words(text: str | None) -> tuple[str, ...]:
