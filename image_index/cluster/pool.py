@@ -64,7 +64,7 @@ logger = logging.getLogger(__name__)
 class ClusterLimits:
     """How long a driver waits for its cluster, in seconds."""
 
-    join_s: float = 60.0
+    join_s: float = 120.0
     """For the first list of machines, and later for a machine where there is none."""
     start_s: float = 120.0
     """For the first sign of life of a node, which may have to wait for cores and GPUs."""

@@ -18,6 +18,9 @@ from image_index.errors import WorkersFailed
 CALLS_AT_ONCE = 4
 """One `take` waits in a node; `give` and `finish` must not wait for it."""
 
+JOIN_TRIES = 3
+"""Behind ray:// Ray's server forks amid threads of gRPC, and may die of that: of 20 joins on a busy machine 3 did."""
+
 RayNode = Any
 """Ray's handle on a node."""
 
@@ -32,7 +35,7 @@ class RayCluster:
     def __init__(self, address: str) -> None:
         """Join it; raise `WorkersFailed` where that cannot be done."""
         try:
-            ray.init(address, configure_logging=False, log_to_driver=False)
+            _join(address)
         except AuthenticationError as error:
             problem = f"the Ray cluster at {address} does not accept the token of this machine, or the lack of one"
             step = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token, here and on every machine"
@@ -99,6 +102,17 @@ class RayCluster:
         ray.shutdown()
 
 
+def _join(address: str) -> None:
+    """Join a cluster, and try again where the server that Ray starts for a client has died at once."""
+    for tries_left in reversed(range(JOIN_TRIES)):
+        try:
+            ray.init(address, configure_logging=False, log_to_driver=False)
+            return
+        except ConnectionAbortedError:
+            if not tries_left:
+                raise
+
+
 def _on(machine: Machine) -> NodeAffinitySchedulingStrategy:
     """Return the strategy that starts something on this machine or not at all."""
     return NodeAffinitySchedulingStrategy(machine.machine_id, soft=False)
@@ -107,4 +121,4 @@ def _on(machine: Machine) -> NodeAffinitySchedulingStrategy:
 def _sentence(error: Exception) -> str:
     """Return what an error says first, without the advice and tracebacks behind it; the last line of a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if "Traceback" in str(error) else lines[0]
+    return (lines[-1] if "Traceback" in str(error) else lines[0]).rstrip(".")
