@@ -11,6 +11,7 @@ import json
 import signal
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -150,11 +151,10 @@ class Runs:
 
     def count_states(self) -> dict[str, int]:
         """Return how many sessions and foreign runs there are in each state."""
-        groups = "SELECT outcome, stop_asked_at_s IS NOT NULL AS stop, exit_code, count(*) FROM runs GROUP BY 1, 2, 3"
-        counts: dict[str, int] = {}
-        for outcome, stop_asked, exit_code, count in self._database.rows(groups):
-            state = session_state(Outcome(outcome), exit_code, stop_asked=bool(stop_asked))
-            counts[state] = counts.get(state, 0) + count
+        counts = Counter(str(session.state) for session in self.begun())  # those of dead processes are not running
+        groups = "SELECT outcome, exit_code, count(*) FROM runs WHERE outcome != 'running' GROUP BY 1, 2"
+        for outcome, exit_code, count in self._database.rows(groups):
+            counts[session_state(Outcome(outcome), exit_code, stop_asked=False)] += count
         return counts
 
     @contextmanager

@@ -303,15 +303,19 @@ def test_progress_is_written_at_each_new_stage_and_with_each_batch(
     assert [progress.done for progress in heard] == [1000, 2000, 0, 8]
 
 
-def test_states_are_counted(catalog: Catalog) -> None:
-    """Each session once; one that could not read everything is incomplete."""
+def test_states_are_counted(catalog: Catalog, path: Path) -> None:
+    """Each session once; one that could not read everything is incomplete, and one whose process is gone has failed."""
     ask(catalog)
     Runs(catalog).ask_to_stop(ask(catalog))
     for summary in (SUMMARY, replace(SUMMARY, problems=()), replace(SUMMARY, problems=(), failed=1)):
         with Runs(catalog).recorded() as run:
             run.begin()
             run.summary = summary
-    assert Runs(catalog).count_states() == {"queued": 1, "stopped": 1, "done": 1, "incomplete": 2}
+    Run(catalog, StopRequest()).begin()
+    counted = {"queued": 1, "stopped": 1, "done": 1, "incomplete": 2}
+    assert Runs(catalog).count_states() == counted | {"failed": 1}
+    with exclusive_lock(IndexHome(path.parent).lock):
+        assert Runs(catalog).count_states() == counted | {"running": 1}
 
 
 def test_old_runs_that_nobody_asked_for_are_forgotten(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
