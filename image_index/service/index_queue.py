@@ -6,6 +6,7 @@ costs no session: whoever calls `offer` next puts the job back.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -41,6 +42,8 @@ LOCK_S = 30
 LOST_AFTER_S = 10.0
 """After how long a job is lost that no queue holds and no worker has: one that takes it says so much earlier."""
 
+logger = logging.getLogger(__name__)
+
 FUNCTION = "image_index.service.index_queue.TrainingJob"
 """What a job says that it runs, for monitors; no worker of ours imports what a job names."""
 
@@ -60,6 +63,14 @@ class TrainingJob(Job):
         """The index. Raises RQ's `DeserializationError` or `ValueError` for a job that is none of ours."""
         (index,) = self.args
         return IndexHome(Path(index))
+
+    def restore(self, raw_data: Any) -> None:
+        """Take over what Redis says of a job. One that cannot be read is none: RQ would end the worker for it."""
+        try:
+            super().restore(raw_data)
+        except Exception as error:  # as many kinds as there are fields
+            logger.warning("The job %s in Redis cannot be read and is left out: %s", self.id, error)
+            raise NoSuchJobError(f"No such job: {self.id}") from error
 
     def perform(self) -> dict[str, Any]:
         """Train, and return what the result says."""
@@ -121,10 +132,11 @@ def _next_session(home: IndexHome) -> Session | None:
 
 
 def _job(redis: Redis, home: IndexHome) -> TrainingJob | None:
-    """Return the job of an index, None where there is none."""
+    """Return the job of an index, None where there is none; what cannot be read makes room for another."""
     try:
         job = TrainingJob.fetch(job_id(home), connection=redis, serializer=JSONSerializer)
     except NoSuchJobError:
+        redis.delete(TrainingJob.key_for(job_id(home)))
         return None
     return training(job)
 

@@ -114,11 +114,24 @@ def test_a_worker_that_ends_leaves_its_session_to_the_next_one(
     assert (embedded(library), len(library.rows())) == (9, 10)
 
 
-def test_a_worker_that_an_error_ends_says_so(tmp_path: Path, redis: RedisServer) -> None:
-    """Else whoever starts it again after a failure would not: RQ ends it where it cannot read what a queue holds."""
-    with Redis.from_url(redis.url) as connection:
+def test_what_cannot_be_read_does_not_end_a_worker(tmp_path: Path, redis: RedisServer) -> None:
+    """One line says so, and it goes on."""
+    with Redis.from_url(redis.url) as connection, working(tmp_path, redis.url) as worker:
         connection.hset("rq:job:odd", mapping={"data": "[]", "created_at": "no time"})
-        connection.rpush("rq:queue:training-high", "odd")
+        connection.rpush("rq:queue:training-high", "odd", "gone")
+        give_up = time.monotonic() + 30
+        while connection.exists("rq:queue:training-high") and time.monotonic() < give_up:
+            time.sleep(0.05)
+        assert worker.end() == 0
+    said = [line for line in worker.lines if "odd" in line]
+    assert len(said) == 1
+    assert said[0].startswith("imgidx: The job odd in Redis cannot be read and is left out: ")
+
+
+def test_a_worker_that_an_error_ends_says_so(tmp_path: Path, redis: RedisServer) -> None:
+    """Else whoever starts it again after a failure would not: RQ ends it where a queue is none."""
+    with Redis.from_url(redis.url) as connection:
+        connection.set("rq:queue:training-high", "no list")
     with working(tmp_path, redis.url) as worker:
         assert worker.process.wait() == 8
 

@@ -212,6 +212,16 @@ def test_a_path_that_is_no_text_comes_through(redis: Redis, tmp_path: Path) -> N
     assert job_of(redis, home).home == home
 
 
+def test_a_job_that_cannot_be_read_is_replaced(redis: Redis, home: IndexHome) -> None:
+    """Else its index would be trained no more."""
+    ask(home)
+    offer(redis, home)
+    redis.hset(TrainingJob.key_for(job_id(home)), "created_at", "no time")
+    offer(redis, home)
+    assert job_of(redis, home).home == home
+    assert job_id(home) in waiting(redis)["training-normal"]
+
+
 def test_a_job_whose_process_redis_knows_no_longer_is_replaced(redis: Redis, home: IndexHome) -> None:
     """What Redis knew of it had its end of life; the list of it had not."""
     ask(home)
