@@ -33,6 +33,9 @@ FRAME, WORDS = "tokenizer.json", "words.bin"
 KNOWN_OPTIONS = {"clean", "strip_sep_token"}
 """The `tokenizer_kwargs` of open_clip that are known here."""
 
+KNOWN_CLASSES = {"Bert", "Gemma", "PreTrained", "Roberta", "T5", "TokenizersBackend", "XLMRoberta"}
+"""The tokenizers of `transformers` that do what their file says; those of NLLB, for one, set a language besides."""
+
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 USUAL = {"pad_token": ("<pad>", "[PAD]"), "sep_token": ("</s>", "[SEP]"), "bos_token": ("<s>", "<bos>")}
@@ -210,6 +213,9 @@ def _framing(tokenizer: Tokenizer, settings: Mapping[str, Any], text_config: Map
     how, mode = options.get("clean", "whitespace"), text_config.get("tokenizer_mode") or ""
     if options.keys() - KNOWN_OPTIONS or how not in CLEANINGS or mode not in {"", "clips"}:
         raise UnknownModel("its configuration has options that are not known here")
+    kind = str(settings.get("tokenizer_class") or "PreTrained").removesuffix("Fast").removesuffix("Tokenizer")
+    if kind not in KNOWN_CLASSES:
+        raise UnknownModel(f"its tokenizer is a {settings['tokenizer_class']}")
     if settings.get("truncation_side", "right") != "right":
         raise UnknownModel("its texts are cut off at the left")
 
@@ -229,8 +235,7 @@ def _framing(tokenizer: Tokenizer, settings: Mapping[str, Any], text_config: Map
         after = tuple(number("eos_token") for _ in range(bool(flags["add_eos_token"])))
     else:
         before, after = _special_tokens(tokenizer)
-    left_by_class = str(settings.get("tokenizer_class", "")).startswith(("Gemma", "Siglip2"))
-    side = settings.get("padding_side") or ("left" if left_by_class else "right")
+    side = settings.get("padding_side") or ("left" if kind == "Gemma" else "right")
     zeroed = number("sep_token") if options.get("strip_sep_token") else None
     return Framing(how, number("pad_token"), before, after, zeroed=zeroed, pad_left=side == "left")
 

@@ -77,6 +77,7 @@ def edit(folder: Path, name: str, **changes: Any) -> None:
         ({}, {"tokenizer_kwargs": {"clean": "thoroughly"}}, "options"),
         ({}, {"tokenizer_mode": "tiles"}, "options"),
         ({"truncation_side": "left"}, {}, "left"),
+        ({"tokenizer_class": "NllbTokenizerFast"}, {}, "NllbTokenizerFast"),
         ({"added_tokens_decoder": {"9999": {"content": "<more>"}}}, {}, "add tokens"),
         ({"pad_token": "<none>"}, {}, "lacks a special token"),
         ({"bos_token": None, "eos_token": None, "add_eos_token": True}, {}, None),
