@@ -21,14 +21,12 @@ import open_clip
 import torch
 from measure import Run, imgidx, machine, python, run
 from photos import copies
-from run_ceiling import make_model
 from safetensors.torch import save_file
 
 from image_index import __version__
 
 Result = dict[str, Any]
 
-ARCHITECTURE = "ViT-B-32-SigLIP2-256"
 SIDES = ("CLIP", "SigLIP2")
 
 SUBJECTS = ("a red kite", "two old boats", "my grandmother", "a street market", "snow on a roof", "a sleeping fox")
@@ -69,23 +67,27 @@ def made_tokenizer(count: int) -> dict[str, Any]:
 
 def make_siglip(folder: Path, words: int, *, tiny: bool) -> None:
     """Write a model of SigLIP2's kind with random weights and a made tokenizer into the new `folder`."""
-    folder.mkdir()
-    config = open_clip.get_model_config(ARCHITECTURE)
+    config = open_clip.get_model_config("ViT-B-32-SigLIP2-256")
     config["text_cfg"]["vocab_size"] = words
+    make_model(open_clip.CustomTextCLIP, config, folder, tiny=tiny)
+    (folder / "tokenizer.json").write_text(json.dumps(made_tokenizer(words)))
+    settings = {"add_bos_token": False, "add_eos_token": True, "eos_token": "<eos>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"padding_side": "right"}))
+
+
+def make_model(kind: type[torch.nn.Module], config: dict[str, Any], folder: Path, *, tiny: bool) -> None:
+    """Write a model with random weights into the new `folder`; a `tiny` one has one small layer in each tower."""
     if tiny:
         config["text_cfg"] |= {"layers": 1, "width": 64, "heads": 2}
         config["vision_cfg"] = {"layers": 1, "width": 64, "image_size": 64, "patch_size": 32, "head_width": 32}
         config["embed_dim"] = 64
     shape = {key: value for key, value in config.items() if key != "custom_text"}
+    folder.mkdir()
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_file(open_clip.CustomTextCLIP(**shape).state_dict(), folder / "open_clip_model.safetensors")
+        save_file(kind(**shape).state_dict(), folder / "open_clip_model.safetensors")
     preprocess = {"size": config["vision_cfg"].get("image_size", 256), "mean": [0.5] * 3, "std": [0.5] * 3}
-    content = {"model_cfg": config, "preprocess_cfg": preprocess | {"resize_mode": "squash"}}
-    (folder / "open_clip_config.json").write_text(json.dumps(content))
-    (folder / "tokenizer.json").write_text(json.dumps(made_tokenizer(words)))
-    settings = {"add_bos_token": False, "add_eos_token": True, "eos_token": "<eos>", "pad_token": "<pad>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"padding_side": "right"}))
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
 
 
 def searches(scratch: Path, repeat: int) -> dict[str, list[Run]]:
@@ -102,7 +104,7 @@ def searches(scratch: Path, repeat: int) -> dict[str, list[Run]]:
 
 def measure(arguments: argparse.Namespace, scratch: Path) -> Result:
     """Make both models and indexes, run everything and return the whole record."""
-    make_model("tiny" if arguments.tiny else "ViT-B-32", scratch / "CLIP")
+    make_model(open_clip.CLIP, open_clip.get_model_config("ViT-B-32"), scratch / "CLIP", tiny=arguments.tiny)
     make_siglip(scratch / "SigLIP2", arguments.words, tiny=arguments.tiny)
     with copies(arguments.photos, arguments.count) as photos:
         for side in SIDES:

@@ -43,13 +43,13 @@ USUAL |= {"eos_token": ("</s>", "<eos>"), "cls_token": ("<s>", "[CLS]")}
 """What special tokens are called in a vocabulary whose settings do not say it."""
 
 NO_WORD = "\U0010ffff" * 16
-"""The one word of a model that gives back what it is asked to cut into words; no text has it."""
+"""The one word of a model that gives back what it is asked to split; no text has it."""
 
 
-class Cutter(Protocol):
-    """What cuts a cleaned text into words of the vocabulary: all of the library, or the words that the text needs."""
+class Splitter(Protocol):
+    """What splits a cleaned text into words of the vocabulary: all of that, or the words that the text needs."""
 
-    def cut(self, text: str) -> tuple[list[int], list[int]]:
+    def split(self, text: str) -> tuple[list[int], list[int]]:
         """Return the ids of a text, without special tokens, and where in it each begins."""
 
 
@@ -57,7 +57,7 @@ class Cutter(Protocol):
 class HubTokenizer:
     """Texts to the ids that open_clip's HFTokenizer gives them."""
 
-    cutter: Cutter
+    splitter: Splitter
     framing: Framing
     context_length: int
 
@@ -68,7 +68,7 @@ class HubTokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text` with its special tokens, at most as many as fit, without the padding."""
         framing = self.framing
-        ids, _ = self.cutter.cut(clean(text, framing.clean))
+        ids, _ = self.splitter.split(clean(text, framing.clean))
         whole = [*framing.before, *ids[: self._room], *framing.after]
         return [0 if token == framing.zeroed else token for token in whole]
 
@@ -81,7 +81,7 @@ class HubTokenizer:
     def cut(self, text: str) -> str:
         """Return what of `text` does not fit into the context."""
         cleaned = clean(text, self.framing.clean)
-        _, begins = self.cutter.cut(cleaned)
+        _, begins = self.splitter.split(cleaned)
         return cleaned[begins[self._room] :].strip() if len(begins) > self._room else ""
 
     @property
@@ -97,13 +97,13 @@ class WholeVocabulary:
 
     tokenizer: Tokenizer
 
-    def cut(self, text: str) -> tuple[list[int], list[int]]:
+    def split(self, text: str) -> tuple[list[int], list[int]]:
         """Return the ids of a text, without special tokens, and where in it each begins."""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         return encoding.ids, _begins(encoding)
 
 
-class CutVocabulary:
+class MappedVocabulary:
     """The library with the words of a tokenizer that a text needs."""
 
     def __init__(self, table: WordTable, frame: Mapping[str, Any]) -> None:
@@ -112,7 +112,7 @@ class CutVocabulary:
         self._frame = frame
         self._added = {token["content"]: int(token["id"]) for token in frame["added_tokens"]}
 
-    def cut(self, text: str) -> tuple[list[int], list[int]]:
+    def split(self, text: str) -> tuple[list[int], list[int]]:
         """Return the ids of a text, without special tokens, and where in it each begins."""
         words = self._wordless.encode(text, add_special_tokens=False).tokens
         model, ids = self._table.model_of("\n".join(words))
@@ -124,7 +124,7 @@ class CutVocabulary:
 
     @cached_property
     def _wordless(self) -> Tokenizer:
-        """A tokenizer whose tokens are what the model would be asked to cut into words, and added tokens."""
+        """A tokenizer whose tokens are what the model would be asked to split, and added tokens."""
         return self._with({"type": "Unigram", "unk_id": 0, "byte_fallback": False, "vocab": [(NO_WORD, 0.0)]})
 
     def _with(self, model: Mapping[str, Any]) -> Tokenizer:
@@ -159,9 +159,9 @@ def export_tokenizer(tokenizer: HubTokenizer, directory: Path) -> HubTokenizer:
 
     Raises `UnknownModel` where it is of a kind that cannot be cut down to the words of a text.
     """
-    if not isinstance(tokenizer.cutter, WholeVocabulary):
+    if not isinstance(tokenizer.splitter, WholeVocabulary):
         raise UnknownModel("its tokenizer has been exported already")
-    frame = json.loads(tokenizer.cutter.tokenizer.to_str())
+    frame = json.loads(tokenizer.splitter.tokenizer.to_str())
     table = write_table(frame.pop("model"), directory / WORDS)
     frame |= {"post_processor": None, "decoder": None}
     (directory / FRAME).write_text(json.dumps({"frame": frame, "table": table}), encoding="ascii")
@@ -172,10 +172,10 @@ def open_exported(directory: Path, framing: Framing, context_length: int) -> Hub
     """Return an exported tokenizer; raises `OSError` or `ValueError` where its files are damaged."""
     content = _json(directory / FRAME)
     try:
-        cutter = CutVocabulary(read_table(directory / WORDS, content["table"]), content["frame"])
+        splitter = MappedVocabulary(read_table(directory / WORDS, content["table"]), content["frame"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{directory / FRAME} lacks {error}") from error
-    return HubTokenizer(cutter, framing, context_length)
+    return HubTokenizer(splitter, framing, context_length)
 
 
 def _begins(encoding: Encoding) -> list[int]:
