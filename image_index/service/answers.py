@@ -180,7 +180,9 @@ class RankAnswer(Answer):
 
 
 class HitAnswer(PictureAnswer, RankAnswer):
-    """A hit: `imgidx search --json` (`hit_record`)."""
+    """A hit: `imgidx search --json` (`hit_record`); `day` is that of its date where the server runs."""
+
+    day: str
 
     pair: str | None = None
     pair_bytes: str | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.pairs import pair_of
+from image_index.dates import local_time
 from image_index.errors import QueryError, UsageError
 from image_index.index import is_there
 from image_index.paths import printable
@@ -196,5 +197,10 @@ def _page(
         last = page[-1]
         following = write_cursor(kind, last.score, last.image.id, last.rank, up_to_id)
     name = wanted.name if isinstance(wanted, SearchRequest) else None
-    hits = [hit_record(hit, name) | {"id": hit.image.id} for hit in page]
+    hits = [hit_record(hit, name) | {"id": hit.image.id, "day": _day(hit.image)} for hit in page]
     return {"hits": hits, "next": following, "last_id": up_to_id}
+
+
+def _day(image: ImageFacts) -> str:
+    """Return the day of a picture where the server runs, by which `on` and `between` choose."""
+    return local_time(image.date_s).date().isoformat()

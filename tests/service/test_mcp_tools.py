@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Coroutine
 from contextlib import closing
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from image_index.upkeep.status import read_status
 from image_index.workers.engine import Engine
 from tests.support import fake_models
 from tests.support.library import random_batch
+from tests.support.records import LONG_AGO_NS
 from tests.support.served import make_served
 
 RED, GREEN, BLUE, PINK = 1, 2, 3, 4
@@ -97,7 +99,9 @@ def test_the_answers_are_the_objects_of_the_command_line(served: IndexHome) -> N
     """With the ids; as text they are the same."""
     photo = served.path.parent / "photos/red.png"
     with Index.open(served.path) as index, CatalogReader(served.catalog) as catalog:
-        hits = [hit_record(hit) | {"id": hit.image.id} for hit in index.search(make_query(images=[str(photo)]))]
+        day = datetime.fromtimestamp(LONG_AGO_NS // 10**9).date().isoformat()
+        found = index.search(make_query(images=[str(photo)]))
+        hits = [hit_record(hit) | {"id": hit.image.id, "day": day} for hit in found]
         known = known_picture(catalog, os.fsencode(photo))
         last_id = index.last_id
     assert known is not None

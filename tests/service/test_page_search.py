@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -138,11 +141,11 @@ def test_filters_are_set_in_a_panel_and_taken_back_by_their_chips(page: Page, at
     enter(page, at, "?text=a+cat")
     page.locator("summary").click()
     page.get_by_role("button", name="png").click()
-    page.get_by_label("Words").fill("\u00dfblue")
-    page.get_by_label("Words").press("Enter")
+    page.get_by_label("Words", exact=True).fill("\u00dfblue")
+    page.get_by_label("Words", exact=True).press("Enter")
     expect(page.get_by_role("heading", name="No picture fits")).to_be_visible()
-    page.get_by_label("Words").fill("BL\u00daE")
-    page.get_by_label("Words").press("Enter")
+    page.get_by_label("Words", exact=True).fill("BL\u00daE")
+    page.get_by_label("Words", exact=True).press("Enter")
     page.get_by_label("Name").fill("blu*")
     page.get_by_label("Name").press("Enter")
     expect(page.locator(".hit")).to_have_count(1)
@@ -154,6 +157,72 @@ def test_filters_are_set_in_a_panel_and_taken_back_by_their_chips(page: Page, at
     expect(page).to_have_url(re.compile(r"\?text=a\+cat&glob=blu\*&orientation=portrait$"))
     page.get_by_role("button", name="Search without the filters").click()
     expect(page).to_have_url(re.compile(r"\?text=a\+cat$"))
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a server whose pictures say when and where they were taken, but for one."""
+    home = make_served(tmp_path_factory.mktemp("placed"))
+    with closing(sqlite3.connect(home.catalog)) as connection, connection:
+        for image_id, (day, east) in enumerate([(30, 0.0), (31, 0.02), (31, 0.0)], 1):
+            taken_at_s = int(datetime(2024, 5, day, 12, image_id).timestamp())
+            connection.execute(
+                "UPDATE images SET taken_at_s = ?, date_source = 'exif', latitude = -33.8569, longitude = ?"
+                " WHERE id = ?",
+                (taken_at_s, 151.2152 + east, image_id),
+            )
+    with listening(home) as found:
+        yield found
+
+
+def test_hits_by_date_stand_under_the_headings_of_their_days(watched_page: Watched, placed: str) -> None:
+    """The newest day first; keys go from day to day, and screen readers from heading to heading."""
+    page = watched_page.page
+    enter(page, placed, "?text=a+cat")
+    page.get_by_label("Order").select_option("Newest first")
+    expect(page).to_have_url(re.compile("sort=date$"))
+    days = page.get_by_role("heading", level=2)
+    expect(days).to_have_text(
+        [re.compile(r"^Friday.? 31 May 2024 2$"), re.compile("^Thursday.? 30 May 2024 1$"), re.compile("1$")]
+    )
+    expect(page.get_by_role("listbox", name="31 May 2024")).to_have_count(1)
+    labels = [page.locator(".hit").nth(at).get_attribute("aria-label") or "" for at in range(4)]
+    assert [label.split(".")[0] for label in labels[:3]] == ["blue", "green", "red"]
+    assert labels[0].endswith(", 2024-05-31")
+    assert [hit(page, at).get_attribute("aria-posinset") for at in range(3)] == ["1", "2", "1"]
+    hit(page, 0).press("d")
+    expect(hit(page, 2)).to_be_focused()
+    hit(page, 2).press("D")
+    expect(hit(page, 0)).to_be_focused()
+    tops = [days.nth(0).bounding_box(), hit(page, 0).bounding_box(), days.nth(1).bounding_box()]
+    assert sorted(tops, key=lambda box: box["y"] if box else 0) == tops
+    page.get_by_label("Order").select_option("Best first")
+    expect(days).to_have_count(0)
+    assert watched_page.complaints == []
+
+
+def test_pictures_near_a_place_say_how_far_they_are(watched_page: Watched, placed: str) -> None:
+    """The place is a chip; the details have a link for maps, and nothing is fetched from one."""
+    page = watched_page.page
+    enter(page, placed, "?text=a+cat&sort=date")
+    hit(page, 0).press("Enter")
+    page.get_by_role("button", name="Details").click()
+    link = page.get_by_role("link", name="-33.8569, 151.2152")
+    expect(link).to_have_attribute("href", "geo:-33.8569,151.2152")
+    expect(page.locator(".details")).to_contain_text("by its EXIF")
+    page.get_by_role("link", name="Near here").click()
+    expect(page.get_by_text("near -33.8569, 151.2152, 1 km")).to_be_visible()
+    expect(page.locator(".hit")).to_have_count(2)
+    assert asked(page, lambda: enter(page, placed, "?text=a+cat&near=-33.8569,151.2152,5&has_gps=true&on=2024")) == {
+        "text": "a cat", "near": "-33.8569,151.2152,5", "has_gps": True, "on": "2024"
+    }  # fmt: skip
+    expect(page.locator(".hit")).to_have_count(3)
+    labels = {page.locator(".hit").nth(at).get_attribute("aria-label") for at in range(3)}
+    assert [label for label in labels if label and "1.8\u00a0km away" in label]
+    page.locator("summary").click()
+    page.get_by_label("Only what says where").uncheck()
+    expect(page).not_to_have_url(re.compile("has_gps"))
+    assert watched_page.complaints == []
 
 
 def test_the_cut_off_is_a_slider(page: Page, at: str) -> None:

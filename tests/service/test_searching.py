@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from image_index.catalog.catalog import Catalog
 from image_index.index import Index
 from image_index.present.groups import group_record
 from image_index.present.hits import hit_record
+from image_index.records import Hit
 from image_index.search.duplicates import candidate_groups
 from image_index.search.query import make_query, with_prompts
 from image_index.search.ranking import SearchOptions
 from image_index.service import group_cache
 from image_index.settings import IndexHome
 from tests.support.library import make_index, random_batch
+from tests.support.records import LONG_AGO_NS
 from tests.support.served import client_of, make_served
 
 RED, GREEN, BLUE, PINK = 1, 2, 3, 4
@@ -28,6 +31,12 @@ SEARCH = "/api/v1/search"
 def linked(record: dict[str, Any], image_id: int) -> dict[str, Any]:
     """Return the object of a command with what the server adds."""
     return record | {"id": image_id, "thumbnail": f"/api/v1/images/{image_id}/thumbnail"}
+
+
+def found_hit(hit: Hit, name: str | None = None) -> dict[str, Any]:
+    """Return the object of a hit: that of the command line with what the server adds."""
+    day = datetime.fromtimestamp(LONG_AGO_NS // 10**9).date().isoformat()
+    return linked(hit_record(hit, name), hit.image.id) | {"day": day}
 
 
 def ids(answer: Any) -> list[int]:
@@ -43,7 +52,7 @@ def test_hits_are_the_objects_of_the_command_line(client: TestClient, served: In
         for include in (False, True):
             options = SearchOptions(include_query=include)
             hits = index.search(make_query(images=[photo]), options)
-            expected = [linked(hit_record(hit), hit.image.id) for hit in hits]
+            expected = [found_hit(hit) for hit in hits]
             answer = client.get(SEARCH, params={"image_id": RED, "include_query": include}).json()
             assert answer == {"hits": expected, "next": None, "last_id": 4}
             assert client.post(SEARCH, json={"image": photo, "include_query": include}).json() == answer
@@ -59,7 +68,7 @@ def test_texts_and_pictures_are_added_up(client: TestClient, served: IndexHome, 
     assert sorted(red_texts) == ["cold", "red", "warm"]
     with Index.open(served.path) as index:
         query = make_query("2:red", add=["warm", f"0.5:{photo}"], minus=["cold"])
-        assert found == [linked(hit_record(hit, "mine"), hit.image.id) for hit in index.search(query)]
+        assert found == [found_hit(hit, "mine") for hit in index.search(query)]
 
 
 def test_texts_are_put_into_sentences(client: TestClient, served: IndexHome, red_texts: list[str]) -> None:
@@ -68,7 +77,7 @@ def test_texts_are_put_into_sentences(client: TestClient, served: IndexHome, red
     assert sorted(red_texts) == ["a red.", "red"]
     with Index.open(served.path) as index:
         query = with_prompts(make_query("red"), ["a {}.", "{}"])
-        assert found == [linked(hit_record(hit), hit.image.id) for hit in index.search(query)]
+        assert found == [found_hit(hit) for hit in index.search(query)]
     for prompt in ("a photo", ["{}"] * 17):
         assert client.get(SEARCH, params={"text": "red", "prompt": prompt}).status_code in {400, 422}
 
@@ -82,7 +91,7 @@ def test_pictures_of_the_index_have_weights(client: TestClient, served: IndexHom
     with Index.open(served.path) as index:
         minus = [f"{photos}/green.png", f"0.25:{photos}/blue.png"]
         query = make_query("2:red", images=[f"0.5:{photos}/pink.png"], minus=minus)
-        assert found == [linked(hit_record(hit), hit.image.id) for hit in index.search(query)]
+        assert found == [found_hit(hit) for hit in index.search(query)]
     assert [hit["id"] for hit in found] == [RED]
 
 

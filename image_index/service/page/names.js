@@ -57,6 +57,11 @@ export function sizeText(bytes) {
   return `${(bytes / 1000 ** step).toFixed(digits)} ${units[step]}`;
 }
 
+/** Return how far from the place that was named a hit was taken: `1.2 km`. */
+export function distanceText({ distance_km: km }) {
+  return km < 1 ? `${Math.round(km * 1000)}\u00a0m` : `${km < 100 ? km.toFixed(1) : countText(Math.round(km))}\u00a0km`;
+}
+
 /** Return a number for people: `12,345`. */
 export function countText(count) {
   return count.toLocaleString("en");

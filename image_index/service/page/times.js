@@ -11,6 +11,11 @@ export function dayText(time) {
   return timeText(time).slice(0, 10);
 }
 
+/** Return a day for people: `Friday 31 May 2024`. */
+export function dayName(day) {
+  return new Date(`${day}T00:00Z`).toLocaleDateString("en-GB", { dateStyle: "full", timeZone: "UTC" });
+}
+
 const UNITS = [
   [86_400, "d", 3600, "h"],
   [3600, "h", 60, "min"],

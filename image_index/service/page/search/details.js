@@ -1,9 +1,11 @@
 /** What lies around the picture in the lightbox: buttons, facts, and the table of all that is known of it. */
 import { signal } from "@preact/signals";
+import { address, followLink, place } from "../address.js";
 import { useAnswer } from "../api.js";
 import { html } from "../html.js";
 import { Icon } from "../icons.js";
-import { countText, directoryOf, nameOf, pathOf, printable, sizeText } from "../names.js";
+import { countText, directoryOf, distanceText, nameOf, pathOf, printable, sizeText } from "../names.js";
+import { timeText } from "../times.js";
 import { addTerm } from "./query.js";
 import { chosen, copy } from "./selection.js";
 
@@ -68,13 +70,15 @@ function Details({ hit }) {
   const one = hit.value;
   const facts = [
     ["Directory", html`<span class="path" dir="auto">${directoryOf(one)}</span>`],
-    ["Date", timeText(one.date)],
+    ["Date", html`${timeText(one.date)} <span class="soft">${SOURCES[one.date_source]}</span>`],
+    ["Position", one.latitude === null ? null : html`<${Position} picture=${one} />`],
+    ["Distance", one.distance_km === undefined ? null : distanceText(one)],
     ["Pixels", `${one.width} × ${one.height}`],
     ["Camera", one.camera && printable(one.camera)],
     ["Sigma", one.sigma?.toFixed(2)],
     ["Score", one.score?.toFixed(3)],
   ];
-  return html`<aside class="details" aria-label="Details">
+  return html`<aside class="details" aria-label="Details" onClick=${followLink}>
     <h2 dir="auto">${nameOf(one)}</h2>
     <${Facts} facts=${facts} />
     <h3>All that the index knows</h3>
@@ -87,6 +91,26 @@ function Facts({ facts }) {
   return html`<dl class="facts">
     ${facts.map(([name, value]) => value !== null && value !== undefined && value !== "" && html`<dt>${name}</dt><dd>${value}</dd>`)}
   </dl>`;
+}
+
+/** What says when a picture was taken. */
+const SOURCES = {
+  exif: "by its EXIF",
+  xmp: "by its XMP",
+  iptc: "by its IPTC",
+  text: "by text in it",
+  raw: "by the RAW file",
+  file: "when its file was modified",
+};
+
+/** Where a picture was taken: a link for the program that shows maps, and what was taken near there. */
+function Position({ picture }) {
+  const { latitude, longitude, altitude_m: altitude } = picture;
+  const params = new URLSearchParams(place.value.params);
+  params.set("near", `${latitude},${longitude},1`);
+  params.delete("open");
+  return html`<a href=${`geo:${latitude},${longitude}`}>${latitude}, ${longitude}</a>${altitude !== null && `, ${altitude} m`}
+    <br /><a href=${address("", params)}>Near here</a>`;
 }
 
 const FILE_STATES = {
@@ -104,17 +128,19 @@ function tableOf(known) {
     ...known.names.map((name) => ["also at", path(pathOf(name))]),
     ["file", FILE_STATES[known.file] ?? known.file],
     ["bytes", `${countText(known.bytes)} (${sizeText(known.bytes)})`],
-    ["modified", timeText(known.modified)],
-    ["taken", timeText(known.taken)],
+    ["modified", known.modified && timeText(known.modified)],
+    ["taken", known.taken && timeText(known.taken)],
     ["date source", known.date_source],
     ["camera", known.camera && printable(known.camera)],
+    ["position", known.latitude === null ? null : `${known.latitude}, ${known.longitude}`],
+    ["altitude", known.altitude_m === null ? null : `${known.altitude_m} m`],
     ["format", known.format],
     ["pixels", known.width && `${known.width} × ${known.height}, ${known.megapixels} megapixels`],
     ["sha256", path(known.sha256)],
     ["phash", path(known.phash)],
     ["id", known.id],
-    ["read at", timeText(known.read_at)],
-    ["missing since", timeText(known.missing_since)],
+    ["read at", known.read_at && timeText(known.read_at)],
+    ["missing since", known.missing_since && timeText(known.missing_since)],
     ["pair", path(pathOf(known, "pair"))],
     ["root", path(pathOf(known, "root"))],
     ["model", known.model && `${known.model}, ${known.dim} dimensions`],
@@ -123,7 +149,3 @@ function tableOf(known) {
   ];
 }
 
-/** Return a time of the API, which is ISO 8601, for people: `2024-05-31 14:02:11`. */
-function timeText(time) {
-  return time?.replace("T", " ").replace(/(\+|-)\d\d:\d\d$|Z$/, "");
-}

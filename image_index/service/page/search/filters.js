@@ -8,7 +8,7 @@ import { Icon } from "../icons.js";
 import { Menu } from "../menu.js";
 import { pathOf, printable } from "../names.js";
 import { seenId } from "./hits.js";
-import { filters, minSigma, setParam } from "./query.js";
+import { filters, isByDate, minSigma, setParam } from "./query.js";
 
 const TYPES = ["jpeg", "png", "heic", "raw", "webp", "avif", "gif", "tiff", "bmp"];
 const SHAPES = ["landscape", "portrait", "square"];
@@ -21,6 +21,9 @@ const TOLD = {
   type: (value) => value.toUpperCase(),
   newer: (value) => `from ${value}`,
   older: (value) => `before ${value}`,
+  on: (value) => `on ${value}`,
+  near: (value) => `near ${value.split(",", 2).join(", ")}, ${value.split(",")[2] ?? 1} km`,
+  has_gps: () => "with a position",
   camera: (value) => `camera ${value}`,
   min_size: (value) => `at least ${value.replace("x", " × ")}`,
   orientation: (value) => value,
@@ -61,10 +64,19 @@ function Fields() {
       ${field("newer", "From", "2024 or 30d")}
       ${field("older", "Before", "2025-01-01")}
     </div>
+    <div class="pair">
+      ${field("on", "On", "05-31 or 2024-05")}
+      ${field("near", "Near", "48.8584,2.2945,5")}
+    </div>
     ${field("camera", "Camera", "canon")}
     ${field("min_size", "At least", "1920x1080", { inputmode: "text" })}
     <${Choices} legend="Kind" name="type" choices=${TYPES} isMany=${true} />
     <${Choices} legend="Shape" name="orientation" choices=${SHAPES} />
+    <label class="check">
+      <input type="checkbox" checked=${valuesOf("has_gps").length > 0}
+        onChange=${(event) => setParam("has_gps", event.currentTarget.checked ? ["true"] : [])} />
+      <span>Only what says where it was taken</span>
+    </label>
     <label class="check">
       <input type="checkbox" checked=${valuesOf("after_id").length > 0} disabled=${!seenId && !valuesOf("after_id").length}
         onChange=${(event) => setParam("after_id", event.currentTarget.checked ? [seenId] : [])} />
@@ -83,6 +95,14 @@ function Choices({ legend, name, choices, isMany = false }) {
     <legend>${legend}</legend>
     ${choices.map((choice) => html`<button type="button" class="choice" aria-pressed=${set.includes(choice)} onClick=${() => press(choice)}>${choice}</button>`)}
   </fieldset>`;
+}
+
+/** In which order the hits come. */
+export function SortChoice() {
+  return html`<select aria-label="Order" onChange=${(event) => setParam("sort", [event.currentTarget.value])}>
+    <option value="" selected=${!isByDate.value}>Best first</option>
+    <option value="date" selected=${isByDate.value}>Newest first</option>
+  </select>`;
 }
 
 /** How close a hit must be: the cut-off in sigma, none at the left end. */

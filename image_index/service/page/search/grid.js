@@ -6,10 +6,12 @@
 import { useComputed, useSignal, useSignalEffect } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { html } from "../html.js";
+import { countText } from "../names.js";
+import { dayName } from "../times.js";
 import { hits, loadMore, next, shown } from "./hits.js";
 import { openLightbox } from "./lightbox.js";
-import { addTerm } from "./query.js";
-import { inOtherRow, rowsBetween, rowsOf, rowWith } from "./rows.js";
+import { addTerm, isByDate } from "./query.js";
+import { inOtherRow, rowsBetween, rowsByDay, rowsOf, rowWith } from "./rows.js";
 import { begin, chooseAll, chosen, clear, extend, toggle } from "./selection.js";
 import { tallest } from "./size.js";
 import { Tile } from "./tile.js";
@@ -26,6 +28,9 @@ const STEP = 100;
 
 const GAP = 8;
 
+/** How high the heading of a day is, with what is above it. */
+const HEAD = 44;
+
 /** The grid. */
 export function Grid() {
   const grid = useRef(null);
@@ -34,9 +39,12 @@ export function Grid() {
   const current = useSignal(0);
   const moves = useSignal(0);
   const focused = useRef(0);
-  const rows = useComputed(() =>
-    width.value ? rowsOf(hits.value, { width: width.value, tallest: tallest.value, gap: width.value < 600 ? 4 : GAP, more: next.value !== null }) : [],
-  );
+  const laid = useComputed(() => {
+    const options = { width: width.value, tallest: tallest.value, gap: width.value < 600 ? 4 : GAP, more: next.value !== null };
+    if (!width.value) return { rows: [], days: [] };
+    return isByDate.value ? rowsByDay(hits.value, options, HEAD) : { rows: rowsOf(hits.value, options), days: [] };
+  });
+  const rows = useComputed(() => laid.value.rows);
   const height = useComputed(() => (rows.value.length ? rows.value.at(-1).top + rows.value.at(-1).height : 0));
 
   useLayoutEffect(() => {
@@ -94,26 +102,36 @@ export function Grid() {
     const act = ACTS[event.key] ?? (event.ctrlKey || event.metaKey ? CONTROLLED[event.key] : KEYS[event.key]);
     if (!act || event.altKey || event.target.closest("button")) return;
     event.preventDefault();
-    act({ at, event, rows: rows.value, move, open, choose });
+    act({ at, event, rows: rows.value, days: laid.value.days, move, open, choose });
   };
 
   const from = top.value - OVERSCAN * innerHeight;
   const near = rowsBetween(rows.value, from, from + (1 + 2 * OVERSCAN) * innerHeight);
   const kept = rows.value[rowWith(rows.value, current.value)]; // so that the focus is not lost when it is scrolled away
   const drawn = !kept || near.includes(kept) ? near : [...near, kept];
-  return html`<div
-    class="grid" ref=${grid} role="listbox" aria-multiselectable="true" aria-label="Hits" style=${{ height: `${height.value}px` }}
-    onKeyDown=${keys}
-  >
-    ${drawn.flatMap((row) =>
+  const tiles = ({ first, count }) =>
+    drawn.filter((row) => row.first >= first && row.first < first + count).flatMap((row) =>
       row.tiles.map((tile, n) => {
         const at = row.first + n;
         const box = { ...tile, top: row.top, height: row.height };
         return html`<${Tile} key=${hits.value[at].id} hit=${hits.value[at]} at=${at} box=${box} isCurrent=${at === current.value}
-          total=${next.value === null ? hits.value.length : -1} onPress=${press} onChoose=${choose} />`;
+          place=${{ number: at - first + 1, of: isByDate.value || next.value === null ? count : -1 }} onPress=${press} onChoose=${choose} />`;
       }),
-    )}
+    );
+  return html`<div class="grid" ref=${grid} style=${{ height: `${height.value}px` }} onKeyDown=${keys}>
+    ${isByDate.value
+      ? laid.value.days.map((one) => html`<${Day} key=${one.day} day=${one} tiles=${tiles(one)} />`)
+      : html`<div role="listbox" aria-multiselectable="true" aria-label="Hits">${tiles({ first: 0, count: hits.value.length })}</div>`}
   </div>`;
+}
+
+/** A day: its heading, which is always in the page, so that one can go from heading to heading, and its tiles. */
+function Day({ day, tiles }) {
+  const id = `day-${day.day}`;
+  return html`
+    <h2 class="day" id=${id} style=${{ top: `${day.top}px` }}>${dayName(day.day)} <span class="soft number">${countText(day.count)}</span></h2>
+    ${tiles.length > 0 && html`<div role="listbox" aria-multiselectable="true" aria-labelledby=${id}>${tiles}</div>`}
+  `;
 }
 
 /** Return what goes to another tile; with Shift all tiles on the way are chosen. */
@@ -140,7 +158,15 @@ const ACTS = {
   Escape: clear,
 };
 
+/** Return the first hit of the day that lies `step` days below that of the hit `at`. */
+function inOtherDay(days, at, step) {
+  const here = days.findLastIndex(({ first }) => first <= at);
+  return days[Math.min(Math.max(here + step, 0), days.length - 1)]?.first ?? at;
+}
+
 const KEYS = {
+  d: ({ at, days, move }) => move(inOtherDay(days, at, 1)),
+  D: ({ at, days, move }) => move(inOtherDay(days, at, -1)),
   Enter: ({ at, open }) => open(at),
   " ": ({ at, open }) => open(at),
   x: ({ at, event, choose }) => choose(event, at),

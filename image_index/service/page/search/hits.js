@@ -2,13 +2,14 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { place } from "../address.js";
 import { ask, Problem } from "../api.js";
+import { pathOf } from "../names.js";
 import { droppedFile } from "./dropped.js";
-import { asked, requestOf, terms } from "./query.js";
+import { asked, isByDate, requestOf, terms } from "./query.js";
 
 const FIRST = 60;
 const MORE = 500;
 
-/** The hits so far, best first: objects of the API. */
+/** The hits so far, best first or newest first: objects of the API. */
 export const hits = signal([]);
 
 /** Where the next page begins, null where there is none. */
@@ -37,18 +38,19 @@ effect(() => {
   if (!isSearching.value || asked.value === requested) return;
   giveUp.abort();
   requested = asked.value;
-  if (requested) load(requested, FIRST, null);
+  if (requested) load(requested, isByDate.value ? MORE : FIRST, null);
   else batch(() => ([hits.value, next.value, problem.value, loading.value, shown.value] = [[], null, null, "", ""]));
 });
 
-/** Ask for the next page, unless an answer is awaited already. */
-export function loadMore() {
+/** Ask for the next page, unless an answer is awaited already. By date nothing comes of its own: it would stand between. */
+export function loadMore({ evenByDate = false } = {}) {
+  if (isByDate.value && !evenByDate) return;
   if (!loading.value && next.value && !problem.value) load(asked.value, MORE, next.value);
 }
 
 /** Ask again for what was not answered. */
 export function tryAgain() {
-  load(asked.value, next.value ? MORE : FIRST, next.value);
+  load(asked.value, next.value || isByDate.value ? MORE : FIRST, next.value);
 }
 
 async function load(wanted, limit, cursor) {
@@ -58,7 +60,7 @@ async function load(wanted, limit, cursor) {
     const answer = await ask("search", { body: bodyOf(limit, cursor), signal: control.signal });
     localStorage.setItem(SEEN, String(answer.last_id ?? seenId));
     batch(() => {
-      hits.value = cursor ? [...hits.value, ...answer.hits] : answer.hits;
+      hits.value = inOrder(cursor ? [...hits.value, ...answer.hits] : answer.hits);
       [next.value, problem.value, loading.value, shown.value] = [answer.next, null, "", wanted];
     });
   } catch (error) {
@@ -69,6 +71,13 @@ async function load(wanted, limit, cursor) {
       [problem.value, loading.value, shown.value] = [error, "", wanted];
     });
   }
+}
+
+/** Return hits as they are to be shown: the scores have chosen them, dates may order them. */
+function inOrder(found) {
+  const newestFirst = (one, other) =>
+    one.date === other.date ? (pathOf(one) < pathOf(other) ? -1 : 1) : one.date < other.date ? 1 : -1;
+  return isByDate.peek() ? found.toSorted(newestFirst) : found;
 }
 
 /** Return the JSON of a search, or the form of one by a picture that was dropped here. */

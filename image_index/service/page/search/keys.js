@@ -7,6 +7,7 @@ import { Icon } from "../icons.js";
 const KEYS = [
   [["/"], "to the search box; from there ↓ to the hits"],
   [["←", "→", "↑", "↓"], "from hit to hit, with Shift choosing all on the way"],
+  [["d", "D"], "by date: to the next day, to the one before"],
   [["Home", "End", "PgUp", "PgDn"], "further at once"],
   [["Enter"], "open the picture; Esc closes it"],
   [["+", "−"], "more like this, less like this"],

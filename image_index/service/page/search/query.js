@@ -10,8 +10,13 @@ import { go, place } from "../address.js";
 export const KINDS = ["text", "image", "picture"];
 
 /** The filters, by their names in the API; those in `LISTS` may stand several times. */
-export const FILTERS = ["under", "glob", "words", "type", "newer", "older", "camera", "min_size", "orientation", "after_id"];
+export const FILTERS = [
+  "under", "glob", "words", "type", "newer", "older", "on", "near", "has_gps", "camera", "min_size", "orientation", "after_id",
+];
 export const LISTS = ["under", "glob", "type"];
+
+/** The filters that are no text in a request. */
+const READ = { after_id: Number, has_gps: (value) => value === "true" };
 
 /** The weights that a term may have; zero would say nothing. */
 export const MOST_WEIGHT = 2;
@@ -31,9 +36,12 @@ export const minSigma = computed(() => {
   return word === null ? null : Number(word);
 });
 
+/** Whether the hits come by day, the newest first, and not the best first. */
+export const isByDate = computed(() => place.value.params.get("sort") === "date");
+
 /** What is asked of the server, as one text, so that it changes only when the search does; "" where there is no term. */
 export const asked = computed(() =>
-  terms.value.some(({ weight }) => weight) ? JSON.stringify([terms.value, filters.value, minSigma.value]) : "",
+  terms.value.some(({ weight }) => weight) ? JSON.stringify([terms.value, filters.value, minSigma.value, isByDate.value]) : "",
 );
 
 /** Return the terms that parameters say. */
@@ -97,7 +105,7 @@ export function requestOf(limit, cursor) {
   if (text) body.text = text;
   for (const [name, value] of filters.value) {
     if (LISTS.includes(name)) (body[name] ??= []).push(value);
-    else body[name] = name === "after_id" ? Number(value) : value;
+    else body[name] = READ[name]?.(value) ?? value;
   }
   if (minSigma.value !== null) body.min_sigma = minSigma.value;
   if (cursor) body.cursor = cursor;

@@ -36,6 +36,27 @@ export function rowsOf(hits, { width, tallest, gap, more }) {
   return rows;
 }
 
+/**
+ * Return the rows of hits that stand under a heading for each day, and the days:
+ * `{day, top, first, count}`, the `head` pixels of the heading beginning at `top`.
+ */
+export function rowsByDay(hits, options, head) {
+  const days = [];
+  for (const [at, { day }] of hits.entries()) {
+    if (days.at(-1)?.day === day) days.at(-1).count++;
+    else days.push({ day, first: at, count: 1 });
+  }
+  const rows = [];
+  let top = 0;
+  for (const day of days) {
+    day.top = top;
+    const inside = rowsOf(hits.slice(day.first, day.first + day.count), { ...options, more: false });
+    rows.push(...inside.map((row) => ({ ...row, top: row.top + top + head, first: row.first + day.first })));
+    top = rows.at(-1).top + rows.at(-1).height + options.gap;
+  }
+  return { rows, days };
+}
+
 function rowOf(hits, { first, end, top, height, gap }) {
   let left = 0;
   const tiles = hits.slice(first, end).map((hit) => {

@@ -4,12 +4,12 @@ import { useAnswer } from "../api.js";
 import { html } from "../html.js";
 import { countText } from "../names.js";
 import { DropPlace, searchFor } from "../search/box.js";
-import { Filters, SigmaSlider } from "../search/filters.js";
+import { Filters, SigmaSlider, SortChoice } from "../search/filters.js";
 import { Grid } from "../search/grid.js";
-import { hits, loading, next, problem, shown, tryAgain } from "../search/hits.js";
+import { hits, loading, loadMore, next, problem, shown, tryAgain } from "../search/hits.js";
 import { KeysButton } from "../search/keys.js";
 import { followAddress } from "../search/lightbox.js";
-import { asked, filters, minSigma, setParam } from "../search/query.js";
+import { asked, filters, isByDate, minSigma, setParam } from "../search/query.js";
 import { SelectionBar } from "../search/selection.js";
 import { SizeButtons } from "../search/size.js";
 import { Terms } from "../search/terms.js";
@@ -34,6 +34,7 @@ function Found() {
       <${Filters} />
       <${Terms} />
       <div class="tools-end">
+        <${SortChoice} />
         <${SigmaSlider} />
         <output class="soft number" aria-live="polite">${countOf()}</output>
         <${SizeButtons} />
@@ -42,6 +43,9 @@ function Found() {
     </div>
     <div class=${isWaiting ? "found waiting" : "found"} aria-busy=${isWaiting}>
       ${hits.value.length > 0 && html`<${Grid} />`}
+      ${hits.value.length > 0 && isByDate.value && next.value && html`<p class="more">
+        <button type="button" onClick=${() => loadMore({ evenByDate: true })}>Also show what is less close</button>
+      </p>`}
       ${problem.value ? html`<${Failed} />` : !hits.value.length && shown.value && html`<${None} />`}
     </div>
   `;
