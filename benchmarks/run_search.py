@@ -102,7 +102,12 @@ def query(home: IndexHome, _: argparse.Namespace) -> dict[str, Any]:
         files = open_files(catalog, home)
         count = catalog.stamp().count
         sample = np.concatenate(list(islice(_vectors(catalog), 4)))
-        record: dict[str, Any] = {"nlist": files.indexes[0].nlist, "nprobe": files.indexes[0].nprobe}
+        index = files.indexes[0]
+        record: dict[str, Any] = {
+            "nlist": index.nlist,
+            "nprobe": index.nprobe,
+            "near_nprobe": index.contents.near_nprobe,
+        }
         kinds = {"near": near_queries(sample, QUERIES), "text": text_queries(sample, QUERIES)}
         exact = _exact(catalog, np.concatenate(list(kinds.values())))
         for place, (kind, queries) in enumerate(kinds.items()):

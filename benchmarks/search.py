@@ -136,6 +136,7 @@ ROWS = (
     ("  peak memory, MB", "by_text.peak_mb"),
     ("nlist (0: flat)", "warm.nlist"),
     ("  nprobe", "warm.nprobe"),
+    ("  nprobe near a picture", "warm.near_nprobe"),
     ("warm near a picture, p50 ms", "warm.near.warm_p50_ms"),
     ("  p95 ms", "warm.near.warm_p95_ms"),
     ("  recall at 10", "warm.near.recall_at_10"),

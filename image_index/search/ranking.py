@@ -243,10 +243,11 @@ def _ranked(
 ) -> Iterator[_Scored]:
     """Yield the pictures that meet the criteria, best first, of those in `indexes` and in `rest`, which is no index.
 
-    FAISS's scores are not exact, so it only proposes ids, `asked` of them, and the catalog's vectors are compared with
-    the query. A picture is yielded once it is surely better than all that FAISS has not named yet: those score at most
-    as much as the last one it named, give or take its error. Who takes more pictures than are sure makes FAISS name
-    four times as many; so nobody has to know in advance how many will turn out to be missing, or not wanted.
+    FAISS's scores are not exact, so it only proposes ids, `asked` of them or more where scores are estimates, and the
+    catalog's vectors are compared with the query. A picture is yielded once it is surely better than all that FAISS has
+    not named yet: those score at most as much as the last one it named, give or take its error. Who takes more pictures
+    than are sure makes FAISS name four times as many; so nobody has to know in advance how many will turn out to be
+    missing, or not wanted.
     """
     rest_ids, rest_scores = _scan(rest, criteria)
     before = options.after.rank if options.after else 0
@@ -254,17 +255,14 @@ def _ranked(
     done = np.empty(0, np.int64)
     while True:
         asked = before + more
-        found = [index.search(criteria.query, asked, criteria.among) for index in indexes]
         order = _best(rest_ids, rest_scores, asked + 1)  # one more: the best of those left out
-        proposed, best_unnamed = [np.empty(0, np.int64)], [*rest_scores[order[asked:]]]
-        for index, (faiss_scores, faiss_ids) in zip(indexes, found, strict=True):
-            error = index.contents.error + FAISS_ERROR
-            proposed.append(faiss_ids[faiss_scores <= criteria.most + error])  # the others were on pages before
-            if len(faiss_scores) == asked:
-                best_unnamed.append(faiss_scores[-1] + error)
-        ids, scores = _rescored(catalog, criteria, np.unique(np.concatenate(proposed)))
-        ids = np.concatenate([rest_ids[order[:asked]], ids])
-        scores = np.concatenate([rest_scores[order[:asked]], scores])
+        best_unnamed = [*rest_scores[order[asked:]].tolist()]
+        found = [(rest_ids[order[:asked]], rest_scores[order[:asked]])]
+        for index in indexes:
+            named, most = _named(catalog, criteria, index, asked, more)
+            found.append(named)
+            best_unnamed += [] if most is None else [most]
+        ids, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         bound = max(best_unnamed, default=-math.inf)
         sure = (scores > bound) & ~np.isin(ids, done)
         yield from _pictures(catalog, criteria, ids[sure], scores[sure])
@@ -272,6 +270,28 @@ def _ranked(
             return
         done = np.concatenate([done, ids[sure]])
         more *= GROWTH
+
+
+def _named(
+    catalog: CatalogReader, criteria: _Criteria, index: FaissIndex, asked: int, wanted: int
+) -> tuple[tuple[Ids, NDArray[np.float32]], float | None]:
+    """Return ids and scores of what FAISS proposes, and the most that any other may score; None: there is no other.
+
+    Of the candidates beyond the first `asked` only those are looked up that may be among the best `wanted`.
+    """
+    error = index.contents.error + FAISS_ERROR
+    count = index.candidates(asked)
+    estimates, ids = index.search(criteria.query, count, criteria.among)
+    others = [float(estimates[-1])] if len(estimates) == count else []
+    ahead = int(np.count_nonzero(estimates > criteria.most + 2 * error))  # they were on pages before
+    estimates, ids = estimates[ahead:], ids[ahead:]
+    first_ids, first = _rescored(catalog, criteria, ids[:asked])
+    least = np.partition(first, -wanted)[-wanted] if len(first) >= wanted else -math.inf
+    end = max(len(ids[:asked]), int(np.count_nonzero(estimates + error >= least)))
+    more_ids, more = _rescored(catalog, criteria, ids[asked:end])
+    others += estimates[end : end + 1].tolist()
+    named = np.concatenate([first_ids, more_ids]), np.concatenate([first, more])
+    return named, max(others) + error if others else None
 
 
 def _scan(chunks: Iterator[tuple[Ids, Vectors]], criteria: _Criteria) -> tuple[Ids, NDArray[np.float32]]:

