@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,9 +48,9 @@ class Contents:
     foot: int = 0
     error: float = 0.0
     trained_on: int = 0
-
     near_nprobe: int = 0
     near_score: float = 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Trailer:
@@ -61,20 +62,21 @@ class Trailer:
 
 
 def state(
-    path: Path, catalog_id: str, *, now: Stamp | None = None, thorough: bool = True
+    path: Path, catalog_id: str, *, now: Stamp | None = None, thorough: bool = True, at_most: int | None = None
 ) -> tuple[DerivedState, Contents | None]:
     """Return how the file at `path` stands to the catalog `catalog_id`, and what it holds where it can be used.
 
     It is BEHIND where the stamp `now` of the catalog is given and is another than that of the file. `thorough=False`
     checks of a large file only what a search checks: what FAISS needs to stay inside the file. A damaged vector or id
-    can then cost a search a hit, but never give a wrong score, for scores come from the catalog.
+    can then cost a search a hit, but never give a wrong score, for scores come from the catalog. A thorough check of
+    `at_most` so many bytes takes a share of the other blocks, drawn by lot, so that all get their turn.
     """
     if not os.path.lexists(path):
         return DerivedState.ABSENT, None
     trailer = read_trailer(path)
     if trailer is None or trailer.contents.stamp.catalog_id != catalog_id:
         return DerivedState.DAMAGED, None
-    if not _is_whole(path, trailer, thorough=thorough):
+    if not _is_whole(path, trailer, at_most if thorough else 0):
         return DerivedState.DAMAGED, None
     is_behind = now is not None and now != trailer.contents.stamp
     return DerivedState.BEHIND if is_behind else DerivedState.CURRENT, trailer.contents
@@ -110,15 +112,16 @@ def read_trailer(path: Path) -> Trailer | None:
         return None
 
 
-def _is_whole(path: Path, trailer: Trailer, *, thorough: bool) -> bool:
-    """Tell whether the blocks of a file have their checksums; without `thorough`, of a large one a few blocks."""
+def _is_whole(path: Path, trailer: Trailer, at_most: int | None) -> bool:
+    """Tell whether the blocks of a file have their checksums; of a large one `at_most` so many bytes of vectors."""
     size, blocks = trailer.size, range(len(trailer.checksums))
     if len(blocks) != -(-size // BLOCK_BYTES):
         return False
     checked = {*blocks}
-    if not thorough and size > QUICK_BYTES:
+    if at_most is not None and size > max(at_most, QUICK_BYTES):
         head, foot = trailer.contents.head, trailer.contents.foot
         checked = {*blocks[: -(-head // BLOCK_BYTES)], *(blocks[(size - foot) // BLOCK_BYTES :] if foot else ())}
+        checked.update(random.sample(blocks, at_most // BLOCK_BYTES))
     try:
         return all(_checksum(path, number * BLOCK_BYTES, size) == trailer.checksums[number] for number in checked)
     except OSError:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from image_index.records import DerivedState
 from image_index.vectors import derived_file
+from image_index.vectors.derived_file import state
 from image_index.vectors.open_index import open_index
 from tests.support.faiss_examples import STAMP, build, is_whole, opened, read_stamp
 
@@ -61,6 +63,20 @@ def test_large_file_is_checked_whole_only_when_that_is_asked_for(path: Path, mon
     for position in (0, 30, 2 * STAMP.count * STAMP.dim + 100):
         path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         assert open_index(path, STAMP.catalog_id) is None
+
+
+def test_a_share_drawn_by_lot_finds_the_bad_block_of_a_large_file_in_its_turn(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a train reads no more of a larger library, and damage is still found by one of the next."""
+    monkeypatch.setattr(derived_file, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(derived_file, "QUICK_BYTES", 64)
+    build(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    found = [state(path, STAMP.catalog_id, at_most=128)[0] for _ in range(300)]
+    assert {*found} == {DerivedState.CURRENT, DerivedState.DAMAGED}
+    assert state(path, STAMP.catalog_id, at_most=len(content))[0] is DerivedState.DAMAGED
 
 
 @pytest.mark.parametrize(
