@@ -101,11 +101,12 @@ FilesFromOption = Annotated[
         "--files-from",
         parser=given_path,
         metavar="FILE|-",
-        help="Take exactly the files that FILE lists, one a line (- is stdin), and look at no directory.",
+        help="Take exactly the files that FILE lists (- is stdin), one a line or each ended by a zero byte; look at no "
+        "directory.",
     ),
 ]
 NullOption = Annotated[
-    bool, typer.Option("-0", "--null", help="With --files-from: each path ends in a zero byte, as of find -print0.")
+    bool, typer.Option("-0", "--null", help="With --files-from: each path ends in a zero byte, whatever it looks like.")
 ]
 WatchOption = Annotated[
     bool,
@@ -253,7 +254,7 @@ def _listed(files_from: Path | None, *, null: bool) -> Iterable[bytes] | None:
 
     if files_from is None and null:
         raise UsageError("--null goes with --files-from FILE")
-    return None if files_from is None else read_paths(files_from, null=null)
+    return None if files_from is None else read_paths(files_from, null=null or None)
 
 
 def _make_pool(cluster: str | None, pairs: list[str] | None) -> MakePool | None:

@@ -159,7 +159,7 @@ def test_files_of_a_list_become_no_root_and_outlast_a_run_around_them(
     listed = shell.directory / "list"
     listed.write_bytes(b"album/plain.jpg\0./album/plain.jpg\0album/none.jpg\0")
     train = ("train", "--model", "starter", "-j", "1", "--json")
-    done = shell.run(*train, "-0", "--files-from", listed)
+    done = shell.run(*train, "--files-from", listed)
     assert (done.code, done.records[-1]["embedded"]) == (3, 1)
     assert "none.jpg: No such file or directory" in done.complaint
     assert shell.run("status", "--json").records[-1]["roots"] == []
