@@ -6,7 +6,7 @@ import random
 import time
 
 from tests.faults.cluster import GONE_S, PAUSE_S, Rows, finished, kill, under_way, wait, went_on
-from tests.faults.photo_library import Run, Target, library
+from tests.faults.photo_library import Run, Target, library, make_photos
 from tests.faults.tally import Skipped, Tally, total, verdict
 from tests.support.far_network import FarNetwork, NoNetwork, far_network
 from tests.support.ray_cluster import RayNodes, command_of, ray_nodes
@@ -71,10 +71,13 @@ def _cut_for_good(made: Target, nodes: RayNodes, network: FarNetwork, expected: 
 def _own_lost(made: Target, nodes: RayNodes, network: FarNetwork, expected: Rows, rng: random.Random) -> Tally:
     """End Ray on the driver's own machine, by which it is in the cluster: it says so, and a local run goes on."""
     nodes.add_inside(network)  # a machine that was cut off is started again
+    make_photos(made.photos, 1, 0, "hangs")  # the run is to last until the loss is seen
     target, run, at_work = _both_under_way(made, nodes, network, "own", rng)
     struck = at_work + kill(nodes.raylets, "raylet")
     outcome = run.finish()
     lost = verdict((outcome.result.get("error") == "WorkersFailed", f"the driver's raylet was lost: {outcome}"))
+    for path in list(made.photos.rglob("hangs-*")):
+        path.unlink()
     before = target.rows()
     gone = verdict((wait(lambda: not _at_work(network), GONE_S), "children outlive their driver"))
     return struck + lost + gone + went_on("own", target, before, target.run(), expected)
