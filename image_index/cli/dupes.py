@@ -7,27 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from image_index.catalog.filters import Filters
 from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, given_path, screen, write
 from image_index.cli.output import HtmlOption, NullOption, OpenOption, open_page
-from image_index.cli.selection import (
-    BetweenOption,
-    CameraOption,
-    ExcludeUnderOption,
-    GlobOption,
-    HasGpsOption,
-    MinSizeOption,
-    MissingOption,
-    NameOption,
-    NearOption,
-    NewerOption,
-    OlderOption,
-    OnOption,
-    OrientationOption,
-    TypeOption,
-    UnderOption,
-)
+from image_index.cli.selection import choosing
 from image_index.errors import UsageError
-from image_index.search.selection import make_filters
 
 if TYPE_CHECKING:
     from image_index.search.duplicates import Group
@@ -63,6 +47,7 @@ OmitFirstOption = Annotated[
 ]
 
 
+@choosing
 def dupes(
     paths: PathsArgument = None,
     keep: KeepOption = None,
@@ -71,21 +56,8 @@ def dupes(
     pairs: PairsOption = False,
     all: AllOption = False,  # noqa: A002  # the option's name
     omit_first: OmitFirstOption = False,
-    under: UnderOption = None,
-    exclude_under: ExcludeUnderOption = None,
-    glob: GlobOption = None,
-    name: NameOption = None,
-    type: TypeOption = None,  # noqa: A002  # the option's name
-    newer: NewerOption = None,
-    older: OlderOption = None,
-    on: OnOption = None,
-    between: BetweenOption = None,
-    near: NearOption = None,
-    has_gps: HasGpsOption = False,
-    camera: CameraOption = None,
-    min_size: MinSizeOption = None,
-    orientation: OrientationOption = None,
-    missing: MissingOption = False,
+    *,
+    filters: Filters,
     json: JsonOption = False,
     null: NullOption = False,
     html: HtmlOption = None,
@@ -114,11 +86,6 @@ def dupes(
         raise UsageError("--open goes with --html FILE")
     if paths and keep is None:
         raise UsageError("imgidx dupes takes pictures with --keep alone", "to look into a directory: --under DIR")
-    filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, newer=newer, older=older, on=on,
-        between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size, orientation=orientation,
-        missing=missing,
-    )  # fmt: skip
     with Index.open(common(index, quiet=quiet).home.path) as opened:
         if keep is not None:
             opened.keep(paths or (), kept=keep)

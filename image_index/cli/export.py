@@ -8,26 +8,10 @@ from typing import Annotated
 
 import typer
 
+from image_index.catalog.filters import Filters
 from image_index.cli.options import IndexOption, JsonOption, QuietOption, common, given_path, write
-from image_index.cli.selection import (
-    BetweenOption,
-    CameraOption,
-    ExcludeUnderOption,
-    GlobOption,
-    HasGpsOption,
-    MinSizeOption,
-    MissingOption,
-    NameOption,
-    NearOption,
-    NewerOption,
-    OlderOption,
-    OnOption,
-    OrientationOption,
-    TypeOption,
-    UnderOption,
-)
+from image_index.cli.selection import choosing
 from image_index.errors import UsageError
-from image_index.search.selection import make_filters
 
 DONE, NOTHING_TO_EXPORT = 0, 1
 
@@ -56,27 +40,15 @@ SinceOption = Annotated[
 ]
 
 
+@choosing
 def export(
     destination: Annotated[Path, typer.Argument(parser=given_path, metavar="DIR", help="A new or empty directory.")],
     format: FormatOption = Format.JSONL,  # noqa: A002  # the option's name
     with_vectors: WithVectorsOption = False,
     float32: Float32Option = False,
     since: SinceOption = None,
-    under: UnderOption = None,
-    exclude_under: ExcludeUnderOption = None,
-    glob: GlobOption = None,
-    name: NameOption = None,
-    type: TypeOption = None,  # noqa: A002
-    newer: NewerOption = None,
-    older: OlderOption = None,
-    on: OnOption = None,
-    between: BetweenOption = None,
-    near: NearOption = None,
-    has_gps: HasGpsOption = False,
-    camera: CameraOption = None,
-    min_size: MinSizeOption = None,
-    orientation: OrientationOption = None,
-    missing: MissingOption = False,
+    *,
+    filters: Filters,
     json: JsonOption = False,
     index: IndexOption = None,
     quiet: QuietOption = False,
@@ -94,11 +66,6 @@ def export(
     from image_index.present.jsonl import json_line
     from image_index.present.summary import exported_record, exported_text
 
-    filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, newer=newer, older=older, on=on,
-        between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size, orientation=orientation,
-        missing=missing,
-    )  # fmt: skip
     _check(format, with_vectors=with_vectors, float32=float32, since=since)
     setup = common(index, quiet=quiet)
     with Index.open(setup.home.path) as opened:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from image_index.catalog.filters import Filters
 from image_index.cli.options import (
     Common,
     DeviceOption,
@@ -22,30 +23,13 @@ from image_index.cli.options import (
     given_path,
 )
 from image_index.cli.output import CopyToOption, HtmlOption, LinkToOption, NullOption, OpenOption, Output
-from image_index.cli.selection import (
-    BetweenOption,
-    CameraOption,
-    ExcludeUnderOption,
-    GlobOption,
-    HasGpsOption,
-    MinSizeOption,
-    MissingOption,
-    NameOption,
-    NearOption,
-    NewerOption,
-    OlderOption,
-    OnOption,
-    OrientationOption,
-    TypeOption,
-    UnderOption,
-)
+from image_index.cli.selection import choosing
 from image_index.errors import DecodeError, QueryError, UsageError
 from image_index.search.selection import make_filters
 from image_index.settings import IndexHome, index_home
 from image_index.workers.devices import EncoderKind
 
 if TYPE_CHECKING:
-    from image_index.catalog.filters import Filters
     from image_index.index import Index, Indexes
     from image_index.records import Hit
     from image_index.search.query import Query
@@ -134,6 +118,7 @@ IndexesOption = Annotated[
 PreviewOption = Annotated[bool, typer.Option("--preview", help="Show the pictures themselves in the terminal.")]
 
 
+@choosing
 def search(
     query: QueryArgument = None,
     image: ImageOption = None,
@@ -149,22 +134,9 @@ def search(
     peek: PeekOption = False,
     sort: SortOption = "score",
     exact: ExactOption = False,
-    under: UnderOption = None,
-    exclude_under: ExcludeUnderOption = None,
-    glob: GlobOption = None,
-    name: NameOption = None,
     files_from: FilesFromOption = None,
-    type: TypeOption = None,  # noqa: A002  # the option's name
-    newer: NewerOption = None,
-    older: OlderOption = None,
-    on: OnOption = None,
-    between: BetweenOption = None,
-    near: NearOption = None,
-    has_gps: HasGpsOption = False,
-    camera: CameraOption = None,
-    min_size: MinSizeOption = None,
-    orientation: OrientationOption = None,
-    missing: MissingOption = False,
+    *,
+    filters: Filters,
     json: JsonOption = False,
     format: FormatOption = None,  # noqa: A002
     paths: PathsOption = False,
@@ -193,11 +165,7 @@ def search(
     from image_index.present.template import Template
     from image_index.search.ranking import SearchOptions
 
-    filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, files=_listed(files_from, queries),
-        newer=newer, older=older, on=on, between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size,
-        orientation=orientation, missing=missing,
-    )  # fmt: skip
+    filters = replace(filters, files=_listed(files_from, queries))
     options = SearchOptions(
         _limit(top), min_score, min_sigma, exact=exact, sort=sort, filters=filters, include_query=include_query
     )
@@ -332,13 +300,13 @@ class _Run:
             return None
 
 
-def _listed(source: Path | None, queries: str | None) -> Iterator[bytes] | None:
-    """Return the paths that a file lists; raise `UsageError` where the queries would come from the same stdin."""
+def _listed(source: Path | None, queries: str | None) -> Mapping[bytes, int] | None:
+    """Return the files that a file lists; raise `UsageError` where the queries would come from the same stdin."""
     from image_index.files.lists import read_paths
 
     if source is not None and str(source) == queries == "-":
         raise UsageError("--queries and --files-from cannot both come from stdin", "name a file for one of them")
-    return None if source is None else read_paths(source, null=None)
+    return None if source is None else make_filters(files=read_paths(source, null=None)).files
 
 
 def _warn_of_unknown(searched: Index | Indexes, filters: Filters) -> None:

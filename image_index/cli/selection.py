@@ -1,13 +1,18 @@
-"""The options with which several commands choose pictures."""
+"""The options with which several commands choose pictures: those of `choose`, for each command that is `choosing`."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from image_index.catalog.filters import Filters
 from image_index.cli.options import given_path
+from image_index.search.selection import make_filters
 
 UnderOption = Annotated[
     list[Path] | None,
@@ -84,3 +89,52 @@ OrientationOption = Annotated[
     str | None, typer.Option("--orientation", metavar="SHAPE", help="landscape, portrait or square.")
 ]
 MissingOption = Annotated[bool, typer.Option("--missing", help="Include pictures whose file is gone.")]
+
+
+def choose(
+    under: UnderOption = None,
+    exclude_under: ExcludeUnderOption = None,
+    glob: GlobOption = None,
+    name: NameOption = None,
+    type: TypeOption = None,  # noqa: A002  # the option's name
+    newer: NewerOption = None,
+    older: OlderOption = None,
+    on: OnOption = None,
+    between: BetweenOption = None,
+    near: NearOption = None,
+    has_gps: HasGpsOption = False,
+    camera: CameraOption = None,
+    min_size: MinSizeOption = None,
+    orientation: OrientationOption = None,
+    missing: MissingOption = False,
+) -> Filters:
+    """Return the conditions that the options say."""
+    return make_filters(
+        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, newer=newer, older=older, on=on,
+        between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size, orientation=orientation,
+        missing=missing,
+    )  # fmt: skip
+
+
+def choosing(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of `choose` in the place of its parameter `filters`, and call it with what they say.
+
+    A new filter is then a parameter of `choose`, and no command knows of it.
+    """
+    options = inspect.signature(choose, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True)
+
+    @wraps(command)
+    def run(**given: Any) -> int:
+        chosen = choose(**{name: given.pop(name) for name in options})
+        return command(**given, filters=chosen)
+
+    # typer reads the options off the signature, and gives all of them by name
+    merged = [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in own.parameters.values()
+        for option in (options.values() if parameter.name == "filters" else (parameter,))
+    ]
+    run.__signature__ = own.replace(parameters=merged)  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    return run

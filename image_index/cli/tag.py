@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from image_index.catalog.filters import Filters
 from image_index.cli.options import (
     DeviceOption,
     IndexOption,
@@ -19,25 +20,8 @@ from image_index.cli.options import (
     screen,
     write,
 )
-from image_index.cli.selection import (
-    BetweenOption,
-    CameraOption,
-    ExcludeUnderOption,
-    GlobOption,
-    HasGpsOption,
-    MinSizeOption,
-    MissingOption,
-    NameOption,
-    NearOption,
-    NewerOption,
-    OlderOption,
-    OnOption,
-    OrientationOption,
-    TypeOption,
-    UnderOption,
-)
+from image_index.cli.selection import choosing
 from image_index.errors import UsageError
-from image_index.search.selection import make_filters
 
 if TYPE_CHECKING:
     from image_index.search.labels import TaggedImage
@@ -68,26 +52,14 @@ MinProbOption = Annotated[
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: path,label,probability.")]
 
 
+@choosing
 def tag(
     labels: LabelsOption,
     top: TopOption = 1,
     min_prob: MinProbOption = 0.0,
     prompt: PromptOption = None,
-    under: UnderOption = None,
-    exclude_under: ExcludeUnderOption = None,
-    glob: GlobOption = None,
-    name: NameOption = None,
-    type: TypeOption = None,  # noqa: A002  # the option's name
-    newer: NewerOption = None,
-    older: OlderOption = None,
-    on: OnOption = None,
-    between: BetweenOption = None,
-    near: NearOption = None,
-    has_gps: HasGpsOption = False,
-    camera: CameraOption = None,
-    min_size: MinSizeOption = None,
-    orientation: OrientationOption = None,
-    missing: MissingOption = False,
+    *,
+    filters: Filters,
     json: JsonOption = False,
     csv: CsvOption = False,
     device: DeviceOption = "auto",
@@ -110,11 +82,6 @@ def tag(
     if json and csv:
         raise UsageError("--json and --csv cannot be had at once", "choose one")
     options = TagOptions(top, min_prob, tuple(prompt or PROMPTS))
-    filters = make_filters(
-        under=under, exclude_under=exclude_under, glob=glob, name=name, type=type, newer=newer, older=older, on=on,
-        between=between, near=near, has_gps=has_gps, camera=camera, min_size=min_size, orientation=orientation,
-        missing=missing,
-    )  # fmt: skip
     setup = common(index, quiet=quiet, verbose=verbose)
     with Index.open(setup.home.path, device=device) as opened:
         # After the index is open: where there is none, that is said before anybody has typed labels to stdin.

@@ -76,24 +76,8 @@ class Choice(BaseModel):
 
     def filters(self) -> Filters:
         """Return the conditions; raise `UsageError` for one that makes no sense."""
-        return make_filters(
-            under=self.under,
-            exclude_under=self.exclude_under,
-            glob=self.glob,
-            name=self.words,
-            type=self.type,
-            newer=self.newer,
-            older=self.older,
-            on=self.on,
-            between=self.between,
-            near=self.near,
-            has_gps=self.has_gps,
-            camera=self.camera,
-            min_size=self.min_size,
-            orientation=self.orientation,
-            missing=self.missing,
-            after_id=self.after_id,
-        )
+        said = {field: getattr(self, field) for field in Choice.model_fields if field not in {"words", "cursor"}}
+        return make_filters(name=self.words, **said)
 
 
 class Ranking(Choice):
