@@ -121,7 +121,7 @@ def test_a_model_that_cannot_be_had_is_exit_6_and_begins_no_index(shell: Shell, 
 def test_the_roots_of_another_index_can_be_taken(shell: Shell, library: Trained) -> None:
     """A second index of the same directories needs no list of them; what is no index is said."""
     done = shell.run("train", "--roots-of", library.index, "--dry-run", "--json")
-    assert done.records[0]["new"] == len(library.good) + 1
+    assert done.records[0]["to_embed"] == len(library.good) + 1
     done = shell.run("train", "--roots-of", library.photos, "--dry-run")
     assert done.code == 4
     assert str(library.photos) in done.complaint
