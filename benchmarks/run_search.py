@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filtered import time_searches
 from measure import timed
 from synthetic_rows import COLUMNS, MARKS, pictures
 from vectors import KINDS, Array, near_queries, text_queries
@@ -29,6 +30,9 @@ from image_index.training.freshness import build_if_stale
 
 TOP = 10
 QUERIES = 100
+FILTERED_QUERIES = 5
+"""How many queries of each kind every filter is timed with."""
+
 BRUTE_FORCE_LIMIT = 1_000_000
 """Up to as many vectors numpy's brute force is timed: its matrix takes 2 GB at a million of 512 dimensions."""
 
@@ -122,6 +126,8 @@ def query(home: IndexHome, _: argparse.Namespace) -> dict[str, Any]:
                 "warm_p95_ms": round(1e3 * float(np.quantile(seconds, 0.95)), 2),
                 "recall_at_10": round(float(np.mean(recalls)), 4),
             }
+        mixed = np.concatenate([queries[:FILTERED_QUERIES] for queries in kinds.values()])
+        record["searches"] = time_searches(files, catalog, mixed)
         if count <= BRUTE_FORCE_LIMIT:
             record["brute_force_ms"] = round(_brute_force_ms(catalog, count, kinds["near"][:20]), 2)
     return record

@@ -156,6 +156,9 @@ def table(record: Result) -> str:
         values = [_value(library, key) for library in record["libraries"]]
         if any(value is not None for value in values):
             lines.append(f"{label:32}" + "".join(f"{'-' if value is None else value:>12}" for value in values))
+    for name in record["libraries"][0]["warm"]["searches"]:
+        found = [library["warm"]["searches"][name] for library in record["libraries"]]
+        lines.append(f"{name:32}" + "".join(f"{one['p50_ms']:>12}" for one in found))
     return "\n".join(lines)
 
 

@@ -194,6 +194,10 @@ def test_the_search_record_has_time_memory_and_recall_of_every_size(search: tupl
         assert library["by_picture"]["peak_mb"] > 20
         assert {"build_seconds", "build_peak_mb", "imports_seconds", "add_100_seconds"} <= set(library)
         assert library["warm"]["near"]["recall_at_10"] == library["warm"]["text"]["recall_at_10"] == 1.0
+        searches = library["warm"]["searches"]
+        assert 0 < searches["filter: type raw"]["chosen"] < searches["filter: type jpeg"]["chosen"] < library["count"]
+        assert searches["--exact"]["found"] == 10
+        assert searches["--exact"]["p50_ms"] > 0
         assert f"{library['by_picture']['cold_seconds']}" in table
     assert record["libraries"][0]["by_picture"]["ratio_to_smallest"] == 1.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 
 from image_index.dates import FIRST_DATE_S, LAST_DATE_S, local_time
-from image_index.paths import below, path_range
+from image_index.paths import below, composed, path_range
 from image_index.positions import Circle
 from image_index.words import word_matcher
 
@@ -27,8 +28,23 @@ LETTERS = 3
 DISTANCE_FUNCTION, MONTH_DAY_FUNCTION = "distance_m", "month_day"
 """The names of the SQL functions that `where` uses: `distance_m`, and `month_day` below."""
 
+_LITERAL = re.compile(r"[A-JL-Za-z0-9_./-]+")
+"""What a glob and the paths that match it have in common, byte for byte.
+
+Unicode's composed form makes a K of the Kelvin sign; no other of these characters comes of anything else.
+"""
+
 DATE = "coalesce(taken_at_s, mtime_ns / 1000000000)"
 """The date of a picture in SQL, in seconds since 1970: taken, or else modified; see `ImageFacts.date_s`."""
+
+# A library has some dozen cameras, and each is found by one step in the index, as SQLite has no SELECT DISTINCT that
+# leaps: a million names need not be lowered and looked through.
+CAMERA = """camera IN (
+    WITH RECURSIVE cameras (name) AS (
+        SELECT min(camera) FROM images
+        UNION ALL SELECT (SELECT min(camera) FROM images WHERE camera > name) FROM cameras WHERE name IS NOT NULL)
+    SELECT name FROM cameras WHERE instr(lower(name), lower(?)))"""
+"""The SQL condition that a camera's name has a part, in any case."""
 
 
 def month_day(seconds: int) -> str:
@@ -110,7 +126,7 @@ class Filters:
         for value, condition in (
             (self.newer_s, f"{DATE} >= ?"),
             (self.older_s, f"{DATE} < ?"),
-            (self.camera, "instr(lower(camera), lower(?))"),
+            (self.camera, CAMERA),
             (self.after_id, "id > ?"),
             (self.up_to_id, "id <= ?"),
         ):
@@ -141,6 +157,9 @@ class Filters:
             condition, parameters = inside_any(self.exclude_under)
             conditions.append((f"NOT {condition}", parameters))
         if self.globs:
+            literals = _literals(self.globs)
+            if literals:  # a call into Python takes ten times as long as this
+                conditions.append((f"({' OR '.join(['instr(path, ?)'] * len(literals))})", literals))
             conditions.append((f"{GLOB_FUNCTION}(path)", ()))
         if self.words:
             conditions.append((f"{WORD_FUNCTION}(path)", ()))
@@ -162,6 +181,20 @@ class Filters:
             beginning = "id IN (SELECT doc FROM image_trigrams WHERE term >= ? AND term < ?)"
             return beginning, [longest, longest + chr(sys.maxunicode)]
         return "1", []
+
+    def by_index(self) -> list[tuple[str, list[object]]]:
+        """Return those of the conditions that an index of SQLite answers, each with its parameters."""
+        apart = [
+            Filters(missing=True, newer_s=self.newer_s, older_s=self.older_s),
+            Filters(missing=True, near=self.near),
+            Filters(missing=True, camera=self.camera),
+            Filters(missing=True, formats=self.formats),
+            Filters(missing=True, min_size=self.min_size),
+            Filters(missing=True, after_id=self.after_id, up_to_id=self.up_to_id),
+        ]
+        conditions = [part.where() for part in apart if part.chooses]
+        of_path = [Filters(under=self.under), Filters(files=self.files)]
+        return [*conditions, *(part.where_path() for part in of_path if part.chooses)]
 
     def path_matcher(self) -> Callable[[bytes], bool]:
         """Return a function: does an absolute path meet the conditions on paths? It does what `where_path` does."""
@@ -215,6 +248,13 @@ def inside_any(directories: tuple[bytes, ...]) -> tuple[str, tuple[object, ...]]
     return f"({parts})", tuple(value for directory in directories for value in inside(directory))
 
 
+def _literals(globs: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return bytes of which every path that matches one of `globs` has at least one; none where that is not sure."""
+    wanted = [composed(glob).partition("[")[0] for glob in globs if not glob.startswith("!")]
+    runs = [max(_LITERAL.findall(glob), key=len, default="") for glob in wanted]
+    return tuple(run.encode() for run in runs) if all(runs) and not any("//" in glob for glob in wanted) else ()
+
+
 def glob_matcher(globs: tuple[str, ...]) -> Callable[[bytes], bool]:
     """Return a function: does an absolute path match one of `globs`, and none of those that begin with `!`?
 
@@ -224,7 +264,6 @@ def glob_matcher(globs: tuple[str, ...]) -> Callable[[bytes], bool]:
     import os
 
     from image_index.files.globs import any_matches, compile_pattern
-    from image_index.paths import composed
 
     wanted = [glob for glob in globs if not glob.startswith("!")]
     unwanted = [glob[1:] for glob in globs if glob.startswith("!")]

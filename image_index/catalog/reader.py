@@ -7,6 +7,7 @@ choose, with their facts and vectors.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -80,6 +81,12 @@ _AMONG = "IN (SELECT value FROM json_each(?))"
 
 A statement for each id takes five times as long.
 """
+
+_ALL = ("images", "images NOT INDEXED")
+"""What follows FROM where no condition is narrow: paths are still found by their index, or else no index is used."""
+
+NARROW = 50_000
+"""A condition that fewer images meet is looked up in its index; for more, SQLite goes through all rows in less time."""
 
 MOST_OF_INODE = 64
 """How many rows, of different file systems, may have one inode."""
@@ -235,12 +242,13 @@ class CatalogReader(Database):
         These are the images of most pixels, then those of most bytes, then the oldest, then the first by path. Unlike a
         search, this asks for the path of the row alone: of a file in another directory none is proposed for deletion.
         """
-        filters = self.spelled(filters)
-        condition, parameters = self._where(filters)
+        filters = self._prepared(filters)
+        condition, parameters = filters.where()
         of_path, path_parameters = self._where_path(filters)
+        rows_of, first = self._narrowed(filters)
         order = f"width * height DESC, size DESC, {DATE}, path"
-        sql = f"SELECT id, sha256, format FROM images WHERE {condition} AND {of_path} ORDER BY {order}"
-        return self.rows(sql, [*parameters, *path_parameters])
+        sql = f"SELECT images.id, sha256, format FROM {rows_of} WHERE {condition} AND {of_path} ORDER BY {order}"
+        return self.rows(sql, [*first, *parameters, *path_parameters])
 
     def kept(self) -> frozenset[tuple[int, int]]:
         """Return the pairs of ids that are not to be shown as duplicates, in either order."""
@@ -256,42 +264,82 @@ class CatalogReader(Database):
 
     def ids_matching(self, filters: Filters) -> Ids:
         """Return the ids (n,) of the images that `filters` choose by any of their names, in ascending order."""
-        filters = self.spelled(filters)
-        condition, parameters = self._where(filters)
-        of_path, path_parameters = self._where_path(filters)
-        sql, values = f"SELECT id FROM images WHERE {condition} AND {of_path}", [*parameters, *path_parameters]
+        filters = self._prepared(filters)
+        rows_of, first = self._narrowed(filters)
+        condition, parameters = filters.where()
         of_name, name_parameters = filters.where_path()
+        of_path, path_parameters = self._where_path(filters) if rows_of in _ALL else (of_name, name_parameters)
+        sql = f"SELECT images.id FROM {rows_of} WHERE {condition} AND {of_path}"
+        values = [*first, *parameters, *path_parameters]
         if of_name != "1" and self.holds_names():
             # a statement of its own: with an OR, SQLite would not use the index on paths
-            named = f"path IN (SELECT main FROM names WHERE {of_name})"
-            sql += f" UNION ALL SELECT id FROM images WHERE {condition} AND {named}"
-            values += [*parameters, *name_parameters]
+            named = f"(SELECT main FROM names WHERE {of_name}) CROSS JOIN images ON path = main"
+            sql += f" UNION ALL SELECT images.id FROM {named} WHERE {condition}"
+            values += [*name_parameters, *parameters]
         rows = self.rows(sql, values)
         return np.unique(np.fromiter((row[0] for row in rows), dtype=np.int64))
 
-    def _where(self, filters: Filters) -> tuple[str, list[object]]:
-        """Return the condition on a row of `images` but for its path; make the functions that it needs."""
-        if filters.near is not None:
-            self.connection.create_function(DISTANCE_FUNCTION, 4, distance_m, deterministic=True)
-        if filters.month_day is not None:
-            self.connection.create_function(MONTH_DAY_FUNCTION, 1, month_day)
-        return filters.where()
+    def matching_of(self, ids: Ids, filters: Filters) -> Ids:
+        """Return those of `ids` (n,) that `ids_matching` returns, in ascending order; no other row is looked at."""
+        filters = self._prepared(filters)
+        condition, parameters = filters.where()
+        of_path, path_parameters = filters.where_path()
+        these = _joined_to("SELECT value AS wanted FROM json_each(?)")
+        named = f"EXISTS (SELECT 1 FROM names WHERE main = images.path AND {of_path})"
+        sql = f"SELECT images.id FROM {these} WHERE {condition} AND ({of_path} OR {named})"
+        rows = self.rows(sql, [json.dumps(ids.tolist()), *parameters, *path_parameters, *path_parameters])
+        return np.unique(np.fromiter((row[0] for row in rows), dtype=np.int64))
+
+    def _narrowed(self, filters: Filters) -> tuple[str, list[object]]:
+        """Return the rows of `images` that are to be looked at for `filters`, as what follows FROM, and its parameters.
+
+        SQLite keeps no statistics of the rows, and would as soon take the index of a format that most pictures have.
+        So the condition that fewest meet is found by counting, up to `NARROW`, and goes first.
+        """
+        conditions = filters.by_index()
+        counts = self._counts(conditions)
+        if min(counts, default=NARROW) < NARROW:
+            condition, values = conditions[counts.index(min(counts))]
+            return _joined_to(f"SELECT id AS wanted FROM images WHERE {condition}"), values
+        return _ALL[bool(conditions)], []
+
+    def _counts(self, conditions: list[tuple[str, list[object]]]) -> list[int]:
+        """Return how many images meet each of the conditions, by an index, up to `NARROW`."""
+        counted = f"SELECT count(*) FROM (SELECT 1 FROM images WHERE {{}} LIMIT {NARROW})"
+        return [self.one(counted.format(condition), values)[0] for condition, values in conditions]
+
+    def estimate(self, filters: Filters) -> float:
+        """Return about how many images `filters` choose at most, as far as indexes tell it at once.
+
+        A condition that `NARROW` images or more meet counts as one that all meet, and several as independent.
+        """
+        last_id = self.read_last_id()
+        shares = (count / last_id for count in self._counts(self._prepared(filters).by_index()) if count < NARROW)
+        return last_id * math.prod(shares) if last_id else 0.0
 
     def _where_path(self, filters: Filters) -> tuple[str, list[object]]:
-        """Return the condition on the path of a row of `images`, and its parameters; make the functions that it needs.
+        """Return the condition on the path of a row of `images`, by the index of words too, and its parameters.
 
         The condition on a path in any other table is that of `filters.where_path` alone.
         """
-        if filters.globs:
-            self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
-        if filters.words:
-            self.connection.create_function(WORD_FUNCTION, 1, word_matcher(filters.words), deterministic=True)
-        self._list(filters.files)
         of_path, parameters = filters.where_path()
         if not self.keeps_words:
             return of_path, parameters
         indexed, more = filters.where_indexed()
         return f"{indexed} AND {of_path}", [*more, *parameters]
+
+    def _prepared(self, filters: Filters) -> Filters:
+        """Return `filters` as the catalog spells their directories, once what their SQL needs is made."""
+        if filters.globs:
+            self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
+        if filters.words:
+            self.connection.create_function(WORD_FUNCTION, 1, word_matcher(filters.words), deterministic=True)
+        if filters.near is not None:
+            self.connection.create_function(DISTANCE_FUNCTION, 4, distance_m, deterministic=True)
+        if filters.month_day is not None:
+            self.connection.create_function(MONTH_DAY_FUNCTION, 1, month_day)
+        self._list(filters.files)
+        return self.spelled(filters)
 
     _listed: Mapping[bytes, int] | None = None
 
@@ -525,6 +573,11 @@ class CatalogReader(Database):
             " WHERE vector IS NULL AND missing_since_s IS NULL)"
         )
         return Counts(total - missing, missing, failures, without_vector)
+
+
+def _joined_to(ids: str) -> str:
+    """Return the rows of `images` whose ids a query calls `wanted`, for behind FROM; CROSS keeps their order."""
+    return f"({ids}) CROSS JOIN images ON images.id = wanted"
 
 
 def _image_facts(row: Sequence[Any]) -> ImageFacts:

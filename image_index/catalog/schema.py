@@ -59,6 +59,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE UNIQUE INDEX images_by_path ON images (path, coalesce(moment_ms, -1))",
         "CREATE INDEX images_by_size ON images (size)",
         "CREATE INDEX images_by_inode ON images (inode)",
+        # for the filters of a search; the expression is `image_index.catalog.filters.DATE`, letter by letter
+        "CREATE INDEX images_by_date ON images (coalesce(taken_at_s, mtime_ns / 1000000000))",
+        "CREATE INDEX images_by_camera ON images (camera)",
+        "CREATE INDEX images_by_format ON images (format)",
+        "CREATE INDEX images_by_shape ON images (width, height)",
         "CREATE INDEX images_by_position ON images (latitude, longitude) WHERE latitude IS NOT NULL",
         "CREATE INDEX images_missing ON images (missing_since_s) WHERE missing_since_s IS NOT NULL",
         # little-endian float16, apart from the rows so that a walk over paths does not read a gigabyte of vectors; null

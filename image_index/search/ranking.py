@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
@@ -41,6 +41,9 @@ FEW = 10_000
 
 FACTS_AT_A_TIME = 64
 """How many pictures' facts are read in one go."""
+
+PROPOSED = 256
+"""How many pictures FAISS proposes at first where filters are checked afterwards: ten of them pass if 4 % of all do."""
 
 logger = logging.getLogger(__name__)
 
@@ -123,13 +126,13 @@ _ORDER: dict[str, Callable[[Hit], tuple[float, bytes]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Criteria:
-    """The query and what a hit must meet: `among` are the ids that the filters leave, None for all."""
+    """The query and what a hit must meet; `among` are the ids that the filters leave, None where not collected."""
 
     query: Vectors
-    among: Ids | None
     least: float
-    missing: bool
+    filters: Filters
     after: Place | None
+    among: Ids | None = None
 
     @property
     def most(self) -> float:
@@ -179,14 +182,8 @@ def search(
     """
     spread = files.moments.spread(query) if files.moments else Spread(0.0, 0.0)
     least = max(options.min_score, spread.score(options.min_sigma))
-    among = catalog.ids_matching(options.filters) if options.filters.chooses else None
-    criteria = _Criteria(query, among, least, options.filters.missing, options.after)
-    if among is not None and len(among) <= FEW:
-        pictures = _ranked(catalog, criteria, (), iter([catalog.vectors_of(among)]), options)
-    elif options.exact or options.limit is None:
-        pictures = _ranked(catalog, criteria, (), catalog.vectors_after(0), options)
-    else:
-        pictures = _ranked(catalog, criteria, files.indexes, catalog.vectors_after(files.last_id), options)
+    criteria = _Criteria(query, least, options.filters, options.after)
+    pictures = _found(files, catalog, criteria, options)
 
     def pair(image: ImageFacts) -> ImageFacts | None:
         other = pair_of(catalog, image)
@@ -227,48 +224,84 @@ def in_order(hits: Iterable[Hit], sort: str) -> list[Hit]:
 
 def _is_asked_for(catalog: CatalogReader, criteria: _Criteria, image_id: int) -> bool:
     """Tell whether an image meets the criteria, so that it comes in its turn: on this page or before it."""
-    among = criteria.among
-    if among is not None and image_id not in among[slice(*np.searchsorted(among, (image_id, image_id + 1)))]:
+    if criteria.filters.chooses and not len(catalog.matching_of(np.array([image_id]), criteria.filters)):
         return False
     scored = _rescored(catalog, criteria, np.array([image_id]))
     return any(True for _ in _pictures(catalog, replace(criteria, after=None), *scored))
 
 
+def _found(files: OpenFiles, catalog: CatalogReader, criteria: _Criteria, options: SearchOptions) -> Iterator[_Scored]:
+    """Return the pictures that meet the criteria, best first.
+
+    To collect the ids that filters leave takes long where those are many, and then some of the nearest pictures are
+    among them. So FAISS proposes pictures without regard to the filters first, unless these seem to leave few.
+    """
+    filters, scans_all = criteria.filters, options.exact or options.limit is None
+    if filters.chooses and files.indexes and not scans_all and catalog.estimate(filters) > FEW:
+        return _ranked(files, catalog, criteria, catalog.vectors_after(files.last_id), options)
+    return _collected(files, catalog, criteria, options)
+
+
+def _collected(
+    files: OpenFiles, catalog: CatalogReader, criteria: _Criteria, options: SearchOptions
+) -> Iterator[_Scored]:
+    """Return the same, with the ids that the filters leave collected before anything is compared."""
+    if criteria.filters.chooses:
+        criteria = replace(criteria, among=catalog.ids_matching(criteria.filters))
+    if criteria.among is not None and len(criteria.among) <= FEW:
+        return _ranked(OpenFiles(), catalog, criteria, iter([catalog.vectors_of(criteria.among)]), options)
+    if options.exact or options.limit is None:
+        return _ranked(OpenFiles(), catalog, criteria, catalog.vectors_after(0), options)
+    return _ranked(files, catalog, criteria, catalog.vectors_after(files.last_id), options)
+
+
 def _ranked(
+    files: OpenFiles,
     catalog: CatalogReader,
     criteria: _Criteria,
-    indexes: Sequence[FaissIndex],
     rest: Iterator[tuple[Ids, Vectors]],
     options: SearchOptions,
 ) -> Iterator[_Scored]:
-    """Yield the pictures that meet the criteria, best first, of those in `indexes` and in `rest`, which is no index.
+    """Yield the pictures that meet the criteria, best first, of those in the indexes and in `rest`, which is no index.
 
     FAISS's scores are not exact, so it only proposes ids, `asked` of them or more where scores are estimates, and the
     catalog's vectors are compared with the query. A picture is yielded once it is surely better than all that FAISS has
     not named yet: those score at most as much as the last one it named, give or take its error. Who takes more pictures
     than are sure makes FAISS name four times as many; so nobody has to know in advance how many will turn out to be
     missing, or not wanted.
+
+    Where the ids that the filters leave have not been collected, the catalog tells which of the proposed are among
+    them. They are collected after all once four times as many proposals would hardly hold what is wanted.
     """
+    checks = criteria.filters.chooses and criteria.among is None
     rest_ids, rest_scores = _scan(rest, criteria)
-    before = options.after.rank if options.after else 0
-    more = len(rest_ids) if options.limit is None else options.limit + EXTRA + int(EXTRA_SHARE * options.limit)
-    done = np.empty(0, np.int64)
+    more = _first_asked(options, len(rest_ids), checks=checks)
+    before, done, passed = options.after.rank if options.after else 0, np.empty(0, np.int64), list[int]()
     while True:
         asked = before + more
         order = _best(rest_ids, rest_scores, asked + 1)  # one more: the best of those left out
         best_unnamed = [*rest_scores[order[asked:]].tolist()]
         found = [(rest_ids[order[:asked]], rest_scores[order[:asked]])]
-        for index in indexes:
+        for index in files.indexes:
             named, most = _named(catalog, criteria, index, asked, more)
             found.append(named)
             best_unnamed += [] if most is None else [most]
         ids, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         bound = max(best_unnamed, default=-math.inf)
         sure = (scores > bound) & ~np.isin(ids, done)
-        yield from _pictures(catalog, criteria, ids[sure], scores[sure])
-        if not best_unnamed or bound < criteria.least:
+        ids, scores = ids[sure], scores[sure]
+        done = np.concatenate([done, ids])
+        if checks:
+            chosen = np.isin(ids, catalog.matching_of(ids, criteria.filters))
+            ids, scores = ids[chosen], scores[chosen]
+            passed += ids.tolist()
+        yield from _pictures(catalog, criteria, ids, scores)
+        if max(bound, -1.0) < criteria.least or bound == -math.inf:
             return
-        done = np.concatenate([done, ids[sure]])
+        if checks and (asked > FEW or GROWTH * len(passed) < (options.limit or 0)):
+            collected, begun = _collected(files, catalog, criteria, options), set(passed)
+            yield from (one for one in collected if one[1].id not in begun)
+            return
         more *= GROWTH
 
 
@@ -292,6 +325,14 @@ def _named(
     others += estimates[end : end + 1].tolist()
     named = np.concatenate([first_ids, more_ids]), np.concatenate([first, more])
     return named, max(others) + error if others else None
+
+
+def _first_asked(options: SearchOptions, rest: int, *, checks: bool) -> int:
+    """Return how many pictures FAISS is asked for at first, where `rest` are compared without it."""
+    if options.limit is None:
+        return rest
+    asked = options.limit + EXTRA + int(EXTRA_SHARE * options.limit)
+    return max(asked, PROPOSED) if checks else asked
 
 
 def _scan(chunks: Iterator[tuple[Ids, Vectors]], criteria: _Criteria) -> tuple[Ids, NDArray[np.float32]]:
@@ -343,7 +384,7 @@ def _pictures(catalog: CatalogReader, criteria: _Criteria, ids: Ids, scores: NDA
         facts = catalog.facts_of(ids[piece].tolist())
         for score, image_id in zip(scores[piece].tolist(), ids[piece].tolist(), strict=True):
             image = facts.get(image_id)
-            if image is None or (image.missing and not criteria.missing):
+            if image is None or (image.missing and not criteria.filters.missing):
                 continue
             if criteria.after is None or criteria.after.is_before(score, image_id):
                 yield score, image

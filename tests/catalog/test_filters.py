@@ -153,6 +153,8 @@ def test_filters_choose_what_python_chooses(catalog: Catalog, filters: Filters) 
     paths = {image.id: catalog.names_at(image.path) for image in every}
     expected = [key for key, names in paths.items() if any(path_fits(name, filters) for name in names)]
     assert catalog.ids_matching(filters).tolist() == expected
+    some = np.arange(1, 201, 3)
+    assert catalog.matching_of(some, filters).tolist() == [key for key in expected if key in some]
     matcher = filters.path_matcher()
     assert all(matcher(name) == path_fits(name, filters) for names in paths.values() for name in names)
     found = [image.id for images, vectors in catalog.pictures(filters) for image in images if len(vectors)]
@@ -223,6 +225,20 @@ def test_a_day_of_any_year_is_that_of_local_time(tmp_path: Path, monkeypatch: py
         assert made.ids_matching(Filters(month_day="12-31")).tolist() == [len(moments) + 4]
     monkeypatch.undo()
     time.tzset()
+
+
+def test_an_estimate_counts_each_condition_and_takes_several_for_independent(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decides how to search, never what is found; a condition that many meet is not counted to its end."""
+    canon, png = (Filters(camera="canon", missing=True), Filters(formats=("png",), missing=True))
+    counts = [len(catalog.ids_matching(one)) for one in (canon, png)]
+    assert [catalog.estimate(one) for one in (canon, png)] == pytest.approx(counts)
+    both = Filters(camera="canon", formats=("png",))
+    assert catalog.estimate(both) == pytest.approx(counts[0] * counts[1] / 200)
+    monkeypatch.setattr(reader, "NARROW", 50)
+    assert catalog.estimate(both) == pytest.approx(counts[0])
+    assert catalog.estimate(Filters(globs=("1*",))) == 200
 
 
 @pytest.mark.parametrize("asked", ["/\u00fc/\u00e9", "/u\u0308/e\u0301", "/\u00fc/e\u0301"])

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 
 import faiss
@@ -137,6 +137,7 @@ def searches(draw: st.DrawFn) -> SearchOptions:
     st.sets(st.sampled_from(paths(30)), max_size=8),
     VECTORS,
     st.lists(searches(), min_size=3, max_size=3),
+    st.sampled_from([(10_000, 256), (2, 1), (1, 2)]),
 )
 def test_search_agrees_with_brute_force(
     library: Mirrored,
@@ -147,8 +148,12 @@ def test_search_agrees_with_brute_force(
     lost_after: set[bytes],
     query: list[int],
     options: list[SearchOptions],
+    few_and_proposed: tuple[int, int],
 ) -> None:
-    """Whatever changed since the FAISS file was built, or if there is none, the hits are exactly the best there are."""
+    """Whatever changed since the FAISS file was built, or if there is none, the hits are exactly the best there are.
+
+    Few pictures that filters choose are compared one by one; of many, FAISS proposes some at first.
+    """
     library.lose(set(paths(30)))
     library.home.faiss.unlink(missing_ok=True)
     library.add(before)
@@ -157,10 +162,13 @@ def test_search_agrees_with_brute_force(
         library.build()
     library.add(after)
     library.lose(lost_after)
-    for option in options:
-        ask = partial(search, library.catalog, library.home, np.array(query, np.float32))
-        assert found(ask(option)) == library.expected(query, option)
-        assert in_pages(ask, option, library.catalog.read_last_id()) == ask(replace(option, limit=None))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in zip(("FEW", "PROPOSED"), few_and_proposed, strict=True):
+            patch.setattr(ranking, name, value)
+        for option in options:
+            ask = partial(search, library.catalog, library.home, np.array(query, np.float32))
+            assert found(ask(option)) == library.expected(query, option)
+            assert in_pages(ask, option, library.catalog.read_last_id()) == ask(replace(option, limit=None))
 
 
 def unit_vectors(count: int, dim: int, seed: int) -> Vectors:
@@ -485,6 +493,32 @@ def test_facts_are_read_of_no_more_pictures_than_are_taken(library: Mirrored, mo
     hits = search(library.catalog, library.home, query, SearchOptions(10, exact=True))
     assert [hit.path for hit in hits] == [b"/%04d" % number for number in range(999, 989, -1)]
     assert len(looked) < 100
+
+
+def test_a_filter_that_most_pictures_pass_is_asked_about_those_proposed_alone(
+    library: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To collect nearly all ids of a large library takes longer than the search."""
+    library.add({b"/%03d" % number: [1, number, 0] for number in range(300)})
+    library.build()
+    monkeypatch.setattr(ranking, "FEW", 100)
+    monkeypatch.setattr(ranking, "PROPOSED", 20)
+    asked: list[str] = []
+    for name in ("ids_matching", "matching_of"):
+        monkeypatch.setattr(Catalog, name, partialmethod(noting, getattr(Catalog, name), asked))
+    query = np.array([0, 1, 0], np.float32)
+    hits = search(library.catalog, library.home, query, SearchOptions(5, filters=Filters(after_id=10)))
+    assert [hit.path for hit in hits] == [b"/%03d" % number for number in range(299, 294, -1)]
+    assert asked == ["matching_of"]
+    hits = search(library.catalog, library.home, query, SearchOptions(5, filters=Filters(globs=("01?",))))
+    assert [hit.path for hit in hits] == [b"/%03d" % number for number in range(19, 14, -1)]
+    assert asked[1:] == ["matching_of", "ids_matching"]
+
+
+def noting(catalog: Catalog, method: Callable[..., Ids], asked: list[str], *arguments: object) -> Ids:
+    """Note the name of a method that is called."""
+    asked.append(method.__name__)
+    return method(catalog, *arguments)
 
 
 def test_hits_are_sorted_after_they_are_chosen(library: Mirrored) -> None:
