@@ -14,7 +14,11 @@ AllOption = Annotated[bool, typer.Option("--all", "-a", help="List every model t
 
 
 @models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, everything: AllOption = False, json: JsonOption = False) -> int:
+def models(
+    context: typer.Context,
+    all: AllOption = False,  # noqa: A002  # the option's name
+    json: JsonOption = False,
+) -> int:
     """List the models that are recommended, bundled or cached.
 
     With what each costs and gives: download, speed and memory of a training, recall, languages, licence.
@@ -31,7 +35,7 @@ def models(context: typer.Context, everything: AllOption = False, json: JsonOpti
 
     if context.invoked_subcommand is not None:
         return 0
-    listings = list_models(everything=everything)
+    listings = list_models(everything=all)
     write("".join(json_line(model_record(one)) for one in listings) if json else models_table(listings, screen()))
     return 0
 
