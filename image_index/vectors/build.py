@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from image_index.files.atomic import replacing_file
 from image_index.records import Ids, Stamp, Vectors
 from image_index.vectors.derived_file import FLAT_LIMIT, Contents, append_trailer, state
-from image_index.vectors.lists import Tuning, empty_lists, rotated, rotation_of, sample_of, train_lists
+from image_index.vectors.lists import (
+    Tuning,
+    centroids_of,
+    empty_lists,
+    nearest_lists,
+    rotated,
+    rotation_of,
+    sample_of,
+    train_lists,
+)
 from image_index.vectors.open_index import map_index
 
 RETRAIN_GROWTH = 2.0
@@ -162,7 +171,7 @@ def _assign(
     an id never gets another vector.
     """
     all_ids, all_lists = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    quantizer = faiss.extract_index_ivf(index).quantizer
+    centroids = centroids_of(index)
     for ids, vectors in source():
         lists = np.full(len(ids), -1, np.int32)
         if old:
@@ -171,7 +180,7 @@ def _assign(
             lists[known] = old.lists[places[known]]
         new = lists < 0
         if new.any():
-            lists[new] = quantizer.search(rotated(index, vectors[new]), 1)[1][:, 0]
+            lists[new] = nearest_lists(centroids, vectors[new])
         tuning.look_at(ids, vectors)
         all_ids.append(ids)
         all_lists.append(lists)

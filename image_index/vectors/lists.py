@@ -23,6 +23,9 @@ MAX_LISTS = 4096
 SAMPLE_PER_LIST = 32
 """K-means gets no better with more, and 4096 lists of it fill 270 MB."""
 
+PIECE = 1024
+"""How many vectors are compared with all centroids at once: the scores take 16 MB."""
+
 ITERATIONS = 8
 """K-means steps; the next ones move no more than a hundredth of the sample."""
 
@@ -85,14 +88,42 @@ def train_lists(sample: Vectors, count: int) -> faiss.IndexPreTransform:
     dim, lists = sample.shape[1], min(list_count(count), len(sample))
     rotation = faiss.RandomRotationMatrix(dim, dim)
     rotation.init(1)
-    kmeans = faiss.Kmeans(
-        dim, lists, niter=ITERATIONS, spherical=True, seed=1, min_points_per_centroid=1, max_points_per_centroid=10**9
-    )
-    kmeans.train(sample)
     quantizer = faiss.IndexFlatIP(dim)
-    centroids: Any = kmeans.centroids  # the stubs say that there may be none
-    quantizer.add(rotation.apply(centroids))
+    quantizer.add(rotation.apply(_centroids(sample, lists)))
     return faiss.IndexPreTransform(rotation, empty_lists(quantizer))
+
+
+def _centroids(sample: Vectors, lists: int) -> Vectors:
+    """Return centroids (L, D) of unit length of a `sample` (S, D), by spherical k-means (Dhillon and Modha, 2001).
+
+    FAISS's own takes four times as long on a processor with AVX-512, see `nearest_lists`.
+    """
+    random = np.random.default_rng(1)
+    centroids = sample[random.choice(len(sample), lists, replace=False)]
+    for _ in range(ITERATIONS):
+        sums, sizes = np.zeros_like(centroids), np.zeros(lists, np.int64)
+        for start in range(0, len(sample), PIECE):
+            piece = sample[start : start + PIECE]
+            homes = nearest_lists(centroids, piece)
+            order = np.argsort(homes)
+            numbers, begins, counts = np.unique(homes[order], return_index=True, return_counts=True)
+            sums[numbers] += np.add.reduceat(piece[order], begins)
+            sizes[numbers] += counts
+        empty = sizes == 0
+        sums[empty] = sample[random.choice(len(sample), int(empty.sum()), replace=False)]
+        centroids = _unit(sums)
+    return centroids
+
+
+def nearest_lists(centroids: Vectors, vectors: Vectors) -> NDArray[np.int32]:
+    """Return for each of `vectors` (n, D) the number of the centroid with the largest inner product.
+
+    By numpy: for 4000 centroids of 512 dimensions it takes 30 us a vector on a Xeon with AVX-512 and FAISS 128, because
+    the library of linear algebra in its package has no code for that processor.
+    """
+    pieces = (vectors[start : start + PIECE] for start in range(0, len(vectors), PIECE))
+    found = [np.argmax(piece @ centroids.T, axis=1).astype(np.int32) for piece in pieces]
+    return np.concatenate(found) if found else np.empty(0, np.int32)
 
 
 def empty_lists(quantizer: faiss.Index) -> faiss.IndexIVFRaBitQ:
@@ -184,6 +215,13 @@ def rotated(index: faiss.IndexPreTransform, vectors: Vectors) -> Vectors:
     """Return vectors (n, D) as the lists of `index` hold them."""
     turned: Vectors = rotation_of(index).apply(vectors)
     return turned
+
+
+def centroids_of(index: faiss.IndexPreTransform) -> Vectors:
+    """Return the centroids (L, D) of `index`, as they were before the rotation."""
+    rotation = faiss.vector_to_array(rotation_of(index).A).reshape(index.d, index.d)
+    centroids: Vectors = faiss.extract_index_ivf(index).quantizer.reconstruct_n() @ rotation
+    return centroids
 
 
 def rotation_of(index: faiss.IndexPreTransform) -> Any:
