@@ -214,6 +214,7 @@ class _Asked:
         from image_index.search.prompts import check_prompts
         from image_index.search.query import Query, make_query, read_queries, with_prompts
 
+        check_prompts(self.prompts)  # before a file of queries is opened
         given = self.text is not None or self.images or self.add or self.minus
         if self.file is not None:
             if given:
@@ -223,7 +224,6 @@ class _Asked:
             asked = read_queries(self.file)
         else:
             asked = iter([make_query(self.text, self.images, self.add, self.minus)])
-        check_prompts(self.prompts)
         return (with_prompts(query, self.prompts) if isinstance(query, Query) else query for query in asked)
 
     @property
