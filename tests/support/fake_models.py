@@ -153,6 +153,22 @@ def load_at_second_try(
     return FakeEncoder(spec, weights_sha256, device)
 
 
+class SlowExporter(FakeEncoder):
+    """Takes longer for an export than for a batch, as real ones do."""
+
+    def export_towers(self, directory: str) -> None:
+        """Refuse, after a while."""
+        time.sleep(0.5)
+        super().export_towers(directory)
+
+
+def load_slow_exporter(
+    spec: ModelSpec, weights_sha256: str, device: str, precision: Precision = Precision.AUTO
+) -> FakeEncoder:
+    """Load a model that exports slowly."""
+    return SlowExporter(spec, weights_sha256, device)
+
+
 class FailingDevice(FakeEncoder):
     """Computes on a device that fails, once per test where the environment names a mark for that."""
 

@@ -386,7 +386,7 @@ def test_an_export_is_a_job_whose_answer_comes_among_the_results(
 def test_an_export_that_comes_last_has_the_memory_to_itself(pictures: Pictures, tmp_path: Path) -> None:
     """The children that have nothing more to do leave, the one that exports behind them; the next job finds others."""
     files = pictures.good(10)
-    with fake_pool(children=3) as pool:
+    with fake_pool(fake_models.load_slow_exporter, children=3) as pool:
         assert len(list(pool.embed([*make_batches(files, 4), ExportTowers(str(tmp_path / "text"))]))) == 4
         assert pool.pids == []
         assert embedded(list(pool.embed(make_batches(files, 4)))) == paths(files)
