@@ -86,7 +86,7 @@ class Recommendation:
 RECOMMENDED = (
     Recommendation("ViT-B-32/laion2b_s34b_b79k", "English", (68.8, 36.6), 1.0, 1340),
     Recommendation("ViT-B-32-SigLIP2-256/webli", "many", (73.2, 84.4), 0.59, 2946),
-    Recommendation("ViT-B-16-SigLIP2/webli", "many", (75.2, 86.4), note="about four times the work of the default"),
+    Recommendation("ViT-B-16-SigLIP2/webli", "many", (75.2, 86.4), 0.15, 3207),
     Recommendation(
         "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", "many", (68.3, 81.6), note="for Chinese, Japanese, Hebrew, Greek"
     ),
