@@ -36,11 +36,17 @@ RESULT_S, FAILURE_S = 86_400, 7 * 86_400
 RETRIES = 2
 """How often RQ gives out a job again whose process or worker was killed."""
 
-LOCK_S = 30
+LOCK_S = 10
 """After how long the lock of an offer is let go of, should its holder have died."""
+
+LOCK_WAIT_S = 1.0
+"""How long an offer waits for another one of its index: whoever ends a server or a worker waits as long."""
 
 LOST_AFTER_S = 10.0
 """After how long a job is lost that no queue holds and no worker has: one that takes it says so much earlier."""
+
+SEEN_S = 30
+"""For how long it is remembered when a job was first seen lost."""
 
 logger = logging.getLogger(__name__)
 
@@ -104,9 +110,13 @@ def queue_name(priority: Priority) -> str:
 def offer(redis: Redis, home: IndexHome) -> None:
     """Have a job of an index wait in the queue of its next session if one waits, and else in none.
 
-    Called whenever that may have changed, and every few seconds. Raises `ImgidxError` and redis-py's `RedisError`.
+    Called whenever that may have changed, and every few seconds. Where another process offers the same index, or died
+    while it did, nothing is done. Raises `ImgidxError` and redis-py's `RedisError`.
     """
-    with redis.lock(f"imgidx:{job_id(home)}", timeout=LOCK_S):  # else two offers could take each other's job away
+    lock = redis.lock(f"imgidx:{job_id(home)}", timeout=LOCK_S, blocking_timeout=LOCK_WAIT_S)
+    if not lock.acquire():  # without it two offers could take each other's job away
+        return
+    try:
         waiting = _next_session(home)
         wanted = None if waiting is None else queue_name(waiting.priority)
         for name in QUEUES:  # gives out again, or fails, what a worker held that died
@@ -117,6 +127,8 @@ def offer(redis: Redis, home: IndexHome) -> None:
                 _delete(redis, job)
             if wanted is not None:
                 _enqueue(redis, home, wanted)
+    finally:
+        lock.release()
 
 
 def _next_session(home: IndexHome) -> Session | None:
@@ -154,7 +166,7 @@ def _may_be_replaced(redis: Redis, job: TrainingJob, wanted: str | None) -> bool
 def _is_lost(redis: Redis, job: TrainingJob) -> bool:
     """Tell whether a job was seen in no queue and with no worker a while ago already; note that it is seen now."""
     now, key = time.time(), f"imgidx:{job.id}:{job.enqueued_at}"
-    redis.set(key, now, nx=True, ex=LOCK_S)
+    redis.set(key, now, nx=True, ex=SEEN_S)
     return now - float(redis.get(key) or now) > LOST_AFTER_S
 
 

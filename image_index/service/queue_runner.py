@@ -14,6 +14,9 @@ from image_index.service.redis_server import check_address, connect, greet, show
 from image_index.service.sessions_runner import LOOK_EVERY_S, adopt_sessions, interrupt
 from image_index.settings import IndexHome
 
+CLOSE_S = 3.0
+"""How long the end waits for an offer: a Redis that is reached and does not answer would hold it up for ever."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,10 +56,10 @@ class QueueRunner:
         self._ending = True
 
     def close(self) -> None:
-        """Return once nothing is offered any more."""
+        """Return once nothing is offered any more, or Redis has not answered for a while."""
         self._ending = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(CLOSE_S)
 
     def _work(self) -> None:
         """Offer what waits, now and then, until the end."""

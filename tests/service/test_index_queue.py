@@ -121,6 +121,21 @@ def test_a_redis_that_has_forgotten_everything_costs_no_session(redis: Redis, ho
     assert waiting(redis) == {"training-normal": [job_id(home)]}
 
 
+def test_an_offer_whose_process_was_killed_holds_up_no_other_for_long(
+    redis: Redis, home: IndexHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left its lock in Redis; who offers next goes on without, and offers once the lock is gone."""
+    monkeypatch.setattr(index_queue, "LOCK_WAIT_S", 0.01)
+    ask(home)
+    lock = f"imgidx:{job_id(home)}"
+    redis.set(lock, "of a process that was killed", ex=60)
+    offer(redis, home)
+    assert waiting(redis) == {}
+    redis.delete(lock)
+    offer(redis, home)
+    assert waiting(redis) == {"training-normal": [job_id(home)]}
+
+
 def test_a_job_that_a_worker_took_and_lost_is_given_out_again(
     redis: Redis, home: IndexHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,3 +53,24 @@ def test_whatever_an_offer_raises_the_next_one_is_made(
             runner.close()
     assert caplog.text.count("away; sessions wait") == 1
     assert "ValueError: surprise" in caplog.text
+
+
+def test_the_end_does_not_wait_for_an_offer_that_redis_never_answers(
+    home: IndexHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis that was stopped holds its connections open."""
+    begun, answered, offered = Event(), Event(), Event()
+
+    def offer(*_: object) -> None:
+        begun.set()
+        answered.wait(10)
+        offered.set()
+
+    monkeypatch.setattr(queue_runner, "offer", offer)
+    monkeypatch.setattr(queue_runner, "CLOSE_S", 0.01)
+    runner = QueueRunner(home, URL)
+    runner.open()
+    assert begun.wait(30)
+    runner.close()
+    assert not offered.is_set()
+    answered.set()
