@@ -69,7 +69,7 @@ bench: $(STAMP) $(SAMPLES)  ## every benchmark, with ratios to its reference; ha
 	$(BENCH)/commits.py >/dev/null
 	$(BENCH)/names.py >/dev/null
 	$(BENCH)/cluster.py $(OF) >/dev/null
-	$(BENCH)/search.py --text >/dev/null
+	$(BENCH)/search.py >/dev/null
 	$(BENCH)/many_indexes.py >/dev/null
 	$(BENCH)/duplicates.py $(OF) >/dev/null
 	$(BENCH)/without_torch.py --photos $(PHOTOS) >/dev/null

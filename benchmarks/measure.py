@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 
@@ -114,3 +116,23 @@ def timed(action: Callable[[], object]) -> float:
 def machine() -> str:
     """Return the machine in words, for the record."""
     return f"{platform.system()} {platform.machine()}, {core_count()} cores"
+
+
+def processor() -> str:
+    """Return what the system calls its processor."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python, of SQLite and of installed packages."""
+    installed = {package: metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **installed}
+
+
+def load() -> float:
+    """Return how many processes wanted a core in the last minute, on average."""
+    return round(os.getloadavg()[0], 2)

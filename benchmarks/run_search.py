@@ -1,6 +1,6 @@
 """One step of `search.py` in a process of its own; prints what it did as JSON.
 
-python benchmarks/run_search.py write|build|add|query HOME [COUNT] [--dim D] [--kind clustered|random]
+python benchmarks/run_search.py STEP DIRECTORY [--count N] [--dim D] [--data clustered|random|real] [--newer N]
 """
 
 from __future__ import annotations
@@ -9,171 +9,242 @@ import argparse
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from itertools import chain, islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from filtered import time_searches
 from measure import timed
-from synthetic_rows import COLUMNS, MARKS, pictures
-from vectors import KINDS, Array, near_queries, text_queries
+from numpy.typing import NDArray
+from synthetic_index import SyntheticIndex
+from vectors import KINDS, Array, jittered, near_queries, text_queries
 
+from image_index import Index
 from image_index.catalog.catalog import Catalog
-from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, ModelFacts, PictureFacts, Preprocess
-from image_index.search.ranking import SearchOptions, open_files, search
-from image_index.settings import IndexHome
+from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, PictureFacts
+from image_index.search.ranking import OpenFiles, SearchOptions, open_files, search
 from image_index.training.freshness import build_if_stale
 
 TOP = 10
-QUERIES = 100
+QUERIES, WARM_UP = 120, 20
+"""Queries of each kind. The first read what is not in memory yet, and are not counted."""
+
 FILTERED_QUERIES = 5
 """How many queries of each kind every filter is timed with."""
 
-BRUTE_FORCE_LIMIT = 1_000_000
-"""Up to as many vectors numpy's brute force is timed: its matrix takes 2 GB at a million of 512 dimensions."""
+IN_MEMORY = 1_000_000
+"""So many vectors numpy's brute force gets in memory as float32, 2 GB at 512 dimensions; of more it reads the file."""
 
-PICTURE = "query.jpg"
-"""A file beside the index home that the catalog knows: the query of `imgidx search --image`, which needs no model."""
+BRUTE_FORCE_QUERIES = 10
+BLOCK = 8192
+SAMPLE = 4 * BLOCK
+"""The first vectors, near which queries are."""
 
+BATCH = 32
+ADDED = 100
 
-def write(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Store `count` pictures with synthetic vectors, past the catalog's own methods, which would take a minute more."""
-    home.create()
-    vectors = KINDS[arguments.kind](arguments.count, arguments.dim)
-    with Catalog(home.catalog, write=True) as catalog:
-        if catalog.read_model() is None:
-            size = (224, 224)
-            catalog.set_model(
-                ModelFacts("synthetic", "0" * 64, "{}", Preprocess(size, (0, 0, 0), (1, 1, 1)), arguments.dim)
-            )
-        first = start_id = catalog.stamp().last_id + 1
-        start = time.perf_counter()
-        for piece in vectors:
-            with catalog.transaction() as connection:
-                rows = pictures(first, len(piece))
-                if first == start_id:
-                    rows = chain([(first, *_query_file(home), *next(rows)[5:])], rows)
-                connection.executemany(f"INSERT INTO images ({COLUMNS}) VALUES ({MARKS})", rows)
-                blobs = piece.astype("<f2")
-                connection.executemany(
-                    "INSERT INTO vectors VALUES (?, ?)",
-                    ((first + place, blob.tobytes()) for place, blob in enumerate(blobs)),
-                )
-                connection.execute("UPDATE meta SET value = value + ? WHERE key = 'generation'", (len(piece),))
-            first += len(piece)
-    return {"seconds": time.perf_counter() - start}
+Result = dict[str, Any]
 
 
-def _query_file(home: IndexHome) -> tuple[bytes, int, int, bytes]:
-    """Make the one picture that is a file, the query of whole processes; return its path, size, time and digest."""
-    picture = home.path.resolve().parent / PICTURE
-    picture.write_bytes(b"never opened")
-    status = picture.stat()
-    return bytes(picture), status.st_size, status.st_mtime_ns, sha256(b"").digest()
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Queries (Q, D) of one kind, and the ids (Q, 10) of the pictures that an exact search finds."""
+
+    queries: Array
+    best: NDArray[np.int64]
 
 
-def build(home: IndexHome, _: argparse.Namespace) -> dict[str, Any]:
-    """Bring the FAISS files up to date, as the end of a train does."""
-    with Catalog(home.catalog, write=True) as catalog:
-        return {"seconds": timed(lambda: build_if_stale(catalog, home, lambda _: None))}
+def make(index: SyntheticIndex, arguments: argparse.Namespace) -> Result:
+    """Make the vectors, unless they are there, queries with their exact answers, and the catalog."""
+    photos, texts = _real(index) if arguments.data == "real" else (None, None)
+    if not index.vectors_file.exists():
+        of_photos = partial(jittered, photos) if photos is not None else None
+        index.write_vectors(
+            of_photos(arguments.count) if of_photos else KINDS[arguments.data](arguments.count, index.dim)
+        )
+    sample = index.vectors()[:SAMPLE].astype(np.float32)
+    near, texts = near_queries(sample, QUERIES), text_queries(sample, QUERIES) if texts is None else texts
+    best = _exact(index.vectors(), np.concatenate([near, texts])) + 1
+    np.savez(_questions_file(index), near=near, near_best=best[: len(near)], text=texts, text_best=best[len(near) :])
+    return {"seconds": timed(index.fill)}
 
 
-def add(home: IndexHome, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Add `count` pictures as a train does that embeds them: rows in batches of 32, then the FAISS files."""
-    with Catalog(home.catalog, write=True) as catalog:
-        first = catalog.stamp().last_id + 1
-        vectors = np.concatenate(list(KINDS[arguments.kind](arguments.count, arguments.dim, seed=first)))
-        files = [ImageFile(b"/new/%08d.jpg" % (first + place), 1, 10**18) for place in range(arguments.count)]
-        images = [
-            EmbeddedImage(file, sha256(file.path).digest(), 2 * 10**18, PictureFacts(640, 480, "JPEG"))
-            for file in files
-        ]
-        start = time.perf_counter()
-        for place in range(0, len(images), 32):
-            catalog.record(EmbeddedBatch(tuple(images[place : place + 32]), vectors[place : place + 32]))
-        stored = time.perf_counter()
-        build_if_stale(catalog, home, lambda _: None)
-        return {"store_seconds": stored - start, "build_seconds": time.perf_counter() - stored}
+def _real(index: SyntheticIndex) -> tuple[Array, Array]:
+    """Return the vectors of the photos that the index has been trained with, and texts of their names by its model."""
+    with Index(index.home) as trained:
+        images, vectors = trained.vectors()
+        words = sorted({Path(image.file).stem.replace("_", " ") for image in images})
+        texts = [trained.encode(text) for word in words for text in (word, f"a photo of a {word}", f"{word} at night")]
+    return vectors, np.stack(texts)
 
 
-def query(home: IndexHome, _: argparse.Namespace) -> dict[str, Any]:
-    """Search in open files, one query after the other; compare with an exact search of the catalog."""
-    with Catalog(home.catalog) as catalog:
-        files = open_files(catalog, home)
-        count = catalog.stamp().count
-        sample = np.concatenate(list(islice(_vectors(catalog), 4)))
-        index = files.indexes[0]
-        record: dict[str, Any] = {
-            "nlist": index.nlist,
-            "nprobe": index.nprobe,
-            "near_nprobe": index.contents.near_nprobe,
-        }
-        kinds = {"near": near_queries(sample, QUERIES), "text": text_queries(sample, QUERIES)}
-        exact = _exact(catalog, np.concatenate(list(kinds.values())))
-        for place, (kind, queries) in enumerate(kinds.items()):
-            seconds, recalls = [], []
-            for vector, best in zip(queries, exact[place * QUERIES :], strict=False):
-                start = time.perf_counter()
-                hits = search(files, catalog, vector, SearchOptions(TOP))
-                seconds.append(time.perf_counter() - start)
-                recalls.append(len({hit.image.id for hit in hits} & set(best.tolist())) / min(TOP, count))
-            record[kind] = {
-                "warm_p50_ms": round(1e3 * float(np.quantile(seconds, 0.5)), 2),
-                "warm_p95_ms": round(1e3 * float(np.quantile(seconds, 0.95)), 2),
-                "recall_at_10": round(float(np.mean(recalls)), 4),
-            }
-        mixed = np.concatenate([queries[:FILTERED_QUERIES] for queries in kinds.values()])
-        record["searches"] = time_searches(files, catalog, mixed)
-        if count <= BRUTE_FORCE_LIMIT:
-            record["brute_force_ms"] = round(_brute_force_ms(catalog, count, kinds["near"][:20]), 2)
-    return record
+def _questions_file(index: SyntheticIndex) -> Path:
+    return index.path / "questions.npz"
 
 
-def _vectors(catalog: Catalog) -> Iterator[Array]:
-    """Yield all vectors of the catalog, in pieces."""
-    return (vectors for _, vectors in catalog.vectors_after(0))
+def _questions(index: SyntheticIndex) -> dict[str, Questions]:
+    """Return the questions of each kind, by its name."""
+    found = np.load(_questions_file(index))
+    return {kind: Questions(found[kind], found[f"{kind}_best"]) for kind in ("near", "text")}
 
 
-def _exact(catalog: Catalog, queries: Array) -> np.ndarray:
-    """Return the ids (Q, 10) of the best pictures by numpy, over all vectors of the catalog."""
-    scores, ids = np.full((len(queries), TOP), -np.inf, np.float32), np.full((len(queries), TOP), -1)
-    for more_ids, vectors in catalog.vectors_after(0):
-        all_scores = np.concatenate([scores, queries @ vectors.T], axis=1)
-        all_ids = np.concatenate([ids, np.broadcast_to(more_ids, (len(queries), len(more_ids)))], axis=1)
+def _exact(vectors: NDArray[np.float16], queries: Array) -> NDArray[np.int64]:
+    """Return the rows (Q, 10) of the best of all vectors by numpy."""
+    scores, rows = np.full((len(queries), TOP), -np.inf, np.float32), np.full((len(queries), TOP), -1)
+    for start in range(0, len(vectors), BLOCK):
+        of_block = queries @ vectors[start : start + BLOCK].astype(np.float32).T
+        near = np.flatnonzero((of_block > scores.min(axis=1, keepdims=True)).any(axis=0))
+        more = np.broadcast_to(start + near, (len(queries), len(near)))
+        all_scores, all_rows = np.hstack([scores, of_block[:, near]]), np.hstack([rows, more])
         best = np.argpartition(-all_scores, TOP - 1, axis=1)[:, :TOP]
-        scores, ids = np.take_along_axis(all_scores, best, 1), np.take_along_axis(all_ids, best, 1)
-    return ids
+        scores, rows = np.take_along_axis(all_scores, best, 1), np.take_along_axis(all_rows, best, 1)
+    return rows
 
 
-def _brute_force_ms(catalog: Catalog, count: int, queries: Array) -> float:
-    """Return the milliseconds of one exact search by numpy, all vectors in memory as float32."""
-    matrix = np.empty((count, queries.shape[1]), np.float32)
-    filled = 0
-    for piece in _vectors(catalog):
-        matrix[filled : filled + len(piece)] = piece
-        filled += len(piece)
+def reset(index: SyntheticIndex, arguments: argparse.Namespace) -> Result:
+    """Leave nothing in the index but the catalog as it was made."""
+    index.reset(arguments.count)
+    return {}
 
-    def find(vector: Array) -> object:
-        return np.argpartition(-(matrix @ vector), min(TOP, count - 1))
 
-    return 1e3 * float(np.median([timed(partial(find, vector)) for vector in queries]))
+def read(index: SyntheticIndex, _: argparse.Namespace) -> Result:
+    """Read every vector from the catalog once: the reference of a build."""
+    with Catalog(index.home.catalog) as catalog:
+        return {"seconds": timed(lambda: deque(catalog.vectors_after(0), maxlen=0))}
+
+
+def build(index: SyntheticIndex, _: argparse.Namespace) -> Result:
+    """Make the derived files, as the end of a train does."""
+    with Catalog(index.home.catalog, write=True) as catalog:
+        return {"seconds": timed(lambda: build_if_stale(catalog, index.home, lambda _: None))}
+
+
+def warm(index: SyntheticIndex, _: argparse.Namespace) -> Result:
+    """Search in open files, one query after the other; compare with numpy's answers and with its time."""
+    record: Result = {}
+    with Catalog(index.home.catalog) as catalog:
+        files = open_files(catalog, index.home)
+        for kind, questions in _questions(index).items():
+            times, found = _searches(files, catalog, questions.queries)
+            hits = [
+                len(set(ids) & set(best.tolist())) for ids, best in zip(found, questions.best[WARM_UP:], strict=True)
+            ]
+            p50, p95 = (1e3 * float(np.quantile(times, share)) for share in (0.5, 0.95))
+            recall = float(np.mean(hits)) / min(TOP, len(index.vectors()))
+            record[kind] = {"p50_ms": p50, "p95_ms": p95, "recall": recall, "queries": len(times)}
+    return record | _brute_force(index)
+
+
+def _searches(files: OpenFiles, catalog: Catalog, queries: Array) -> tuple[list[float], list[list[int]]]:
+    """Return the seconds and the ids found of each query but the first ones, of which there may be fewer."""
+    times, found = [], []
+    for query in queries:
+        start = time.perf_counter()
+        hits = search(files, catalog, query, SearchOptions(TOP))
+        times.append(time.perf_counter() - start)
+        found.append([hit.image.id for hit in hits])
+    return times[WARM_UP:], found[WARM_UP:]
+
+
+def _brute_force(index: SyntheticIndex) -> Result:
+    """Return the ms of one exact search by numpy: of all vectors in memory, or of the file where they are too many."""
+    vectors, queries = index.vectors(), _questions(index)["near"].queries[:BRUTE_FORCE_QUERIES]
+    if len(vectors) > IN_MEMORY:
+        return _brute_force_of_file(index)
+    matrix = vectors.astype(np.float32)
+
+    def find(query: Array) -> object:
+        return np.argpartition(-(matrix @ query), TOP)
+
+    return {
+        "reference": "numpy, float32 in memory",
+        "reference_ms": 1e3 * median(timed(partial(find, one)) for one in queries),
+    }
+
+
+def _brute_force_of_file(index: SyntheticIndex) -> Result:
+    """Return the ms of one exact search by numpy in the file of float16 vectors, whose pages are in memory."""
+    vectors, query = index.vectors(), _questions(index)["near"].queries[0]
+
+    def find() -> object:
+        starts = range(0, len(vectors), BLOCK)
+        scores = [vectors[start : start + BLOCK].astype(np.float32) @ query for start in starts]
+        return np.argpartition(-np.concatenate(scores), TOP)
+
+    return {"reference": "numpy, the float16 file", "reference_ms": 1e3 * min(timed(find), timed(find))}
+
+
+def filters(index: SyntheticIndex, _: argparse.Namespace) -> Result:
+    """Time searches with filters, exact ones and those of all hits."""
+    mixed = np.concatenate([one.queries[:FILTERED_QUERIES] for one in _questions(index).values()])
+    with Catalog(index.home.catalog) as catalog:
+        found = time_searches(open_files(catalog, index.home), catalog, mixed)
+    return {"searches": found, **_brute_force_of_file(index)}
+
+
+def grow(index: SyntheticIndex, arguments: argparse.Namespace) -> Result:
+    """Add pictures until `newer` are newer than the first build; return the ms of a search then, by kind."""
+    with Catalog(index.home.catalog, write=True) as catalog:
+        missing = len(index.vectors()) + arguments.newer - catalog.stamp().last_id
+        if missing > 0:
+            _store(catalog, _new_batches(index, catalog.stamp().last_id + 1, missing))
+            build_if_stale(catalog, index.home, lambda _: None)
+        files = open_files(catalog, index.home)
+        return {
+            kind: 1e3 * median(_searches(files, catalog, questions.queries)[0])
+            for kind, questions in _questions(index).items()
+        }
+
+
+def add(index: SyntheticIndex, _: argparse.Namespace) -> Result:
+    """Add a hundred pictures as a train does that has embedded them: rows in batches, then the derived files."""
+    with Catalog(index.home.catalog, write=True) as catalog:
+        batches = list(_new_batches(index, catalog.stamp().last_id + 1, ADDED))
+        store = timed(lambda: _store(catalog, batches))
+        return {
+            "store_seconds": store,
+            "build_seconds": timed(lambda: build_if_stale(catalog, index.home, lambda _: None)),
+        }
+
+
+def _new_batches(index: SyntheticIndex, first: int, count: int) -> Iterator[EmbeddedBatch]:
+    """Yield batches of new pictures, which are like some of those that are there."""
+    vectors = near_queries(index.vectors()[:SAMPLE].astype(np.float32), count, seed=first)
+    for start in range(0, count, BATCH):
+        rows = vectors[start : start + BATCH]
+        files = [ImageFile(b"/new/%08d.jpg" % (first + start + place), 1, 10**18) for place in range(len(rows))]
+        facts = PictureFacts(640, 480, "JPEG")
+        yield EmbeddedBatch(
+            tuple(EmbeddedImage(file, sha256(file.path).digest(), 2 * 10**18, facts) for file in files), rows
+        )
+
+
+def _store(catalog: Catalog, batches: Any) -> None:
+    for batch in batches:
+        catalog.record(batch)
+
+
+STEPS = {step.__name__: step for step in (make, reset, read, build, warm, filters, grow, add)}
 
 
 def main() -> None:
     """Do one step."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["write", "build", "add", "query"])
-    parser.add_argument("home", type=Path)
-    parser.add_argument("count", type=int, nargs="?", default=0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--kind", choices=list(KINDS), default="clustered")
+    parser.add_argument("--data", choices=[*KINDS, "real"], default="clustered")
+    parser.add_argument("--newer", type=int, default=0)
     arguments = parser.parse_args()
-    step = {"write": write, "build": build, "add": add, "query": query}[arguments.step]
-    json.dump(step(IndexHome(arguments.home.absolute()), arguments), sys.stdout)
+    index = SyntheticIndex(arguments.directory.absolute(), arguments.dim)
+    json.dump(STEPS[arguments.step](index, arguments), sys.stdout)
 
 
 if __name__ == "__main__":

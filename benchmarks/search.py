@@ -1,194 +1,257 @@
-"""`imgidx search` in libraries of any size: cold as a whole process, warm, its memory, its recall, and building it.
+"""A search in libraries of any size: building, warm, cold, with filters, and after adding; each figure and a reference.
 
-    python benchmarks/search.py [--counts 100000 1000000] [--dim 512] [--repeat 5] [--text] [--ten-million]
+    python benchmarks/search.py [--counts 100000 1000000] [--data clustered|random|real] [--dim 512] [--repeat 5]
+                                [--keep DIRECTORY] [--parts build warm filters cold add] [--markdown]
 
-Prints a table on stderr and JSON on stdout. The vectors are synthetic, in topics as those of pictures are (or
-random, with `--kind random`). The references, in the same run: a Python that imports the libraries a search needs
-and ends, and numpy's brute force. `--text` searches by a text too, with the bundled model; it trains one picture for
-it. `--ten-million` needs 20 GB of disk for an hour.
+Prints every figure on stderr with a reference of the same run and their ratio, and JSON on stdout. `--keep` leaves what
+was made in DIRECTORY for the next run, which may then measure a few parts alone and shows the others as they were.
+Ten million (`--counts 10000000 --keep DIRECTORY`) take 40 GB of disk and half an hour.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from measure import imgidx, machine, median_seconds, python, run, take_turns
+from measure import Run, imgidx, load, machine, median_seconds, processor, python, run, take_turns, versions
+from search_targets import target_rows
+from synthetic_index import SyntheticIndex
 
 from image_index import __version__
 
 HERE = Path(__file__).parent
-TEN_MILLION = 10_000_000
-ADDED = 100
 MODEL_DIM = 512
-"""The dimension of the bundled model."""
+"""The dimension of the bundled model: with it libraries are searched by texts too."""
 
 IMPORTS = "import numpy, onnxruntime, faiss, typer, rich"
+NEWER = (0, 2000, 20_000)
+"""How many pictures are newer than the first build when a hundred more are added."""
+
+WORDS = {"near": "near a picture", "text": "like a text"}
 
 Result = dict[str, Any]
 
 
-def step(name: str, home: Path, count: int, arguments: argparse.Namespace) -> Result:
-    """Do one step of `run_search.py` in a process of its own; return what it says, with its peak memory."""
-    options = ["--dim", str(arguments.dim), "--kind", arguments.kind]
-    done = run(python(str(HERE / "run_search.py"), name, str(home), str(count), *options))
-    return {**json.loads(done.stdout), "peak_mb": round(done.peak_bytes / 1e6)}
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured, and what it is compared with in the same run."""
+
+    name: str
+    value: float
+    unit: str
+    reference: str
+    reference_value: float
+
+    def record(self) -> Result:
+        """Return it for the JSON, with the ratio of both."""
+        ratio = self.value / self.reference_value if self.reference_value else None
+        digits = {"value": self.value, "reference_value": self.reference_value, "ratio": ratio}
+        return asdict(self) | {key: value and float(f"{value:.4g}") for key, value in digits.items()}
 
 
-def make(where: Path, count: int, arguments: argparse.Namespace) -> Result:
-    """Make an index of `count` pictures; return what its FAISS file cost."""
-    home = where / "index"
-    if arguments.text:
-        from PIL import Image
+@dataclass(frozen=True, slots=True)
+class Library:
+    """An index of `count` synthetic pictures, and how it is measured."""
 
-        (where / "photos").mkdir(parents=True)
-        Image.new("RGB", (64, 64), (200, 30, 30)).save(where / "photos/red.png")
-        run(imgidx("train", str(where / "photos"), "--model", "starter", "--index", str(home), "--quiet"))
-    step("write", home, count, arguments)
-    (home / "index.faiss").unlink(missing_ok=True)
-    built = step("build", home, 0, arguments)
-    size = (home / "index.faiss").stat().st_size
-    return {
-        "build_seconds": round(built["seconds"], 2),
-        "build_peak_mb": built["peak_mb"],
-        "file_mb": round(size / 1e6),
-    }
+    index: SyntheticIndex
+    count: int
+    arguments: argparse.Namespace
+
+    def step(self, name: str, newer: int = 0) -> Result:
+        """Do one step of `run_search.py` in a process of its own; return what it says, with its peak memory."""
+        options = ["--count", str(self.count), "--dim", str(self.index.dim), "--data", self.arguments.data]
+        script = python(str(HERE / "run_search.py"), name, str(self.index.path), "--newer", str(newer))
+        done = run([*script, *options])
+        return {**json.loads(done.stdout), "peak_mb": done.peak_bytes / 1e6}
+
+    def make(self) -> None:
+        """Fill the catalog, unless it is there: bound to the bundled model, if that has as many dimensions."""
+        if (self.index.path / "questions.npz").exists() and self.index.is_filled(self.count):
+            return
+        self.index.path.mkdir(parents=True, exist_ok=True)
+        if self.index.dim == MODEL_DIM:
+            photos = self.arguments.photos or _one_picture(self.index.path)
+            run(imgidx("train", str(photos), "--model", "starter", "--index", str(self.index.home.path), "--quiet"))
+        self.step("make")
 
 
-def search_cold(homes: list[Path], arguments: argparse.Namespace) -> list[Result]:
-    """Run whole processes in turns: the reference, then a search in each library by each kind of query."""
-    queries: dict[str, Callable[[Path, int], list[str]]] = {
-        "picture": lambda where, _: ["--image", str(where / "query.jpg")]
-    }
-    if arguments.text:  # a text of its own in every round: the catalog remembers those it has seen
-        queries["text"] = lambda _, number: [f"a red square, number {number}"]
+def _one_picture(where: Path) -> Path:
+    """Make a directory with a picture, for an index gets its model from a training."""
+    from PIL import Image
 
-    def commands(number: int) -> list[list[str]]:
-        searches = [
-            imgidx("search", "--missing", *make_query(where, number), "--index", str(where / "index"))
-            for make_query in queries.values()
-            for where in homes
-        ]
-        return [python("-c", IMPORTS), *searches]
+    photos = where / "photos"
+    photos.mkdir(exist_ok=True)
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(photos / "red.png")
+    return photos
 
-    take_turns(commands(0), 1)  # what was just written is in the page cache, and now all else is
-    rounds = [take_turns(commands(number), 1) for number in range(1, arguments.repeat + 1)]
-    reference, *searches = [[runs[place][0] for runs in rounds] for place in range(len(rounds[0]))]
-    floor = median_seconds(reference)
-    results: list[Result] = [{"imports_seconds": round(floor, 3)} for _ in homes]
-    for place, runs in enumerate(searches):
-        kind, home = list(queries)[place // len(homes)], place % len(homes)
+
+def build(library: Library) -> Iterator[Figure]:
+    """Make the derived files of an index that has none, and measure all files."""
+    library.step("reset")
+    read, built = library.step("read"), library.step("build")
+    imports = run(python("-c", IMPORTS)).peak_bytes / 1e6
+    reading = "reading the vectors from the catalog"
+    yield Figure("first build", built["seconds"], "s", reading, read["seconds"])
+    yield Figure("first build, peak memory", built["peak_mb"], "MB", "the imports alone", imports)
+    raw = library.index.vectors_file.stat().st_size
+    for path in sorted(library.index.home.path.iterdir()):
+        if path.is_file() and (size := path.stat().st_size) > library.count:  # a lock is none of its files
+            yield Figure(f"size of {path.name}", size / 1e6, "MB", "the vectors as float16", raw / 1e6)
+            yield Figure(
+                f"size of {path.name} a picture", size / library.count, "bytes", "a vector", raw / library.count
+            )
+
+
+def warm(library: Library) -> Iterator[Figure]:
+    """Search in open files."""
+    found = library.step("warm")
+    reference = found["reference"], found["reference_ms"]
+    for kind, words in WORDS.items():
+        for share in ("p50", "p95"):
+            yield Figure(f"warm {words}, {share}", found[kind][f"{share}_ms"], "ms", *reference)
+        yield Figure(f"recall at 10 {words}", found[kind]["recall"], "", "numpy", 1.0)
+
+
+def filters(library: Library) -> Iterator[Figure]:
+    """Search with filters, of all hits, and exactly."""
+    found = library.step("filters")
+    for name, one in found["searches"].items():
+        yield Figure(name, one["p50_ms"], "ms", found["reference"], found["reference_ms"])
+
+
+def cold(library: Library) -> Iterator[Figure]:
+    """Search as whole processes, in turns with one that only imports what a search needs."""
+
+    def commands() -> list[list[str]]:
+        queries = [["--image", str(library.index.picture)]]
+        if library.index.dim == MODEL_DIM:  # a text of its own every time: the catalog remembers those it has seen
+            queries.append([f"a red square, at {time.time_ns()}"])
+        home = str(library.index.home.path)
+        return [python("-c", IMPORTS), *(imgidx("search", "--missing", *one, "--index", home) for one in queries)]
+
+    take_turns(commands(), 1)  # what was just written is in the page cache, and now all else is
+    rounds = [take_turns(commands(), 1) for _ in range(library.arguments.repeat)]
+    reference, *searches = ([turn[place][0] for turn in rounds] for place in range(len(rounds[0])))
+    floor, least = median_seconds(reference), _peak_mb(reference)
+    for kind, runs in zip(("a stored picture", "a new text"), searches, strict=False):
         seconds = median_seconds(runs)
-        results[home][f"by_{kind}"] = {
-            "cold_seconds": round(seconds, 3),
-            "beyond_imports_seconds": round(seconds - floor, 3),
-            "ratio_to_imports": round(seconds / floor, 3),
-            "ratio_to_smallest": round(seconds / median_seconds(searches[place - home]), 3),
-            "peak_mb": round(max(run.peak_bytes for run in runs) / 1e6),
-        }
-    return results
+        yield Figure(f"cold by {kind}", seconds, "s", "the imports alone", floor)
+        yield Figure(f"cold by {kind}, beyond the imports", seconds - floor, "s", "the imports alone", floor)
+        yield Figure(f"cold by {kind}, peak memory", _peak_mb(runs), "MB", "the imports alone", least)
+
+
+def _peak_mb(runs: list[Run]) -> float:
+    return max(run.peak_bytes for run in runs) / 1e6
+
+
+def add(library: Library) -> Iterator[Figure]:
+    """Add a hundred pictures to what was built, and again when more are newer."""
+    first: Result = {}
+    for newer in NEWER:
+        searched = library.step("grow", newer)
+        first = first or searched
+        added = library.step("add")
+        seconds = added["store_seconds"] + added["build_seconds"]
+        state = f"with {newer} newer"
+        yield Figure(f"100 pictures more, {state}", seconds, "s", "storing them in the catalog", added["store_seconds"])
+        if newer:
+            for kind, words in WORDS.items():
+                yield Figure(f"warm {words}, p50, {state}", searched[kind], "ms", "with none newer", first[kind])
+
+
+PARTS: dict[str, Callable[[Library], Iterator[Figure]]] = {
+    part.__name__: part for part in (build, warm, filters, cold, add)
+}
+"""In this order: the last one leaves an index that only `build` makes whole again."""
+
+
+def measure_library(library: Library) -> Result:
+    """Make a library and measure the parts that are asked for; return them and those of runs before."""
+    library.make()
+    file = library.index.path / "record.json"
+    parts: Result = json.loads(file.read_text()) if file.exists() else {}
+    for name in library.arguments.parts:
+        if name == "build":
+            parts = {}
+        elif "add" in parts:
+            sys.exit(f"{library.index.path}: the pictures of `add` are in this index: measure `build` too")
+        print(f"{library.count:,}: {name}", file=sys.stderr)
+        before, when = load(), time.strftime("%Y-%m-%d %H:%M")
+        figures = [figure.record() for figure in PARTS[name](library)]
+        parts[name] = {"measured_at": when, "load_before": before, "load_after": load(), "figures": figures}
+        file.write_text(json.dumps(parts))
+    return {"count": library.count, "data": library.arguments.data, "parts": parts}
 
 
 def measure(arguments: argparse.Namespace) -> Result:
-    """Make a library of each size, search them all, and return the whole record."""
-    with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
-        homes = [Path(scratch) / str(count) for count in arguments.counts]
-        libraries: list[Result] = []
-        for where, count in zip(homes, arguments.counts, strict=True):
-            where.mkdir()
-            libraries.append({"count": count, **make(where, count, arguments)})
-        for library, where, cold in zip(libraries, homes, search_cold(homes, arguments), strict=True):
-            library.update(cold, warm=step("query", where / "index", 0, arguments))
-        for library, where in zip(libraries, homes, strict=True):
-            added = step("add", where / "index", ADDED, arguments)
-            library["add_100_seconds"] = round(added["store_seconds"] + added["build_seconds"], 3)
-            shutil.rmtree(where)
+    """Measure libraries of each size, and return the whole record."""
+    with _directory(arguments) as where:
+        libraries = []
+        for count in arguments.counts:
+            index = SyntheticIndex(where / f"{arguments.data}-{count}", arguments.dim)
+            libraries.append(measure_library(Library(index, count, arguments)))
     return {
         "version": __version__,
         "machine": machine(),
+        "processor": processor(),
+        "versions": versions("numpy", "faiss-cpu", "onnxruntime"),
         "dim": arguments.dim,
-        "kind": arguments.kind,
         "repeat": arguments.repeat,
         "libraries": libraries,
     }
 
 
-ROWS = (
-    ("build the FAISS file, s", "build_seconds"),
-    ("  its peak memory, MB", "build_peak_mb"),
-    ("  its size, MB", "file_mb"),
-    ("imports alone (reference), s", "imports_seconds"),
-    ("cold by a stored picture, s", "by_picture.cold_seconds"),
-    ("  beyond the imports, s", "by_picture.beyond_imports_seconds"),
-    ("  ratio to the imports", "by_picture.ratio_to_imports"),
-    ("  ratio to the smallest", "by_picture.ratio_to_smallest"),
-    ("  peak memory, MB", "by_picture.peak_mb"),
-    ("cold by a text, s", "by_text.cold_seconds"),
-    ("  beyond the imports, s", "by_text.beyond_imports_seconds"),
-    ("  ratio to the imports", "by_text.ratio_to_imports"),
-    ("  ratio to the smallest", "by_text.ratio_to_smallest"),
-    ("  peak memory, MB", "by_text.peak_mb"),
-    ("nlist (0: flat)", "warm.nlist"),
-    ("  nprobe", "warm.nprobe"),
-    ("  nprobe near a picture", "warm.near_nprobe"),
-    ("warm near a picture, p50 ms", "warm.near.warm_p50_ms"),
-    ("  p95 ms", "warm.near.warm_p95_ms"),
-    ("  recall at 10", "warm.near.recall_at_10"),
-    ("warm like a text, p50 ms", "warm.text.warm_p50_ms"),
-    ("  p95 ms", "warm.text.warm_p95_ms"),
-    ("  recall at 10", "warm.text.recall_at_10"),
-    ("numpy's brute force, p50 ms", "warm.brute_force_ms"),
-    ("add 100 pictures, s", "add_100_seconds"),
-)
+@contextmanager
+def _directory(arguments: argparse.Namespace) -> Iterator[Path]:
+    """Give the directory in which libraries are made: the one to keep, or one that is removed."""
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
+        yield arguments.keep.absolute()
+        return
+    with tempfile.TemporaryDirectory(dir=".") as where:
+        yield Path(where).absolute()
 
 
 def table(record: Result) -> str:
     """Return the record for people."""
-    head = f"{record['kind']} vectors of {record['dim']}, {record['machine']}, median of {record['repeat']}"
-    lines = [head, f"{'':32}" + "".join(f"{library['count']:>12,}" for library in record["libraries"])]
-    for label, key in ROWS:
-        values = [_value(library, key) for library in record["libraries"]]
-        if any(value is not None for value in values):
-            lines.append(f"{label:32}" + "".join(f"{'-' if value is None else value:>12}" for value in values))
-    for name in record["libraries"][0]["warm"]["searches"]:
-        found = [library["warm"]["searches"][name] for library in record["libraries"]]
-        lines.append(f"{name:32}" + "".join(f"{one['p50_ms']:>12}" for one in found))
+    lines = [f"{record['machine']}, {record['processor']}, {record['dim']} dimensions"]
+    for library in record["libraries"]:
+        for name, part in library["parts"].items():
+            load_words = f"load {part['load_before']} before and {part['load_after']} after"
+            lines.append(f"\n{library['count']:,} {library['data']}: {name}, {part['measured_at']}, {load_words}")
+            for one in part["figures"]:
+                value = f"{one['name']:44}{one['value']:>10,} {one['unit']:5}"
+                reference = f"{one['ratio']:>9} of {one['reference']}: {one['reference_value']:,}"
+                lines.append(f"{value}{reference}")
     return "\n".join(lines)
-
-
-def _value(library: Result, key: str) -> Any:
-    """Return the value at a dotted key, or None."""
-    value: Any = library
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def main() -> None:
     """Measure, and print what came of it."""
-    parser = argparse.ArgumentParser(description="imgidx search against the imports alone and numpy")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="+", default=[100_000, 1_000_000], help="sizes of the libraries")
     parser.add_argument("--dim", type=int, default=MODEL_DIM, help="dimension of the vectors (default: 512)")
-    parser.add_argument(
-        "--kind", choices=["clustered", "random"], default="clustered", help="what the vectors are like"
-    )
-    parser.add_argument("--repeat", type=int, default=5, help="runs of each process (default: 5)")
-    parser.add_argument("--text", action="store_true", help="search by a text too, with the bundled model")
-    parser.add_argument("--ten-million", action="store_true", help="a library of ten million alone")
-    parser.add_argument("--scratch", type=Path, help="where to make the libraries (default: the system's)")
+    kinds = ["clustered", "random", "real"]
+    parser.add_argument("--data", choices=kinds, default="clustered", help="what the vectors are like")
+    parser.add_argument("--photos", type=Path, help="a directory of pictures, for --data real")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each whole process (default: 5)")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what is measured")
+    parser.add_argument("--keep", type=Path, help="a directory for the libraries (default: one that is removed)")
+    parser.add_argument("--markdown", action="store_true", help="print the figures that have a target as rows of docs")
     arguments = parser.parse_args()
-    if arguments.text and arguments.dim != MODEL_DIM:
-        parser.error(f"--text needs --dim {MODEL_DIM}")
-    if arguments.ten_million:
-        arguments.counts = [TEN_MILLION]
+    if arguments.data == "real" and (arguments.photos is None or arguments.dim != MODEL_DIM):
+        parser.error(f"--data real needs --photos DIRECTORY and --dim {MODEL_DIM}")
+    arguments.parts = [part for part in PARTS if part in arguments.parts]
     record = measure(arguments)
-    print(table(record), file=sys.stderr)
+    print(target_rows(record) if arguments.markdown else table(record), file=sys.stderr)
     print(json.dumps(record, indent=1))
 
 

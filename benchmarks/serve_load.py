@@ -28,16 +28,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from measure import child_environment, family, imgidx, machine, pss_bytes, python, run
+from measure import child_environment, family, imgidx, machine, pss_bytes
 from PIL import Image
+from synthetic_index import SyntheticIndex
+from vectors import clustered
 
 from image_index import Index, SearchOptions, __version__, make_filters
 from image_index.catalog.catalog import Catalog
 from image_index.pictures.thumbnails import thumbnail
 from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFile, PictureFacts
 from image_index.settings import IndexHome
+from image_index.training.freshness import build_if_stale
 
-HERE = Path(__file__).parent
 LIMIT = 20
 """How many hits a search asks for: a page."""
 
@@ -52,8 +54,9 @@ Record = dict[str, Any]
 
 def make(home: Path, arguments: argparse.Namespace) -> list[int]:
     """Make an index with synthetic vectors, and some pictures that are there; return the ids of these."""
-    options = ["--dim", str(arguments.dim)]
-    run(python(str(HERE / "run_search.py"), "write", str(home), str(arguments.count), *options))
+    made = SyntheticIndex(home.parent, arguments.dim)
+    made.write_vectors(clustered(arguments.count, arguments.dim))
+    made.fill()
     noise = np.random.default_rng(1)
     images = []
     for number in range(arguments.pictures):
@@ -66,7 +69,7 @@ def make(home: Path, arguments: argparse.Namespace) -> list[int]:
     vectors = noise.normal(size=(len(images), arguments.dim)).astype(np.float32)
     with Catalog(IndexHome(home).catalog, write=True) as catalog:
         catalog.record(EmbeddedBatch(tuple(images), vectors / np.linalg.norm(vectors, axis=1, keepdims=True)))
-    run(python(str(HERE / "run_search.py"), "build", str(home), "0", *options))
+        build_if_stale(catalog, made.home, lambda _: None)
     return [*range(arguments.count + 1, arguments.count + 1 + arguments.pictures)]
 
 

@@ -38,6 +38,20 @@ def unordered(count: int, dim: int, seed: int = 0) -> Iterator[Array]:
         yield _unit(random.standard_normal((min(PIECE, count - start), dim), dtype=np.float32))
 
 
+def jittered(photos: Array, count: int, seed: int = 0) -> Iterator[Array]:
+    """Yield unit vectors (n, dim) made of those of real photos: two of them mixed, and noise of their covariance."""
+    random = np.random.default_rng(seed)
+    variances, directions = np.linalg.eigh(np.cov(photos.T))
+    shape_of_noise = (directions * np.sqrt(np.maximum(variances, 0))).T.astype(np.float32)
+    for start in range(0, count, PIECE):
+        size = min(PIECE, count - start)
+        one, other = photos[random.integers(len(photos), size=(2, size))]
+        share = random.uniform(0, 0.5, (size, 1)).astype(np.float32)
+        spread = random.uniform(0.2, 0.6, (size, 1)).astype(np.float32)
+        noise = random.standard_normal((size, photos.shape[1]), dtype=np.float32) @ shape_of_noise
+        yield _unit((1 - share) * one + share * other + spread * noise)
+
+
 KINDS = {"clustered": clustered, "random": unordered}
 
 

@@ -179,27 +179,74 @@ def test_models_cost_what_they_cost_beside_the_reference(sample_photos: Path) ->
 
 
 @pytest.fixture(scope="module")
-def search() -> tuple[dict[str, Any], str]:
-    """Return the JSON and the table of a tiny run of the search benchmark."""
-    return run_benchmark("search.py", "--counts", "300", "600", "--dim", "16", "--repeat", "1")
+def kept_search(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, Any], str]:
+    """Return the options, the JSON and the table of a tiny run of the search benchmark that keeps what it made."""
+    kept = str(tmp_path_factory.mktemp("search"))
+    options = ["--counts", "300", "--dim", "16", "--repeat", "1", "--keep", kept]
+    return options, *run_benchmark("search.py", *options)
+
+
+def figures_of(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the figures of the only library of a search record, by their names."""
+    (library,) = record["libraries"]
+    return {one["name"]: one for part in library["parts"].values() for one in part["figures"]}
 
 
 @pytest.mark.nightly
-def test_the_search_record_has_time_memory_and_recall_of_every_size(search: tuple[dict[str, Any], str]) -> None:
-    """Cold, warm, building and adding; a flat index misses nothing."""
-    record, table = search
-    assert [library["count"] for library in record["libraries"]] == [300, 600]
-    for library in record["libraries"]:
-        assert library["by_picture"]["cold_seconds"] > 0
-        assert library["by_picture"]["peak_mb"] > 20
-        assert {"build_seconds", "build_peak_mb", "imports_seconds", "add_100_seconds"} <= set(library)
-        assert library["warm"]["near"]["recall_at_10"] == library["warm"]["text"]["recall_at_10"] == 1.0
-        searches = library["warm"]["searches"]
-        assert 0 < searches["filter: type raw"]["chosen"] < searches["filter: type jpeg"]["chosen"] < library["count"]
-        assert searches["--exact"]["found"] == 10
-        assert searches["--exact"]["p50_ms"] > 0
-        assert f"{library['by_picture']['cold_seconds']}" in table
-    assert record["libraries"][0]["by_picture"]["ratio_to_smallest"] == 1.0
+def test_every_figure_of_a_search_has_a_reference_and_a_ratio(
+    kept_search: tuple[list[str], dict[str, Any], str],
+) -> None:
+    """Building, warm, with filters, cold and after adding; so few pictures are searched exactly, and none is missed."""
+    _, record, table = kept_search
+    figures = figures_of(record)
+    for name, one in figures.items():
+        assert one["value"] > 0
+        assert one["ratio"] == pytest.approx(one["value"] / one["reference_value"], rel=0.01, abs=0.001)
+        assert name in table
+        assert one["reference"] in table
+    assert {"first build", "--exact", "filter: type raw", "cold by a stored picture"} < set(figures)
+    assert {f"100 pictures more, with {newer} newer" for newer in (0, 2000, 20_000)} < set(figures)
+    assert figures["recall at 10 near a picture"]["value"] == figures["recall at 10 like a text"]["value"] == 1.0
+    assert figures["first build, peak memory"]["value"] > 20
+
+
+@pytest.mark.nightly
+def test_a_kept_library_is_measured_again_in_part(kept_search: tuple[list[str], dict[str, Any], str]) -> None:
+    """What the pictures that were added have spoilt is refused; a build makes it whole, with the pictures of before."""
+    options, before, _ = kept_search
+    with pytest.raises(subprocess.CalledProcessError):
+        run_benchmark("search.py", *options, "--parts", "warm")
+    after, table = run_benchmark("search.py", *options, "--parts", "build", "warm", "--markdown")
+    assert list(after["libraries"][0]["parts"]) == ["build", "warm"]
+    derived, again = (
+        {name: one for name, one in figures_of(record).items() if "size of" in name and "catalog" not in name}
+        for record in (before, after)
+    )
+    assert derived == again != {}
+    assert figures_of(after)["recall at 10 near a picture"]["value"] == 1.0
+    assert "| 10 million: 100 pictures more | 2.0 s | 0.3 s | not yet |" in table
+
+
+def test_the_table_of_targets_shows_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several figures share a cell, of filters the slowest counts, and what was not measured is said not to be."""
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    targets = importlib.import_module("search_targets")
+    reference = {"reference": "numpy", "reference_value": 100.0}
+    figures = [
+        {"name": "warm near a picture, p50", "value": 2.04, "unit": "ms", "ratio": 0.0204, **reference},
+        {"name": "warm near a picture, p95", "value": 4.1, "unit": "ms", "ratio": 0.041, **reference},
+        {"name": "warm like a text, p50", "value": 9.0, "unit": "ms", "ratio": 0.09, **reference},
+        {"name": "filter: one", "value": 30.0, "unit": "ms", "ratio": 0.3, **reference},
+        {"name": "filter: other", "value": 31.0, "unit": "ms", "ratio": 0.31, **reference},
+        {"name": "--exact", "value": 450.0, "unit": "ms", "ratio": 4.5, **reference},
+    ]
+    record = {"libraries": [{"count": 1_000_000, "parts": {"all": {"figures": figures}}}]}
+    rows = targets.target_rows(record).splitlines()
+    near = "| 1 million: warm p50, p95, near a picture | 8.3, 18 ms | 2, 4 ms | **2.04, 4.1** ms"
+    assert f"{near} | numpy: 100 ms | 0.0204, 0.041 |" in rows
+    assert "| 1 million: warm p50, p95, like a text | 7.7, 16 ms | 5, 10 ms | not yet |  |  |" in rows
+    assert [row.split(" | ")[3] for row in rows if "slowest" in row] == ["**31** ms"]
+    assert [row.split(" | ")[3] for row in rows if "`--exact`" in row] == ["**0.45** s"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""The targets of a search in ten million pictures, and rows of a table that says what `search.py` saw of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+HUNDRED_THOUSAND, MILLION, TEN_MILLION = 100_000, 1_000_000, 10_000_000
+COUNT_WORDS = {HUNDRED_THOUSAND: "100,000", MILLION: "1 million", TEN_MILLION: "10 million"}
+FILTERS = "filter: "
+"""How the figures of filters begin, of which the largest counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Figures of one library that have a target; `scale` is how many of their units are in the unit of the table."""
+
+    count: int
+    what: str
+    figures: tuple[str, ...]
+    before: str
+    target: str
+    unit: str
+    scale: float = 1.0
+
+
+def _warm(words: str) -> tuple[str, str]:
+    return f"warm {words}, p50", f"warm {words}, p95"
+
+
+NEAR, TEXT = "near a picture", "like a text"
+RECALLS = f"recall at 10 {NEAR}", f"recall at 10 {TEXT}"
+TEXT_COST = "cold by a new text", "cold by a new text, peak memory"
+BUILD_COST = "first build", "first build, peak memory"
+ADD = ("100 pictures more, with 0 newer",)
+
+TARGETS = (
+    Target(MILLION, f"warm p50, p95, {NEAR}", _warm(NEAR), "8.3, 18 ms", "2, 4 ms", "ms"),
+    Target(MILLION, f"warm p50, p95, {TEXT}", _warm(TEXT), "7.7, 16 ms", "5, 10 ms", "ms"),
+    Target(MILLION, "`index.faiss`", ("size of index.faiss",), "528 MB", "200 MB", "MB"),
+    Target(MILLION, "first build; peak memory", BUILD_COST, "56 s, 397 MB", "25 s, 400 MB", "s, MB"),
+    Target(TEN_MILLION, f"warm p50, p95, {NEAR}", _warm(NEAR), "81 ms", "8 ms", "ms"),
+    Target(TEN_MILLION, f"warm p50, p95, {TEXT}", _warm(TEXT), "43 ms", "25 ms", "ms"),
+    Target(TEN_MILLION, "cold by a new text; memory", TEXT_COST, "0.62 s, 789 MB", "0.5 s, 400 MB", "s, MB"),
+    Target(TEN_MILLION, "`index.faiss`", ("size of index.faiss",), "5.2 GB", "2 GB", "GB", 1000),
+    Target(TEN_MILLION, "first build; peak memory", BUILD_COST, "12 min, 502 MB", "6 min", "s, MB"),
+    Target(TEN_MILLION, "100 pictures more", ADD, "2.0 s", "0.3 s", "s"),
+    Target(MILLION, f"recall at 10, {NEAR}, {TEXT}", RECALLS, "1.000, 0.995", "0.99", ""),
+    Target(TEN_MILLION, f"recall at 10, {NEAR}, {TEXT}", RECALLS, "1.000, 0.988", "0.99", ""),
+    Target(MILLION, "any one filter, three together: the slowest", (FILTERS,), "not timed", "50 ms", "ms"),
+    Target(MILLION, "`--top all --min-sigma 3`", ("--top all --min-sigma 3",), "not timed", "0.5 s", "s", 1000),
+    Target(MILLION, "`--exact`", ("--exact",), "2.8 s", "0.5 s", "s", 1000),
+    Target(
+        HUNDRED_THOUSAND,
+        "cold by a new text, beyond the imports",
+        ("cold by a new text, beyond the imports",),
+        "0.24 s",
+        "0.15 s",
+        "s",
+    ),
+)
+
+HEAD = "| | before | target | seen | reference in the same run | ratio |\n|---|---|---|---|---|---|"
+NOT_YET = "not yet"
+
+
+def target_rows(record: dict[str, Any]) -> str:
+    """Return the table in Markdown, a row for each target; what the record does not have is `not yet`."""
+    figures = {
+        (library["count"], figure["name"]): figure
+        for library in record["libraries"]
+        for part in library["parts"].values()
+        for figure in part["figures"]
+    }
+    return "\n".join([HEAD, *(_row(target, figures) for target in TARGETS)])
+
+
+def _row(target: Target, figures: dict[tuple[int, str], dict[str, Any]]) -> str:
+    found = [one for name in target.figures if (one := _find(target.count, name, figures))]
+    seen, reference, ratio = NOT_YET, "", ""
+    if len(found) == len(target.figures):
+        values = ", ".join(f"{one['value'] / target.scale:.3g}" for one in found)
+        seen = f"**{values}** {target.unit}".strip()
+        references = dict.fromkeys(f"{one['reference']}: {one['reference_value']:.3g} {one['unit']}" for one in found)
+        reference, ratio = "; ".join(references).strip(), ", ".join(f"{one['ratio']:.3g}" for one in found)
+    cells = f"{COUNT_WORDS[target.count]}: {target.what}", target.before, target.target, seen, reference, ratio
+    return f"| {' | '.join(cells)} |"
+
+
+def _find(count: int, name: str, figures: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the figure of this name, of several filters the slowest."""
+    if name != FILTERS:
+        return figures.get((count, name))
+    filters = (figure for (size, other), figure in figures.items() if size == count and other.startswith(FILTERS))
+    return max(filters, key=lambda figure: float(figure["value"]), default=None)
