@@ -60,9 +60,13 @@ def run(command: Sequence[str], expected: Iterable[int] = (0,)) -> Run:
 
 
 def child_environment() -> dict[str, str]:
-    """Return an environment in which Python finds this checkout's package before any other, and no hub."""
+    """Return an environment in which Python finds this checkout's package before any other, and no hub.
+
+    Its bytecode is kept, as that of an installed package is: to compile it anew takes a search 0.3 s.
+    """
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
 
 
 def family(pid: int) -> Iterator[int]:

@@ -189,12 +189,12 @@ def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
 
 
 def loaded_by(*arguments: str, index: Path) -> set[str]:
-    """Return the heavy libraries that a command has imported in its own process by its end."""
+    """Return the modules that a command has imported in its own process by its end."""
     code = (
         "import sys\n"
         "from image_index.cli.app import run\n"
         "code = run(sys.argv[1:])\n"
-        "print('LOADED', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\n"
+        "print('LOADED', *sys.modules, file=sys.stderr)\n"
         "sys.exit(code)\n"
     )
     environment = {"IMGIDX_INDEX": str(index), "PATH": "/usr/bin:/bin", "HOME": str(index.parent)}
@@ -218,7 +218,7 @@ def test_no_command_loads_torch_in_its_own_process(tmp_path: Path, sample_photos
     assert "torch" not in loaded_by("train", str(sample_photos / "coffee.png"), "--model", "starter", "-q", index=index)
     first = loaded_by("search", "a cup of coffee", index=index)
     assert first & HEAVY == {"faiss", "onnxruntime"}
-    assert not first & {"multiprocessing", "huggingface_hub", "pathspec", "ftfy", "regex", "onnx"}
+    assert not first & {"multiprocessing", "huggingface_hub", "pathspec", "ftfy", "regex", "onnx", "rich"}
     assert loaded_by("search", "a cup of coffee", index=index) & HEAVY == {"faiss"}  # it is remembered
     assert loaded_by("search", "un caf\u00e9", index=index) & HEAVY == {"faiss", "onnxruntime"}
     assert not loaded_by("search", "--image", str(sample_photos / "coffee.png"), index=index) & (HEAVY - {"faiss"})
@@ -246,5 +246,9 @@ def test_status_loads_nothing_heavy(tmp_path: Path, home: IndexHome) -> None:
     library = Library(tmp_path / "photos", home)
     library.add("a.png")
     library.train()
-    assert not loaded_by("status", index=home.path) & (HEAVY | {"fastapi", "starlette", "uvicorn"})
+    status = loaded_by("status", index=home.path)
+    assert not status & (HEAVY | {"fastapi", "starlette", "uvicorn", "rich", "image_index.training.pipeline"})
+    assert {name for name in status if name.startswith("image_index.cli.")} == {
+        f"image_index.cli.{name}" for name in ("app", "options", "status")
+    }
     assert not loaded_by("show", str(library.photos / "a.png"), index=home.path) & (HEAVY | {"PIL"})

@@ -18,7 +18,7 @@ import typer
 
 from image_index import errors
 from image_index.catalog.schema import open_database
-from image_index.cli.app import COMMANDS, app, run
+from image_index.cli.app import COMMANDS, program, run
 from image_index.formats import PICTURE_EXTENSIONS, RAW_EXTENSIONS
 from image_index.models.listing import list_models
 from image_index.present.doctor import Terminal, report_record
@@ -27,9 +27,9 @@ from image_index.present.hits import hit_record
 from image_index.present.jsonl import json_line
 from image_index.present.known import known_record
 from image_index.present.models import model_record
+from image_index.present.screen import Screen
 from image_index.present.status import failure_record, status_record
 from image_index.present.summary import exported_record, plan_record, summary_record
-from image_index.present.tables import Screen
 from image_index.present.tags import tagged_record
 from image_index.records import (
     Counts,
@@ -79,7 +79,7 @@ def reference() -> str:
 
 def commands() -> dict[str, Any]:
     """Return every command of the program by what is typed for it; the program itself is ``""``."""
-    found: dict[str, Any] = {"": typer.main.get_command(app)}
+    found: dict[str, Any] = {"": typer.main.get_command(program())}
     for name, command in found.copy().items():
         found |= inner_commands(name, command)
     return found
@@ -146,8 +146,8 @@ def test_the_help_blocks_are_what_help_prints() -> None:
 
 def test_the_list_of_commands_is_whole_and_fits_its_lines() -> None:
     """Every command stands in one group, and its line in `imgidx --help` is not cut at 80 columns."""
-    program = typer.main.get_command(app)
-    assert sorted(name for names in COMMANDS.values() for name in names) == sorted(program.commands)  # type: ignore[attr-defined]
+    known = typer.main.get_command(program()).commands  # type: ignore[attr-defined]
+    assert sorted(name for names in COMMANDS.values() for name in names) == sorted(known)
     tool, environment = [sys.executable, "-m", "image_index", "--help"], {**os.environ, "COLUMNS": "80"}
     shown = subprocess.run(tool, capture_output=True, text=True, check=True, cwd=REPOSITORY, env=environment).stdout
     for heading, names in COMMANDS.items():

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from image_index import __version__
-from image_index.cli.doctor import doctor
-from image_index.cli.dupes import dupes
-from image_index.cli.export import export
-from image_index.cli.maintain import backup, forget, prune, verify
-from image_index.cli.mcp import mcp
-from image_index.cli.models import models_app
-from image_index.cli.search import search
-from image_index.cli.serve import serve
-from image_index.cli.show import show
-from image_index.cli.status import failures, status
-from image_index.cli.tag import tag
-from image_index.cli.train import train
-from image_index.cli.worker import worker
 from image_index.errors import ImgidxError, UsageError
 from image_index.paths import message_line
 
@@ -35,6 +24,11 @@ COMMANDS = {
     "About": ("models", "doctor"),
 }
 """The commands in the groups and the order in which `imgidx --help` lists them."""
+
+NAMES = tuple(name for names in COMMANDS.values() for name in names)
+
+MODULES = {"failures": "status", **dict.fromkeys(("forget", "prune", "verify", "backup"), "maintain")}
+"""Which module of this room a command is in, where that has not the command's own name."""
 
 
 class _Groups(TyperGroup):
@@ -50,40 +44,33 @@ class _Groups(TyperGroup):
                 formatter.write_dl(rows)
 
 
-# Every command imports what it needs inside its function: `--help`, `--version` and a slip of the fingers answer before
-# numpy could be loaded. tests/test_architecture.py looks at what each command has loaded.
-app = typer.Typer(
-    name="imgidx",
-    cls=_Groups,
-    help="Index directories of pictures and find them again by meaning.",
-    epilog="Exit codes: 0 done or found, 1 nothing found, 2 wrong use, 3 done but something could not be read, "
-    "4 no index, 5 other model or newer index, 6 no model, 7 index in use, 8 children keep dying, 9 disk or catalog, "
-    "128+N stopped by signal N.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-for command in (
-    train,
-    search,
-    dupes,
-    tag,
-    show,
-    serve,
-    worker,
-    mcp,
-    status,
-    failures,
-    forget,
-    prune,
-    verify,
-    backup,
-    export,
-    doctor,
-):
-    app.command()(command)
-app.add_typer(models_app, name="models")
+def program(names: Iterable[str] = NAMES) -> typer.Typer:
+    """Return the command line with the commands of these names.
+
+    To import all of them and to read their options takes 40 ms, a third of what `imgidx --version` takes in all.
+    """
+    app = typer.Typer(
+        name="imgidx",
+        cls=_Groups,
+        help="Index directories of pictures and find them again by meaning.",
+        epilog="Exit codes: 0 done or found, 1 nothing found, 2 wrong use, 3 done but something could not be read, "
+        "4 no index, 5 other model or newer index, 6 no model, 7 index in use, 8 children keep dying, "
+        "9 disk or catalog, 128+N stopped by signal N.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(imgidx)
+    # A command imports what it needs inside its function: `--help` and a slip of the fingers answer before numpy could
+    # be loaded. tests/test_architecture.py looks at what each command has loaded.
+    for name in names:
+        module = import_module(f"image_index.cli.{MODULES.get(name, name)}")
+        if name == "models":
+            app.add_typer(module.models_app, name=name)
+        else:
+            app.command()(getattr(module, name))
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -92,7 +79,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def imgidx(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -124,7 +110,8 @@ def run(arguments: list[str]) -> int:
     # click itself would print and exit; errors of ours would be tracebacks. So it runs with standalone_mode off, and
     # this is the one place where anything becomes an exit code.
     try:
-        command, config = typer.main.get_command(app), load_config()
+        config = load_config()
+        command = typer.main.get_command(program(_needed(arguments, config)))
         _check_config(config, command)
         return command.main(arguments, "imgidx", standalone_mode=False, default_map=config) or 0
     except WRONG_USE as error:
@@ -139,6 +126,13 @@ def run(arguments: list[str]) -> int:
         return _complain(UsageError("the current directory is gone", "cd to one that is there"))
     except ImgidxError as error:
         return _complain(error)
+
+
+def _needed(arguments: list[str], config: dict[str, Any]) -> Iterable[str]:
+    """Return the names of the commands that these arguments and the configuration file are about; of all, if unsure."""
+    if not arguments or arguments[0] not in NAMES:
+        return NAMES
+    return [name for name in NAMES if name == arguments[0] or name in config]
 
 
 def _has_current_directory() -> bool:

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.console import Console
 
 from image_index.errors import StorageError, UsageError
 from image_index.paths import message_line, printable
@@ -21,8 +21,10 @@ from image_index.settings import IndexHome, index_home
 from image_index.workers.devices import EncoderKind
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from image_index.cluster.paths import PathMap
-    from image_index.present.tables import Screen
+    from image_index.present.screen import Screen
 
 
 def given_path(text: str) -> Path:
@@ -80,52 +82,45 @@ FILE_WIDTH = 160
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Common:
     """What every command knows after its options are read."""
 
     home: IndexHome
-    console: Console
-    """Writes to stderr."""
     quiet: bool
 
+    @cached_property
+    def console(self) -> Console:
+        """Writes to stderr."""
+        from image_index.cli.stderr import Stderr  # rich takes 20 ms, and most searches have nothing to say there
 
-class _Stderr(Console):
-    """A console on stderr. If its reader is gone, the work goes on."""
-
-    def __init__(self) -> None:
-        super().__init__(stderr=True, markup=False, highlight=False, emoji=False)
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing from now on; rich itself would exit here."""
-        self.quiet = True
-        _discard(sys.stderr)
+        return Stderr()
 
 
 class _ConsoleHandler(logging.Handler):
     """Writes log records above the progress bar."""
 
-    def __init__(self, console: Console, level: int) -> None:
+    def __init__(self, setup: Common, level: int) -> None:
         super().__init__(level)
-        self._console = console
+        self._setup = setup
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record on a line of its own, and below it the traceback of an unforeseen error."""
         # soft_wrap: a line that rich has wrapped cannot be searched for, nor a path in it be copied.
         text = message_line(record.getMessage().rstrip())
-        self._console.print(text if record.levelno < logging.WARNING else f"imgidx: {text}", soft_wrap=True)
+        self._setup.console.print(text if record.levelno < logging.WARNING else f"imgidx: {text}", soft_wrap=True)
         if record.exc_info and isinstance(
             record.exc_info[1], Exception
         ):  # not an answer that the end of a server cut off
             for line in logging.Formatter().formatException(record.exc_info).splitlines():
-                self._console.print(printable(line), soft_wrap=True)
+                self._setup.console.print(printable(line), soft_wrap=True)
 
 
 def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, log_file: Path | None = None) -> Common:
     """Set up logging, and return what all commands need."""
-    console = _Stderr()
+    setup = Common(index_home(index), quiet)
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    handlers: list[logging.Handler] = [_ConsoleHandler(console, level)]
+    handlers: list[logging.Handler] = [_ConsoleHandler(setup, level)]
     if log_file is not None:
         try:
             handlers.append(logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace"))
@@ -135,7 +130,7 @@ def common(index: Path | None, *, quiet: bool = False, verbose: bool = False, lo
     # Other libraries' warnings are shown too, but nothing less: at INFO some of them log every request.
     logging.basicConfig(handlers=handlers, level=logging.WARNING, force=True)
     logging.getLogger("image_index").setLevel(logging.INFO if log_file else level)
-    return Common(index_home(index), console, quiet)
+    return setup
 
 
 def path_map(cluster: str | None, pairs: list[str] | None) -> PathMap:
@@ -160,7 +155,7 @@ def extra_packages(what: str, extra: str, packages: Collection[str]) -> Iterator
 
 def screen() -> Screen:
     """Describe what stdout is connected to. NO_COLOR turns colours off unless it is empty (https://no-color.org)."""
-    from image_index.present.tables import Screen
+    from image_index.present.screen import Screen
 
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size((FILE_WIDTH, 24)).columns
@@ -179,16 +174,16 @@ def write(text: str) -> bool:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()  # now, while an error can be told; at exit Python would print a traceback
     except BrokenPipeError:  # what is still buffered goes nowhere
-        _discard(sys.stdout)
+        discard(sys.stdout)
         return False
     except OSError as error:
-        _discard(sys.stdout)
+        discard(sys.stdout)
         raise StorageError(
             f"cannot write the results: {error.strerror}", "free some disk space and run again"
         ) from error
     return True
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Throw away what is still buffered; otherwise Python reports the broken pipe again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -302,11 +302,13 @@ class _Run:
 
 def _listed(source: Path | None, queries: str | None) -> Mapping[bytes, int] | None:
     """Return the files that a file lists; raise `UsageError` where the queries would come from the same stdin."""
+    if source is None:
+        return None
     from image_index.files.lists import read_paths
 
-    if source is not None and str(source) == queries == "-":
+    if str(source) == queries == "-":
         raise UsageError("--queries and --files-from cannot both come from stdin", "name a file for one of them")
-    return None if source is None else make_filters(files=read_paths(source, null=None)).files
+    return make_filters(files=read_paths(source, null=None)).files
 
 
 def _warn_of_unknown(searched: Index | Indexes, filters: Filters) -> None:

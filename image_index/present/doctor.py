@@ -12,8 +12,8 @@ from typing import Any
 from image_index.dates import time_field
 from image_index.errors import ImgidxError
 from image_index.paths import printable
+from image_index.present.screen import Screen
 from image_index.present.status import NO_VECTOR
-from image_index.present.tables import Screen
 from image_index.upkeep.doctor import Devices, Report
 from image_index.upkeep.health import CatalogHealth, IndexHealth
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from image_index.present.hits import image_record
-from image_index.present.tables import Screen, path_text, plain_table, render
+from image_index.present.screen import Screen
+from image_index.present.tables import path_text, plain_table, render
 from image_index.search.duplicates import Duplicate, Group
 
 

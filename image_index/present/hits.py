@@ -8,7 +8,7 @@ from typing import Any
 
 from image_index.dates import local_time, time_field
 from image_index.paths import optional_path_field, path_field, printable
-from image_index.present.tables import Screen, headed_table, path_text, render
+from image_index.present.screen import Screen
 from image_index.records import Hit, ImageFacts, PictureFacts
 
 DATE_WIDTH = 60
@@ -54,6 +54,8 @@ def hits_table(hits: Iterable[Hit], screen: Screen) -> str:
 
     The path is a link to the file where there is colour.
     """
+    from image_index.present.tables import headed_table, path_text, render  # rich takes 30 ms
+
     hits, dated = list(hits), screen.width >= DATE_WIDTH
     placed = any(hit.distance_m is not None for hit in hits)
     table = headed_table("", "score", "sigma", *(["km"] if placed else []), "path", *(["date"] if dated else []))

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from image_index.models.listing import ModelListing
-from image_index.present.tables import Screen, headed_table, render
+from image_index.present.screen import Screen
+from image_index.present.tables import headed_table, render
 
 
 def model_record(model: ModelListing) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from image_index.files.default_excludes import excluded_text
 from image_index.paths import path_field, printable
 from image_index.records import MachineShare, Summary
-from image_index.training.pipeline import Tally
-from image_index.training.plan import Plan
-from image_index.upkeep.export import Exported
+
+if TYPE_CHECKING:
+    from image_index.training.plan import Plan
+    from image_index.upkeep.export import Exported
 
 
 def summary_record(summary: Summary) -> dict[str, Any]:
@@ -23,6 +24,8 @@ def summary_record(summary: Summary) -> dict[str, Any]:
 
 def plan_record(plan: Plan) -> dict[str, Any]:
     """Return what an update would do, with the keys of an update that was done."""
+    from image_index.training.pipeline import Tally  # `imgidx status` does without all that a training needs
+
     return {"dry_run": True, "to_embed": plan.embed_count, **_counts_record(Tally(plan).summary())}
 
 

@@ -1,10 +1,9 @@
-"""Tables and paths for a terminal, and a description of that terminal."""
+"""Tables and paths for a terminal."""
 
 from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
 from rich import box
@@ -15,15 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from image_index.paths import printable
-
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """What results are printed on: whether it is a `terminal`, its `width` in columns, and whether it takes colours."""
-
-    terminal: bool = True
-    width: int = 80
-    colour: bool = False
+from image_index.present.screen import Screen
 
 
 def headed_table(*columns: str) -> Table:

@@ -11,7 +11,8 @@ from typing import Any
 from rich.text import Text
 
 from image_index.paths import path_field, printable
-from image_index.present.tables import Screen, path_text, plain_table, render
+from image_index.present.screen import Screen
+from image_index.present.tables import path_text, plain_table, render
 from image_index.search.labels import TaggedImage
 
 CSV_HEADER = "path,label,probability\n"

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from image_index import __version__
-from image_index.cli.app import app
+from image_index.cli.app import program
 from image_index.cli.options import given_path
 from image_index.settings import IndexHome
 from tests.cli.conftest import Trained
@@ -56,7 +56,7 @@ WRONG_USE: Mapping[str, tuple[str, ...]] = {
 
 def test_every_path_on_the_command_line_refuses_an_empty_one() -> None:
     """`Path("")` is the current directory, so no parameter is left to typer's own idea of a path."""
-    for command in app.registered_commands:
+    for command in program().registered_commands:
         assert command.callback is not None
         for name, hint in get_type_hints(command.callback, include_extras=True).items():
             if "pathlib" in str(hint):
@@ -266,7 +266,7 @@ def test_a_line_that_is_no_query_is_said_in_a_line(shell: Shell) -> None:
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every command: its words and what the parser knows of it."""
-    pending: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(app))]
+    pending: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(program()))]
     while pending:
         words, command = pending.pop()
         pending += [((*words, name), inner) for name, inner in getattr(command, "commands", {}).items()]

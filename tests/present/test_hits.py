@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from image_index.present.hits import hit_record, hits_table, image_record, path_lines
 from image_index.present.jsonl import json_line
-from image_index.present.tables import Screen
+from image_index.present.screen import Screen
 from image_index.records import Hit
 from tests.support.records import hit, image_facts
 from tests.support.texts import harmless, paths

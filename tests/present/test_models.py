@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from image_index.models.listing import list_models
 from image_index.present.models import models_table
-from image_index.present.tables import Screen
+from image_index.present.screen import Screen
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

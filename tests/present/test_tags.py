@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from image_index.present.jsonl import json_line
-from image_index.present.tables import Screen
+from image_index.present.screen import Screen
 from image_index.present.tags import tagged_record, tags_table
 from image_index.search.labels import Label, TaggedImage
 from tests.support.records import image_facts

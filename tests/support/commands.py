@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from image_index.cli.app import app
+from image_index.cli.app import program
 
 
 def simple_commands(script: str) -> Iterator[list[str]]:
@@ -28,7 +28,7 @@ def simple_commands(script: str) -> Iterator[list[str]]:
 
 def parsed(arguments: list[str]) -> dict[str, object]:
     """Return what our own parser makes of a command, without running it."""
-    command, rest, name = typer.main.get_command(app), list(arguments), "imgidx"
+    command, rest, name = typer.main.get_command(program()), list(arguments), "imgidx"
     while rest and rest[0] in getattr(command, "commands", {}):
         name = rest.pop(0)
         command = command.commands[name]  # type: ignore[attr-defined]
