@@ -17,17 +17,20 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import open_clip
-import torch
-from open_clip.model import CLIP
-from safetensors.torch import save_file
+# No plain CLIP needs it; where our tests have it, open_clip would import it for 0.9 s.
+sys.modules["transformers"] = None  # type: ignore[assignment]
 
-from image_index.errors import ImgidxError
-from image_index.models.names import CONFIG, parse_model
-from image_index.records import Pixels
-from image_index.workers.devices import Precision
-from image_index.workers.encoder import Encoder, choose_dtype, load_encoder
+import numpy as np  # noqa: E402
+import open_clip  # noqa: E402
+import torch  # noqa: E402
+from open_clip.model import CLIP  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from image_index.errors import ImgidxError  # noqa: E402
+from image_index.models.names import CONFIG, parse_model  # noqa: E402
+from image_index.records import Pixels  # noqa: E402
+from image_index.workers.devices import Precision  # noqa: E402
+from image_index.workers.encoder import Encoder, choose_dtype, load_encoder  # noqa: E402
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16)
 TINY = {"embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16}}

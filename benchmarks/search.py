@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import Run, imgidx, load, machine, median_seconds, processor, python, run, take_turns, versions
-from search_targets import target_rows
+from search_tables import markdown
 from synthetic_index import SyntheticIndex
 
 from image_index import __version__
@@ -196,7 +196,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     with _directory(arguments) as where:
         libraries = []
         for count in arguments.counts:
-            index = SyntheticIndex(where / f"{arguments.data}-{count}", arguments.dim)
+            index = SyntheticIndex((where / f"{arguments.data}-{count}").resolve(), arguments.dim)
             libraries.append(measure_library(Library(index, count, arguments)))
     return {
         "version": __version__,
@@ -243,15 +243,15 @@ def main() -> None:
     parser.add_argument("--data", choices=kinds, default="clustered", help="what the vectors are like")
     parser.add_argument("--photos", type=Path, help="a directory of pictures, for --data real")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each whole process (default: 5)")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what is measured")
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS), help="what is measured")
     parser.add_argument("--keep", type=Path, help="a directory for the libraries (default: one that is removed)")
-    parser.add_argument("--markdown", action="store_true", help="print the figures that have a target as rows of docs")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/performance.md")
     arguments = parser.parse_args()
     if arguments.data == "real" and (arguments.photos is None or arguments.dim != MODEL_DIM):
         parser.error(f"--data real needs --photos DIRECTORY and --dim {MODEL_DIM}")
     arguments.parts = [part for part in PARTS if part in arguments.parts]
     record = measure(arguments)
-    print(target_rows(record) if arguments.markdown else table(record), file=sys.stderr)
+    print(markdown(record) if arguments.markdown else table(record), file=sys.stderr)
     print(json.dumps(record, indent=1))
 
 

@@ -230,7 +230,7 @@ def test_a_kept_library_is_measured_again_in_part(kept_search: tuple[list[str], 
 def test_the_table_of_targets_shows_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several figures share a cell, of filters the slowest counts, and what was not measured is said not to be."""
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
-    targets = importlib.import_module("search_targets")
+    tables = importlib.import_module("search_tables")
     reference = {"reference": "numpy", "reference_value": 100.0}
     figures = [
         {"name": "warm near a picture, p50", "value": 2.04, "unit": "ms", "ratio": 0.0204, **reference},
@@ -241,12 +241,13 @@ def test_the_table_of_targets_shows_what_was_seen(monkeypatch: pytest.MonkeyPatc
         {"name": "--exact", "value": 450.0, "unit": "ms", "ratio": 4.5, **reference},
     ]
     record = {"libraries": [{"count": 1_000_000, "parts": {"all": {"figures": figures}}}]}
-    rows = targets.target_rows(record).splitlines()
+    rows = tables.markdown(record).splitlines()
     near = "| 1 million: warm p50, p95, near a picture | 8.3, 18 ms | 2, 4 ms | **2.04, 4.1** ms"
     assert f"{near} | numpy: 100 ms | 0.0204, 0.041 |" in rows
     assert "| 1 million: warm p50, p95, like a text | 7.7, 16 ms | 5, 10 ms | not yet |  |  |" in rows
     assert [row.split(" | ")[3] for row in rows if "slowest" in row] == ["**31** ms"]
     assert [row.split(" | ")[3] for row in rows if "`--exact`" in row] == ["**0.45** s"]
+    assert "| --exact, ms | 450 (4.5) | numpy |" in rows
 
 
 @pytest.fixture(scope="module")

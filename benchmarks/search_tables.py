@@ -1,4 +1,4 @@
-"""The targets of a search in ten million pictures, and rows of a table that says what `search.py` saw of them."""
+"""The tables of docs/performance.md that `search.py --markdown` prints: what was seen of each target, and figures."""
 
 from __future__ import annotations
 
@@ -64,18 +64,37 @@ HEAD = "| | before | target | seen | reference in the same run | ratio |\n|---|-
 NOT_YET = "not yet"
 
 
-def target_rows(record: dict[str, Any]) -> str:
-    """Return the table in Markdown, a row for each target; what the record does not have is `not yet`."""
+Figures = dict[tuple[int, str], dict[str, Any]]
+"""Figures by the count of their library and their name."""
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """Return both tables in Markdown."""
     figures = {
         (library["count"], figure["name"]): figure
         for library in record["libraries"]
         for part in library["parts"].values()
         for figure in part["figures"]
     }
-    return "\n".join([HEAD, *(_row(target, figures) for target in TARGETS)])
+    targets = [HEAD, *(_row(target, figures) for target in TARGETS)]
+    return "\n".join([*targets, "", *_by_size(figures)])
 
 
-def _row(target: Target, figures: dict[tuple[int, str], dict[str, Any]]) -> str:
+def _by_size(figures: Figures) -> list[str]:
+    """Return a row for each figure and a column for each size; in brackets is the ratio to the reference."""
+    counts = sorted({count for count, _ in figures})
+    rows = [f"| | {' | '.join(f'{count:,}' for count in counts)} | reference |", "|---" * (len(counts) + 2) + "|"]
+    for name in dict.fromkeys(name for _, name in figures):
+        found = [figures.get((count, name)) for count in counts]
+        cells = [f"{one['value']:.3g} ({one['ratio']:.3g})" if one else "" for one in found]
+        known = [one for one in found if one]
+        unit = f", {known[0]['unit']}" if known[0]["unit"] else ""
+        references = "; ".join(dict.fromkeys(one["reference"] for one in known))
+        rows.append(f"| {name}{unit} | {' | '.join(cells)} | {references} |")
+    return rows
+
+
+def _row(target: Target, figures: Figures) -> str:
     found = [one for name in target.figures if (one := _find(target.count, name, figures))]
     seen, reference, ratio = NOT_YET, "", ""
     if len(found) == len(target.figures):
@@ -87,7 +106,7 @@ def _row(target: Target, figures: dict[tuple[int, str], dict[str, Any]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _find(count: int, name: str, figures: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any] | None:
+def _find(count: int, name: str, figures: Figures) -> dict[str, Any] | None:
     """Return the figure of this name, of several filters the slowest."""
     if name != FILTERS:
         return figures.get((count, name))
