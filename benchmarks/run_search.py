@@ -62,24 +62,38 @@ class Questions:
 
 def make(index: SyntheticIndex, arguments: argparse.Namespace) -> Result:
     """Make the vectors, unless they are there, queries with their exact answers, and the catalog."""
-    photos, texts = _real(index) if arguments.data == "real" else (None, None)
+    texts: Array | None = None
+    if arguments.data == "real":
+        photos, texts = _real(index)
+        pieces = jittered(photos, arguments.count)
+    else:
+        pieces = KINDS[arguments.data](arguments.count, index.dim)
     if not index.vectors_file.exists():
-        of_photos = partial(jittered, photos) if photos is not None else None
-        index.write_vectors(
-            of_photos(arguments.count) if of_photos else KINDS[arguments.data](arguments.count, index.dim)
-        )
-    sample = index.vectors()[:SAMPLE].astype(np.float32)
-    near, texts = near_queries(sample, QUERIES), text_queries(sample, QUERIES) if texts is None else texts
-    best = _exact(index.vectors(), np.concatenate([near, texts])) + 1
-    np.savez(_questions_file(index), near=near, near_best=best[: len(near)], text=texts, text_best=best[len(near) :])
+        index.write_vectors(pieces)
+    if not _questions_file(index).exists():
+        _ask(index, texts)
     return {"seconds": timed(index.fill)}
 
 
+def _ask(index: SyntheticIndex, texts: Array | None) -> None:
+    """Store queries with their exact answers."""
+    sample = index.vectors()[:SAMPLE].astype(np.float32)
+    near, texts = near_queries(sample, QUERIES), text_queries(sample, QUERIES) if texts is None else texts
+    best = _exact(index.vectors(), np.concatenate([near, texts])) + 1  # images are counted from 1
+    np.savez(_questions_file(index), near=near, near_best=best[: len(near)], text=texts, text_best=best[len(near) :])
+
+
 def _real(index: SyntheticIndex) -> tuple[Array, Array]:
-    """Return the vectors of the photos that the index has been trained with, and texts of their names by its model."""
+    """Return the vectors of the photos that the index has been trained with, and texts that name them by its model.
+
+    What names a photo is its directory, as a category, if there are several, else its file.
+    """
     with Index(index.home) as trained:
         images, vectors = trained.vectors()
-        words = sorted({Path(image.file).stem.replace("_", " ") for image in images})
+        files = [Path(image.file) for image in images]
+        names = {file.parent.name for file in files}
+        names = names if len(names) > 1 else {file.stem for file in files}
+        words = sorted(name.replace("_", " ") for name in names)
         texts = [trained.encode(text) for word in words for text in (word, f"a photo of a {word}", f"{word} at night")]
     return vectors, np.stack(texts)
 

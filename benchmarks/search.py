@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -76,6 +77,7 @@ class Library:
         """Fill the catalog, unless it is there: bound to the bundled model, if that has as many dimensions."""
         if (self.index.path / "questions.npz").exists() and self.index.is_filled(self.count):
             return
+        shutil.rmtree(self.index.home.path, ignore_errors=True)  # half filled, or of another version
         self.index.path.mkdir(parents=True, exist_ok=True)
         if self.index.dim == MODEL_DIM:
             photos = self.arguments.photos or _one_picture(self.index.path)

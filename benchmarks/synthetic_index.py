@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,13 @@ class SyntheticIndex:
         return np.memmap(self.vectors_file, "<f2", "r").reshape(-1, self.dim)
 
     def is_filled(self, count: int) -> bool:
-        """Tell whether the catalog holds these pictures, and maybe more that were added since."""
+        """Tell whether the catalog holds these pictures, and maybe more, in tables as this version makes them."""
         if not self.home.catalog.exists():
             return False
+        with TemporaryDirectory() as scratch, Catalog(Path(scratch) / "new.sqlite3", write=True) as new:
+            tables = _tables(new)
         with Catalog(self.home.catalog) as catalog:
-            return catalog.stamp().count >= count
+            return catalog.stamp().count >= count and _tables(catalog) == tables
 
     def write_vectors(self, pieces: Iterable[Array]) -> None:
         """Write the vectors; a file that a killed run leaves has another name."""
@@ -124,6 +127,11 @@ class SyntheticIndex:
         for path in self.home.path.iterdir():
             if path.is_file() and path.name not in kept:
                 path.unlink()
+
+
+def _tables(catalog: Catalog) -> set[str]:
+    """Return the statements that make the tables, indexes and triggers of a catalog."""
+    return {statement for (statement,) in catalog.connection.execute("SELECT sql FROM sqlite_master") if statement}
 
 
 def _forget_after(catalog: Catalog, count: int) -> None:
