@@ -82,7 +82,7 @@ class SyntheticIndex:
             if catalog.read_model() is None:
                 shape = Preprocess((224, 224), (0, 0, 0), (1, 1, 1))
                 catalog.set_model(ModelFacts("synthetic", "0" * 64, "{}", shape, self.dim))
-            _forget_after(catalog, 0)
+        self.reset(0)
         with closing(sqlite3.connect(self.home.catalog, isolation_level=None)) as connection:
             for pragma in FAST:
                 connection.execute(f"PRAGMA {pragma}")

@@ -227,6 +227,16 @@ def test_a_kept_library_is_measured_again_in_part(kept_search: tuple[list[str], 
     assert "| 10 million: 100 pictures more | 2.0 s | 0.3 s | not yet |" in table
 
 
+@pytest.mark.nightly
+def test_vectors_mixed_from_real_photos_are_searched_by_their_names(sample_photos: Path) -> None:
+    """The bundled model embeds the photos and the texts, and a cold search by a text finds its model again."""
+    options = ["--data", "real", "--photos", str(sample_photos), "--counts", "300", "--repeat", "1"]
+    record, _ = run_benchmark("search.py", *options, "--parts", "warm", "cold")
+    figures = figures_of(record)
+    assert figures["recall at 10 like a text"]["value"] == 1.0
+    assert figures["cold by a new text"]["value"] > figures["cold by a new text"]["reference_value"]
+
+
 def test_the_table_of_targets_shows_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several figures share a cell, of filters the slowest counts, and what was not measured is said not to be."""
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
