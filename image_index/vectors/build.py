@@ -14,33 +14,35 @@ from numpy.typing import NDArray
 
 from image_index.files.atomic import replacing_file
 from image_index.records import Ids, Stamp, Vectors
+from image_index.vectors.clustering import ListNumbers, NearestCentroid
+from image_index.vectors.codes import Codes, encode
 from image_index.vectors.derived_file import FLAT_LIMIT, Contents, append_trailer, state
 from image_index.vectors.lists import (
     Tuning,
     centroids_of,
     empty_lists,
-    nearest_lists,
     rotated,
     rotation_of,
     sample_of,
     train_lists,
 )
 from image_index.vectors.open_index import map_index
+from image_index.vectors.threads import in_threads
 
 RETRAIN_GROWTH = 2.0
 """The lists are trained anew when there are so many times as many vectors as when that was done last."""
 
-WRITE_ROWS = 65_536
-"""How many vectors are put into their lists in one go: 34 MB of 512 dimensions."""
+BLOCK_ROWS = 8192
+"""How many vectors one thread assigns or encodes at a time: 17 MB of 512 dimensions."""
+
+WRITE_ROWS = 131_072
+"""How many codes are put into their lists in one go: 20 MB of 512 dimensions. In fewer, more pieces are written."""
 
 Source = Callable[[], Iterable[tuple[Ids, Vectors]]]
 """Returns all vectors from the start, in chunks: ids (n,) and vectors (n, D); the same ones at every call."""
 
 Texts = Callable[[], Vectors | None]
 """Returns the vectors (Q, D) of texts as people search for, or None if the model has no text tower here."""
-
-ListNumbers = NDArray[np.int32]
-"""The number of the inverted list of each vector, shape (N,)."""
 
 
 def build_index(path: Path, stamp: Stamp, source: Source, texts: Texts = lambda: None) -> None:
@@ -143,14 +145,14 @@ def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors 
     index = old.index if old else train_lists(sample, contents.count)
     tuning = Tuning(sample, texts)
     del sample
-    ids, lists = _assign(index, source, tuning, old)
-    reach, ivf = tuning.reach(index, ids, lists), faiss.extract_index_ivf(index)
-    index.ntotal = ivf.ntotal = len(ids)
+    lists = _assign(index, contents.count, source, tuning, old)
+    reach, ivf = tuning.reach(index), faiss.extract_index_ivf(index)
+    index.ntotal = ivf.ntotal = len(lists)
     ivf.nprobe = reach.nprobe
     head = _head(index, np.bincount(lists, minlength=ivf.nlist))
     with path.open("r+b") as file:
         file.write(head)
-        file.truncate(len(head) + len(ids) * (ivf.code_size + 8))
+        file.truncate(len(head) + len(lists) * (ivf.code_size + 8))
         _fill(file, index, source, lists, len(head))
     return replace(
         contents,
@@ -163,28 +165,48 @@ def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors 
 
 
 def _assign(
-    index: faiss.IndexPreTransform, source: Source, tuning: Tuning, old: _Old | None
-) -> tuple[Ids, ListNumbers]:
-    """Return all ids (N,) in the order of `source`, and the list of each; show every vector to `tuning`.
+    index: faiss.IndexPreTransform, count: int, source: Source, tuning: Tuning, old: _Old | None
+) -> ListNumbers:
+    """Return the list of each of the `count` vectors of `source`, in its order; show every vector to `tuning`."""
+    nearest, lists, filled = NearestCentroid(centroids_of(index)), np.empty(count, np.int32), 0
 
-    A vector that the old index held need not be compared with thousands of centroids: they are the same as before, and
-    an id never gets another vector.
+    def assigned(chunk: tuple[Ids, Vectors]) -> tuple[Vectors, ListNumbers]:
+        ids, vectors = chunk
+        return vectors, _lists_of(ids, vectors, nearest, old)
+
+    for vectors, found in in_threads(assigned, _blocks(source)):
+        tuning.look_at(vectors, found)
+        lists[filled : filled + len(found)] = found
+        filled += len(found)
+    return lists[:filled]
+
+
+def _lists_of(ids: Ids, vectors: Vectors, nearest: NearestCentroid, old: _Old | None) -> ListNumbers:
+    """Return the lists of vectors (n, D).
+
+    A vector that the old index held need not be compared with centroids: they are the same as before, and an id never
+    gets another vector.
     """
-    all_ids, all_lists = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    centroids = centroids_of(index)
-    for ids, vectors in source():
-        lists = np.full(len(ids), -1, np.int32)
-        if old:
-            places = np.minimum(np.searchsorted(old.ids, ids), len(old.ids) - 1)
-            known = old.ids[places] == ids
-            lists[known] = old.lists[places[known]]
-        new = lists < 0
-        if new.any():
-            lists[new] = nearest_lists(centroids, vectors[new])
-        tuning.look_at(ids, vectors)
-        all_ids.append(ids)
-        all_lists.append(lists)
-    return np.concatenate(all_ids), np.concatenate(all_lists)
+    if old is None:
+        return nearest(vectors)
+    places = np.minimum(np.searchsorted(old.ids, ids), len(old.ids) - 1)
+    lists = old.lists[places]
+    new = old.ids[places] != ids
+    lists[new] = nearest(vectors[new])
+    return lists
+
+
+def _blocks(source: Source) -> Iterator[tuple[Ids, Vectors]]:
+    """Yield what `source` does in blocks of `BLOCK_ROWS` or more, for small ones take longer; the last may be less."""
+    ids, vectors = list[Ids](), list[Vectors]()
+    for some_ids, some_vectors in source():
+        ids.append(some_ids)
+        vectors.append(some_vectors)
+        if sum(map(len, ids)) >= BLOCK_ROWS:
+            yield np.concatenate(ids), np.concatenate(vectors)
+            ids, vectors = [], []
+    if ids:
+        yield np.concatenate(ids), np.concatenate(vectors)
 
 
 def _head(index: faiss.IndexPreTransform, sizes: NDArray[np.int64]) -> bytes:
@@ -230,26 +252,31 @@ def _fill(file: BinaryIO, index: faiss.IndexPreTransform, source: Source, lists:
 
 def _encoded(
     index: faiss.IndexPreTransform, source: Source, lists: ListNumbers
-) -> Iterator[tuple[Ids, ListNumbers, NDArray[np.uint8]]]:
+) -> Iterator[tuple[Ids, ListNumbers, Codes]]:
     """Yield ids (n,), their lists (n,) and codes (n, B), `WRITE_ROWS` or somewhat more at a time."""
-    ivf, ids, codes, position = faiss.extract_index_ivf(index), list[Ids](), list[NDArray[np.uint8]](), 0
-    for chunk_ids, vectors in source():
-        mine = lists[position + sum(map(len, ids)) :][: len(chunk_ids)]
-        ids.append(chunk_ids)
-        codes.append(_codes(ivf, rotated(index, vectors), mine))
-        if sum(map(len, ids)) >= WRITE_ROWS:
-            ready = np.concatenate(ids)
-            yield ready, lists[position : position + len(ready)], np.concatenate(codes)
-            position += len(ready)
-            ids, codes = [], []
-    if ids:
-        yield np.concatenate(ids), lists[position:], np.concatenate(codes)
+    centroids = faiss.extract_index_ivf(index).quantizer.reconstruct_n()
+
+    def chunks() -> Iterator[tuple[Ids, Vectors, ListNumbers]]:
+        position = 0
+        for ids, vectors in _blocks(source):
+            yield ids, vectors, lists[position : position + len(ids)]
+            position += len(ids)
+
+    def encoded(chunk: tuple[Ids, Vectors, ListNumbers]) -> tuple[Ids, ListNumbers, Codes]:
+        ids, vectors, mine = chunk
+        return ids, mine, encode(rotated(index, vectors), centroids, mine)
+
+    waiting: list[tuple[Ids, ListNumbers, Codes]] = []
+    for chunk in in_threads(encoded, chunks()):
+        waiting.append(chunk)
+        if sum(len(ids) for ids, _, _ in waiting) >= WRITE_ROWS:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
 
 
-def _codes(ivf: Any, vectors: Vectors, lists: ListNumbers) -> NDArray[np.uint8]:
-    """Return the codes (n, B) of vectors (n, D) in their `lists` (n,)."""
-    codes = np.zeros((len(vectors), ivf.code_size), np.uint8)
-    numbers = lists.astype(np.int64)
-    pointers = (faiss.swig_ptr(array) for array in (vectors, numbers, codes))
-    ivf.encode_vectors(len(vectors), *pointers)
-    return codes
+def _joined(parts: list[tuple[Ids, ListNumbers, Codes]]) -> tuple[Ids, ListNumbers, Codes]:
+    """Return the ids, lists and codes of several parts as one."""
+    ids, lists, codes = zip(*parts, strict=True)
+    return np.concatenate(ids), np.concatenate(lists), np.concatenate(codes)

@@ -16,18 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.records import Ids, Vectors
+from image_index.vectors.clustering import ListNumbers, spherical_k_means, unit
+from image_index.vectors.codes import encode
 
-MAX_LISTS = 4096
-"""Twice as many take twice the time to build, for a quarter less to search in ten million vectors."""
+MAX_LISTS = 16_384
+"""As many serve ten million vectors; to compare a query with all their centroids takes 2 ms."""
 
 SAMPLE_PER_LIST = 32
-"""K-means gets no better with more, and 4096 lists of it fill 270 MB."""
-
-PIECE = 1024
-"""How many vectors are compared with all centroids at once: the scores take 16 MB."""
-
-ITERATIONS = 8
-"""K-means steps; the next ones move no more than a hundredth of the sample."""
+MAX_SAMPLE = 131_072
+"""K-means gets no better with more vectors a list; as many in all as float16 take 134 MB of 512 dimensions."""
 
 BITS = 2
 """Bits a coordinate: of one bit the best ten would be among thousands of candidates, of two they are among hundreds."""
@@ -66,20 +63,23 @@ NEAR_QUERIES, CONES, QUERIES_PER_CONE = 64, 8, 24
 """How many sample queries there are: near pictures, and in several cones far from them."""
 
 
-def sample_of(chunks: Iterable[tuple[Ids, Vectors]], count: int, *, train: bool) -> Vectors:
-    """Return a random sample (S, D) of `count` vectors in pieces: enough to `train` lists, or else for `Tuning`."""
-    wanted = min(count, SAMPLE_PER_LIST * list_count(count) if train else TUNING_SAMPLE)
+def sample_of(chunks: Iterable[tuple[Ids, Vectors]], count: int, *, train: bool) -> NDArray[np.float16]:
+    """Return a random sample (S, D) of `count` vectors in pieces: enough to `train` lists, or else for `Tuning`.
+
+    Vectors of the catalog are float16: they lose nothing.
+    """
+    wanted = min(count, min(MAX_SAMPLE, SAMPLE_PER_LIST * list_count(count)) if train else TUNING_SAMPLE)
     chosen = np.zeros(count, np.bool_)
     chosen[np.random.default_rng(0).choice(count, wanted, replace=False)] = True
-    sample: Vectors | None = None
+    sample: NDArray[np.float16] | None = None
     position = filled = 0
     for ids, vectors in chunks:
         mine = vectors[chosen[position : position + len(ids)]]
         if sample is None:  # allocated once, at its full size: to concatenate chunks would take twice the memory
-            sample = np.empty((wanted, vectors.shape[1]), np.float32)
+            sample = np.empty((wanted, vectors.shape[1]), np.float16)
         sample[filled : filled + len(mine)] = mine
         position, filled = position + len(ids), filled + len(mine)
-    return sample[:filled] if sample is not None else np.empty((0, 0), np.float32)
+    return sample[:filled] if sample is not None else np.empty((0, 0), np.float16)
 
 
 def list_count(count: int) -> int:
@@ -87,47 +87,14 @@ def list_count(count: int) -> int:
     return int(max(1, min(MAX_LISTS, 4 * count**0.5)))
 
 
-def train_lists(sample: Vectors, count: int) -> faiss.IndexPreTransform:
+def train_lists(sample: NDArray[np.float16] | Vectors, count: int) -> faiss.IndexPreTransform:
     """Return an empty index, a rotation and lists for `count` vectors, trained on a `sample` (S, D) of them."""
     dim, lists = sample.shape[1], min(list_count(count), len(sample))
     rotation = faiss.RandomRotationMatrix(dim, dim)
     rotation.init(1)
     quantizer = faiss.IndexFlatIP(dim)
-    quantizer.add(rotation.apply(_centroids(sample, lists)))
+    quantizer.add(spherical_k_means(sample, lists) @ _matrix(rotation).T)
     return faiss.IndexPreTransform(rotation, empty_lists(quantizer))
-
-
-def _centroids(sample: Vectors, lists: int) -> Vectors:
-    """Return centroids (L, D) of unit length of a `sample` (S, D), by spherical k-means (Dhillon and Modha, 2001).
-
-    FAISS's own takes four times as long on a processor with AVX-512, see `nearest_lists`.
-    """
-    random = np.random.default_rng(1)
-    centroids = sample[random.choice(len(sample), lists, replace=False)]
-    for _ in range(ITERATIONS):
-        sums, sizes = np.zeros_like(centroids), np.zeros(lists, np.int64)
-        for start in range(0, len(sample), PIECE):
-            piece = sample[start : start + PIECE]
-            homes = nearest_lists(centroids, piece)
-            order = np.argsort(homes)
-            numbers, begins, counts = np.unique(homes[order], return_index=True, return_counts=True)
-            sums[numbers] += np.add.reduceat(piece[order], begins)
-            sizes[numbers] += counts
-        empty = sizes == 0
-        sums[empty] = sample[random.choice(len(sample), int(empty.sum()), replace=False)]
-        centroids = _unit(sums)
-    return centroids
-
-
-def nearest_lists(centroids: Vectors, vectors: Vectors) -> NDArray[np.int32]:
-    """Return for each of `vectors` (n, D) the number of the centroid with the largest inner product.
-
-    By numpy: for 4000 centroids of 512 dimensions it takes 30 us a vector on a Xeon with AVX-512 and FAISS 128, because
-    the library of linear algebra in its package has no code for that processor.
-    """
-    pieces = (vectors[start : start + PIECE] for start in range(0, len(vectors), PIECE))
-    found = [np.argmax(piece @ centroids.T, axis=1).astype(np.int32) for piece in pieces]
-    return np.concatenate(found) if found else np.empty(0, np.int32)
 
 
 def empty_lists(quantizer: faiss.Index) -> faiss.IndexIVFRaBitQ:
@@ -160,39 +127,38 @@ class Tuning:
     sets one picture apart, and noise.
     """
 
-    def __init__(self, sample: Vectors, texts: Vectors | None = None) -> None:
+    def __init__(self, sample: NDArray[np.float16] | Vectors, texts: Vectors | None = None) -> None:
         """Make the queries from a `sample` (S, D) of the vectors."""
         random = np.random.default_rng(2)
+        sample = sample[random.choice(len(sample), min(len(sample), TUNING_SAMPLE), replace=False)].astype(np.float32)
         near = sample[random.integers(len(sample), size=NEAR_QUERIES)]
-        near = _unit(near + 0.3 * _noise(random, *near.shape))
+        near = unit(near + 0.3 * _noise(random, *near.shape))
         self._queries = np.concatenate([near, _made_up_texts(random, sample) if texts is None else texts])
         self._some = sample[random.integers(len(sample), size=TUNING_SAMPLE // 2)]
         self._scores = np.full((len(self._queries), TOP), -np.inf, np.float32)
-        self._ids = np.full((len(self._queries), TOP), -1, np.int64)
+        self._homes = np.zeros((len(self._queries), TOP), np.int32)
 
-    def look_at(self, ids: Ids, vectors: Vectors) -> None:
-        """Let vectors (n, D) pass by, and keep those that are among the best of a query."""
+    def look_at(self, vectors: Vectors, lists: ListNumbers) -> None:
+        """Let vectors (n, D) in their `lists` (n,) pass by, and keep those that are among the best of a query."""
         scores = self._queries @ vectors.T
         # Once many vectors have passed, few are among the best of any query: the rest need not be sorted.
         better = (scores > self._scores.min(axis=1, keepdims=True)).any(axis=0)
-        scores, ids = np.concatenate([self._scores, scores[:, better]], axis=1), ids[better]
+        scores, lists = np.concatenate([self._scores, scores[:, better]], axis=1), lists[better]
         best = np.argpartition(-scores, TOP - 1, axis=1)[:, :TOP]
-        every = np.concatenate([self._ids, np.broadcast_to(ids, (len(scores), len(ids)))], axis=1)
-        self._scores, self._ids = (np.take_along_axis(values, best, axis=1) for values in (scores, every))
+        every = np.concatenate([self._homes, np.broadcast_to(lists, (len(scores), len(lists)))], axis=1)
+        self._scores, self._homes = (np.take_along_axis(values, best, axis=1) for values in (scores, every))
 
-    def reach(self, index: faiss.IndexPreTransform, ids: Ids, lists: NDArray[np.int32]) -> Reach:
-        """Return how many lists a search must visit, where the vector `ids[i]` is in the list `lists[i]`.
+    def reach(self, index: faiss.IndexPreTransform) -> Reach:
+        """Return how many lists a search must visit.
 
         Queries near pictures and texts each decide for themselves: of both together, the many easy ones would hide the
         few that need more.
         """
         ivf = faiss.extract_index_ivf(index)
-        order = np.argsort(ids)
-        homes = lists[order[np.searchsorted(ids[order], np.maximum(self._ids, ids.min()))]]
         scores, nearest = ivf.quantizer.search(rotated(index, self._queries), ivf.nlist)
         ranks = np.empty_like(nearest)
         np.put_along_axis(ranks, nearest, np.arange(ivf.nlist)[np.newaxis], axis=1)
-        needed = np.take_along_axis(ranks, homes, axis=1) + 1
+        needed = np.take_along_axis(ranks, self._homes, axis=1) + 1
         cap = max(1, int(MAX_SHARE * ivf.nlist))
         near, texts = (
             min(cap, margin * int(np.quantile(kind, recall, method="higher")))
@@ -208,7 +174,7 @@ class Tuning:
     def error(self, index: faiss.IndexPreTransform) -> float:
         """Return by how much a score may be underestimated: by no more in 99.3 % of the pairs, for the worse kind."""
         small = empty_lists(faiss.extract_index_ivf(index).quantizer)
-        small.add(rotated(index, self._some))
+        fill_lists(small, np.arange(len(self._some)), rotated(index, self._some))
         small.nprobe = small.nlist
         missing = []
         for queries in (self._queries[:NEAR_QUERIES][:ERROR_QUERIES], self._queries[NEAR_QUERIES:][-ERROR_QUERIES:]):
@@ -218,17 +184,34 @@ class Tuning:
         return max(*missing, 0.0)
 
 
+def fill_lists(index: faiss.IndexIVFRaBitQ, ids: Ids, vectors: Vectors) -> None:
+    """Add rotated vectors (n, D) under their `ids` (n,) to lists in memory."""
+    invlists: Any = index.invlists
+    lists = index.quantizer.search(vectors, 1)[1][:, 0].astype(np.int32)
+    codes = encode(vectors, index.quantizer.reconstruct_n(), lists)
+    for number in np.unique(lists).tolist():
+        mine = lists == number
+        some_ids, some_codes = ids[mine], codes[mine]  # FAISS takes addresses: the arrays must outlive the call
+        invlists.add_entries(number, len(some_ids), faiss.swig_ptr(some_ids), faiss.swig_ptr(some_codes))
+    index.ntotal += len(vectors)
+
+
 def rotated(index: faiss.IndexPreTransform, vectors: Vectors) -> Vectors:
     """Return vectors (n, D) as the lists of `index` hold them."""
-    turned: Vectors = rotation_of(index).apply(vectors)
+    turned: Vectors = vectors @ _matrix(rotation_of(index)).T
     return turned
 
 
 def centroids_of(index: faiss.IndexPreTransform) -> Vectors:
     """Return the centroids (L, D) of `index`, as they were before the rotation."""
-    rotation = faiss.vector_to_array(rotation_of(index).A).reshape(index.d, index.d)
-    centroids: Vectors = faiss.extract_index_ivf(index).quantizer.reconstruct_n() @ rotation
+    centroids: Vectors = faiss.extract_index_ivf(index).quantizer.reconstruct_n() @ _matrix(rotation_of(index))
     return centroids
+
+
+def _matrix(rotation: Any) -> Vectors:
+    """Return the matrix (D, D) of a rotation."""
+    matrix: Vectors = faiss.vector_to_array(rotation.A).reshape(rotation.d_out, rotation.d_in)
+    return matrix
 
 
 def rotation_of(index: faiss.IndexPreTransform) -> Any:
@@ -240,17 +223,10 @@ def rotation_of(index: faiss.IndexPreTransform) -> Any:
 def _made_up_texts(random: np.random.Generator, sample: Vectors) -> Vectors:
     """Return made-up queries (Q, D) that lie to the pictures as texts do: in narrow cones far from all of them."""
     cones = np.repeat(_noise(random, CONES, sample.shape[1]), QUERIES_PER_CONE, axis=0)
-    away = _unit(sample[random.integers(len(sample), size=len(cones))] - sample.mean(axis=0))
-    return _unit(0.8 * cones + 0.3 * away + 0.5 * _noise(random, *away.shape))
+    away = unit(sample[random.integers(len(sample), size=len(cones))] - sample.mean(axis=0))
+    return unit(0.8 * cones + 0.3 * away + 0.5 * _noise(random, *away.shape))
 
 
 def _noise(random: np.random.Generator, count: int, dim: int) -> Vectors:
     """Return random unit vectors (count, dim)."""
-    return _unit(random.standard_normal((count, dim), dtype=np.float32))
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    """Return the vectors (N, D) at length one; those of no length stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Vectors = vectors / np.maximum(lengths, 1e-12)
-    return unit
+    return unit(random.standard_normal((count, dim), dtype=np.float32))

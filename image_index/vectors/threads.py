@@ -1,0 +1,33 @@
+"""A few threads for what numpy does without the interpreter's lock, with bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from image_index.machine import core_count
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST = 4
+"""More threads would hold more blocks of vectors in memory than a build may take."""
+
+
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """Yield `work(item)` of each item, in order; the caller's thread takes the items, a few ahead of the work."""
+    threads = min(MOST, core_count())
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,43 @@
+"""Threads that work on a few items at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from image_index.vectors import threads
+from image_index.vectors.threads import in_threads
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    """However long each of them takes."""
+
+    def slow_at_first(item: int) -> int:
+        time.sleep(0.01 if item < 3 else 0)
+        return item * item
+
+    assert list(in_threads(slow_at_first, range(20))) == [item * item for item in range(20)]
+
+
+def test_items_are_taken_a_few_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that memory stays bounded however slowly results are used."""
+    monkeypatch.setattr(threads, "MOST", 2)
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    results = in_threads(lambda item: item, items())
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert len(taken) <= 8
+    results.close()
+
+
+def test_an_error_ends_it() -> None:
+    """It is raised where its result would have come, and no item is taken after."""
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda item: 1 // item, [2, 1, 0, 1]))
