@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
@@ -167,34 +167,49 @@ class Filters:
             conditions.append((f"path IN (SELECT path FROM {LISTED})", ()))
         return _joined(conditions)
 
-    def where_indexed(self) -> tuple[str, list[object]]:
-        """Return a condition on `id`, by the index of words, that holds for every image whose path has all `words`.
+    def where_indexed(self) -> tuple[str, list[object]] | None:
+        """Return a query, by the index of words, for the ids of all images whose path has all `words` and fits `globs`.
 
-        It may hold for others too. A word of one or two letters is looked for only where there is no longer one.
+        It may find others too. A word of one or two letters is looked for only where there is no longer one. None where
+        the index is of no use.
         """
         longest = max(self.words, key=len, default="")
+        literals = [part.decode().lower() for part in _literals(self.globs)]
         if len(longest) >= LETTERS:
             parts = dict.fromkeys(part for word in self.words for part in _parts(word))
-            match = " AND ".join('"{}"'.format(part.replace('"', '""')) for part in parts)
-            return "id IN (SELECT rowid FROM image_words WHERE image_words MATCH ?)", [match]
-        if len(longest.encode()) > 1:  # most paths have any one letter of ASCII
-            beginning = "id IN (SELECT doc FROM image_trigrams WHERE term >= ? AND term < ?)"
+            match = " AND ".join(map(_quoted, parts))
+        elif literals and min(map(len, literals)) >= LETTERS:
+            each = [dict.fromkeys(_parts(one, step=LETTERS - 1)) for one in literals]
+            match = " OR ".join(f"({' AND '.join(map(_quoted, parts))})" for parts in each)
+        elif len(longest.encode()) > 1:  # most paths have any one letter of ASCII
+            beginning = "SELECT doc AS id FROM image_trigrams WHERE term >= ? AND term < ?"
             return beginning, [longest, longest + chr(sys.maxunicode)]
-        return "1", []
+        else:
+            return None
+        return "SELECT rowid AS id FROM image_words WHERE image_words MATCH ?", [match]
 
-    def by_index(self) -> list[tuple[str, list[object]]]:
-        """Return those of the conditions that an index of SQLite answers, each with its parameters."""
-        apart = [
-            Filters(missing=True, newer_s=self.newer_s, older_s=self.older_s),
-            Filters(missing=True, near=self.near),
-            Filters(missing=True, camera=self.camera),
-            Filters(missing=True, formats=self.formats),
-            Filters(missing=True, min_size=self.min_size),
-            Filters(missing=True, after_id=self.after_id, up_to_id=self.up_to_id),
+    def apart(self) -> list[Filters]:
+        """Return these conditions one by one, as far as an index of SQLite may answer them; `missing` is none."""
+        parts = [
+            Filters(newer_s=self.newer_s, older_s=self.older_s),
+            Filters(near=self.near),
+            Filters(has_gps=self.has_gps),
+            Filters(camera=self.camera),
+            Filters(formats=self.formats),
+            Filters(min_size=self.min_size),
+            Filters(after_id=self.after_id, up_to_id=self.up_to_id),
+            Filters(under=self.under),
+            Filters(files=self.files),
+            Filters(words=self.words),
+            Filters(globs=self.globs),
         ]
-        conditions = [part.where() for part in apart if part.chooses]
-        of_path = [Filters(under=self.under), Filters(files=self.files)]
-        return [*conditions, *(part.where_path() for part in of_path if part.chooses)]
+        return [replace(part, missing=True) for part in parts if part.chooses]
+
+    def without(self, part: Filters) -> Filters:
+        """Return these conditions without those of `part`, which is one of `apart`."""
+        names = [field.name for field in fields(part) if field.name != "missing"]
+        unset = {name: getattr(ALL, name) for name in names if getattr(part, name) != getattr(ALL, name)}
+        return replace(self, **unset)
 
     def path_matcher(self) -> Callable[[bytes], bool]:
         """Return a function: does an absolute path meet the conditions on paths? It does what `where_path` does."""
@@ -210,16 +225,28 @@ class Filters:
         return fits
 
 
+ALL = Filters()
+"""No condition but that the file exists."""
+
+
 def _joined(conditions: list[tuple[str, tuple[object, ...]]]) -> tuple[str, list[object]]:
     """Join conditions and their parameters by AND."""
     parameters = [parameter for _, parameters in conditions for parameter in parameters]
     return " AND ".join(condition for condition, _ in conditions) or "1", parameters
 
 
-def _parts(word: str) -> Iterator[str]:
-    """Yield the fewest groups of letters that together are a word; none of a word that is shorter than one."""
+def _parts(word: str, step: int = LETTERS) -> Iterator[str]:
+    """Yield groups of letters that together are a word, `step` letters apart; none of a word shorter than a group.
+
+    Of numbered names such as IMG_00012 groups that overlap leave a tenth, and all groups take twice as long.
+    """
     last = len(word) - LETTERS
-    return (word[start : start + LETTERS] for start in sorted({*range(0, last, LETTERS), last}) if last >= 0)
+    return (word[start : start + LETTERS] for start in sorted({*range(0, last, step), last}) if last >= 0)
+
+
+def _quoted(part: str) -> str:
+    """Return a group of letters as FTS5 takes it."""
+    return '"{}"'.format(part.replace('"', '""'))
 
 
 def _on_day(day: str) -> tuple[str, tuple[object, ...]]:

@@ -7,7 +7,6 @@ choose, with their facts and vectors.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,33 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.database import Database
-from image_index.catalog.filters import (
-    DATE,
-    DISTANCE_FUNCTION,
-    GLOB_FUNCTION,
-    INSIDE,
-    LISTED,
-    MONTH_DAY_FUNCTION,
-    WORD_FUNCTION,
-    Filters,
-    glob_matcher,
-    inside,
-    inside_any,
-    month_day,
-)
-from image_index.catalog.schema import (
-    atomic,
-    copy_database,
-    damaged,
-    has_fts5,
-    storage_errors,
-    unless_refused,
-    version_of,
-)
+from image_index.catalog.filters import DATE, INSIDE, Filters, inside, inside_any
+from image_index.catalog.matching import AMONG, Matching
+from image_index.catalog.schema import copy_database, damaged, storage_errors, unless_refused, version_of
 from image_index.errors import StorageError
 from image_index.grid import BYTES
 from image_index.paths import AnyPath, Span, absolute, resolve, spans, spellings
-from image_index.positions import distance_m
 from image_index.records import (
     Counts,
     Failure,
@@ -64,7 +42,6 @@ from image_index.records import (
     Stamp,
     Vectors,
 )
-from image_index.words import word_matcher
 
 _KNOWN = "SELECT id, path, size, mtime_ns, sha256, read_at_ns, missing_since_s IS NOT NULL, inode FROM images"
 _FACTS = f"{', '.join(PictureFacts._fields)}, id, path, size, mtime_ns, sha256, missing_since_s IS NOT NULL"
@@ -75,18 +52,6 @@ _NAMES = (
 )
 _AT = "path = coalesce((SELECT main FROM names WHERE path = ?1), ?1)"
 """The SQL condition that a row is that of the file at a path, whichever of its names that is."""
-
-_AMONG = "IN (SELECT value FROM json_each(?))"
-"""The SQL condition that an id is in a list of JSON: one statement, and SQLite reads the rows in order of their ids.
-
-A statement for each id takes five times as long.
-"""
-
-_ALL = ("images", "images NOT INDEXED")
-"""What follows FROM where no condition is narrow: paths are still found by their index, or else no index is used."""
-
-NARROW = 50_000
-"""A condition that fewer images meet is looked up in its index; for more, SQLite goes through all rows in less time."""
 
 MOST_OF_INODE = 64
 """How many rows, of different file systems, may have one inode."""
@@ -242,13 +207,8 @@ class CatalogReader(Database):
         These are the images of most pixels, then those of most bytes, then the oldest, then the first by path. Unlike a
         search, this asks for the path of the row alone: of a file in another directory none is proposed for deletion.
         """
-        filters = self._prepared(filters)
-        condition, parameters = filters.where()
-        of_path, path_parameters = self._where_path(filters)
-        rows_of, first = self._narrowed(filters)
         order = f"width * height DESC, size DESC, {DATE}, path"
-        sql = f"SELECT images.id, sha256, format FROM {rows_of} WHERE {condition} AND {of_path} ORDER BY {order}"
-        return self.rows(sql, [*first, *parameters, *path_parameters])
+        return self._matching.ranked(self.spelled(filters), "id, sha256, format", order)
 
     def kept(self) -> frozenset[tuple[int, int]]:
         """Return the pairs of ids that are not to be shown as duplicates, in either order."""
@@ -257,116 +217,41 @@ class CatalogReader(Database):
 
     def grids_of(self, ids: Iterable[int]) -> dict[int, bytes]:
         """Return the grids (`image_index.grid`), by id, of those images that have one."""
-        rows = self.rows(f"SELECT image_id, grid FROM grids WHERE image_id {_AMONG}", (json.dumps(list(ids)),))
+        rows = self.rows(f"SELECT image_id, grid FROM grids WHERE image_id {AMONG}", (json.dumps(list(ids)),))
         return {image_id: grid for image_id, grid in rows if len(grid) == BYTES}
 
     # Pictures that are searched
 
     def ids_matching(self, filters: Filters) -> Ids:
         """Return the ids (n,) of the images that `filters` choose by any of their names, in ascending order."""
-        filters = self._prepared(filters)
-        rows_of, first = self._narrowed(filters)
-        condition, parameters = filters.where()
-        of_name, name_parameters = filters.where_path()
-        of_path, path_parameters = self._where_path(filters) if rows_of in _ALL else (of_name, name_parameters)
-        sql = f"SELECT images.id FROM {rows_of} WHERE {condition} AND {of_path}"
-        values = [*first, *parameters, *path_parameters]
-        if of_name != "1" and self.holds_names():
-            # a statement of its own: with an OR, SQLite would not use the index on paths
-            named = f"(SELECT main FROM names WHERE {of_name}) CROSS JOIN images ON path = main"
-            sql += f" UNION ALL SELECT images.id FROM {named} WHERE {condition}"
-            values += [*name_parameters, *parameters]
-        rows = self.rows(sql, values)
-        return np.unique(np.fromiter((row[0] for row in rows), dtype=np.int64))
+        return self._matching.ids(self.spelled(filters))
+
+    def few_matching(self, filters: Filters) -> Ids | None:
+        """Return the same where an index tells at once that these are few; None means: they may be many."""
+        return self._matching.few(self.spelled(filters))
+
+    def estimate(self, filters: Filters) -> int:
+        """Return how many images `filters` choose if they are few, else how many there are."""
+        few = self.few_matching(filters)
+        return self.read_last_id() if few is None else len(few)
 
     def matching_of(self, ids: Ids, filters: Filters) -> Ids:
         """Return those of `ids` (n,) that `ids_matching` returns, in ascending order; no other row is looked at."""
-        filters = self._prepared(filters)
-        condition, parameters = filters.where()
-        of_path, path_parameters = filters.where_path()
-        these = _joined_to("SELECT value AS wanted FROM json_each(?)")
-        named = f"EXISTS (SELECT 1 FROM names WHERE main = images.path AND {of_path})"
-        sql = f"SELECT images.id FROM {these} WHERE {condition} AND ({of_path} OR {named})"
-        rows = self.rows(sql, [json.dumps(ids.tolist()), *parameters, *path_parameters, *path_parameters])
-        return np.unique(np.fromiter((row[0] for row in rows), dtype=np.int64))
-
-    def _narrowed(self, filters: Filters) -> tuple[str, list[object]]:
-        """Return the rows of `images` that are to be looked at for `filters`, as what follows FROM, and its parameters.
-
-        SQLite keeps no statistics of the rows, and would as soon take the index of a format that most pictures have.
-        So the condition that fewest meet is found by counting, up to `NARROW`, and goes first.
-        """
-        conditions = filters.by_index()
-        counts = self._counts(conditions)
-        if min(counts, default=NARROW) < NARROW:
-            condition, values = conditions[counts.index(min(counts))]
-            return _joined_to(f"SELECT id AS wanted FROM images WHERE {condition}"), values
-        return _ALL[bool(conditions)], []
-
-    def _counts(self, conditions: list[tuple[str, list[object]]]) -> list[int]:
-        """Return how many images meet each of the conditions, by an index, up to `NARROW`."""
-        counted = f"SELECT count(*) FROM (SELECT 1 FROM images WHERE {{}} LIMIT {NARROW})"
-        return [self.one(counted.format(condition), values)[0] for condition, values in conditions]
-
-    def estimate(self, filters: Filters) -> float:
-        """Return about how many images `filters` choose at most, as far as indexes tell it at once.
-
-        A condition that `NARROW` images or more meet counts as one that all meet, and several as independent.
-        """
-        last_id = self.read_last_id()
-        shares = (count / last_id for count in self._counts(self._prepared(filters).by_index()) if count < NARROW)
-        return last_id * math.prod(shares) if last_id else 0.0
-
-    def _where_path(self, filters: Filters) -> tuple[str, list[object]]:
-        """Return the condition on the path of a row of `images`, by the index of words too, and its parameters.
-
-        The condition on a path in any other table is that of `filters.where_path` alone.
-        """
-        of_path, parameters = filters.where_path()
-        if not self.keeps_words:
-            return of_path, parameters
-        indexed, more = filters.where_indexed()
-        return f"{indexed} AND {of_path}", [*more, *parameters]
-
-    def _prepared(self, filters: Filters) -> Filters:
-        """Return `filters` as the catalog spells their directories, once what their SQL needs is made."""
-        if filters.globs:
-            self.connection.create_function(GLOB_FUNCTION, 1, glob_matcher(filters.globs), deterministic=True)
-        if filters.words:
-            self.connection.create_function(WORD_FUNCTION, 1, word_matcher(filters.words), deterministic=True)
-        if filters.near is not None:
-            self.connection.create_function(DISTANCE_FUNCTION, 4, distance_m, deterministic=True)
-        if filters.month_day is not None:
-            self.connection.create_function(MONTH_DAY_FUNCTION, 1, month_day)
-        self._list(filters.files)
-        return self.spelled(filters)
-
-    _listed: Mapping[bytes, int] | None = None
-
-    def _list(self, files: Mapping[bytes, int] | None) -> None:
-        """Make the table of listed files, for a search and those after it with the same list."""
-        if files is None or files is self._listed:
-            return
-        with storage_errors(self.path):
-            self.connection.execute(f"DROP TABLE IF EXISTS {LISTED}")
-            self.connection.execute(f"CREATE TABLE {LISTED} (path BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID")
-            with atomic(self.connection, "DEFERRED"):  # it is no file of the index that is written to
-                self.connection.executemany(f"INSERT INTO {LISTED} VALUES (?, ?)", files.items())
-        self._listed = files
+        return self._matching.among(ids, self.spelled(filters))
 
     def listed_files(self, files: Mapping[bytes, int]) -> frozenset[int]:
         """Return which of the files of a list, by their numbers, have a row under any of their names."""
-        self._list(files)
-        is_known = " OR ".join(
-            f"EXISTS (SELECT 1 FROM {table} WHERE {table}.path = listed.path)" for table in ("images", "names")
-        )
-        return frozenset(row[0] for row in self.rows(f"SELECT number FROM {LISTED} AS listed WHERE {is_known}"))
+        return self._matching.listed_files(files)
 
-    @cached_property
+    @property
     def keeps_words(self) -> bool:
         """Whether the catalog has an index of the words in its paths, and this SQLite can use it."""
-        is_there = self.one("SELECT 1 FROM sqlite_master WHERE name = 'image_words'") is not None
-        return is_there and has_fts5(self.connection)
+        return self._matching.keeps_words
+
+    @cached_property
+    def _matching(self) -> Matching:
+        """What finds the images that filters choose."""
+        return Matching(self)
 
     def spelled(self, filters: Filters) -> Filters:
         """Return `filters` with each directory as the catalog spells it."""
@@ -390,7 +275,7 @@ class CatalogReader(Database):
     def facts_of(self, ids: Iterable[int]) -> dict[int, ImageFacts]:
         """Return the facts, by id, of those images that exist, in the order of `ids`."""
         wanted = list(ids)
-        rows = self.rows(f"SELECT {_FACTS} FROM images WHERE id {_AMONG}", (json.dumps(wanted),))
+        rows = self.rows(f"SELECT {_FACTS} FROM images WHERE id {AMONG}", (json.dumps(wanted),))
         found = {image.id: image for image in map(_image_facts, rows)}
         return {image_id: found[image_id] for image_id in wanted if image_id in found}
 
@@ -446,7 +331,7 @@ class CatalogReader(Database):
     def vectors_of(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[Ids, Vectors]:
         """Return the ids among `ids` that have a vector, in their order, with their float32 vectors (n, D)."""
         wanted = np.asarray(ids, np.int64)
-        sql = f"SELECT image_id, vector FROM vectors WHERE image_id {_AMONG} AND vector IS NOT NULL"
+        sql = f"SELECT image_id, vector FROM vectors WHERE image_id {AMONG} AND vector IS NOT NULL"
         found, vectors = self._arrays(list(self.rows(sql, (json.dumps(wanted.tolist()),))))
         if np.array_equal(found, wanted):
             return found, vectors
@@ -573,11 +458,6 @@ class CatalogReader(Database):
             " WHERE vector IS NULL AND missing_since_s IS NULL)"
         )
         return Counts(total - missing, missing, failures, without_vector)
-
-
-def _joined_to(ids: str) -> str:
-    """Return the rows of `images` whose ids a query calls `wanted`, for behind FROM; CROSS keeps their order."""
-    return f"({ids}) CROSS JOIN images ON images.id = wanted"
 
 
 def _image_facts(row: Sequence[Any]) -> ImageFacts:

@@ -16,38 +16,45 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from image_index.catalog import reader, schema
+from image_index.catalog import matching, reader, schema
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters, Orientation, glob_matcher
 from image_index.paths import below
 from image_index.positions import Circle
-from image_index.records import EmbeddedBatch, EmbeddedImage, ImageFacts, ImageFile, OtherName, PictureFacts
+from image_index.records import EmbeddedBatch, EmbeddedImage, Ids, ImageFacts, ImageFile, OtherName, PictureFacts
 from tests.support.records import LONG_AGO_NS, batch
 
 PLACES = (b"/", b"/p", b"/p/in", b"/p/inn", b"/q", b"/p/in/3.jpg", b"/none")
 CAMERAS = (None, "Canon EOS 5D", "NIKON D750", "Apple iPhone 12", "50% O'Brien_")
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["with FTS5", "without"])
+@pytest.fixture(
+    scope="module",
+    params=[(True, matching.NARROW, True), (False, matching.NARROW, True), (True, 30, True), (True, 30, False)],
+    ids=["with FTS5", "without FTS5", "nothing is narrow", "no other names"],
+)
 def catalog(request: pytest.FixtureRequest) -> Iterator[Catalog]:
     """Give a catalog of pictures that differ in everything a filter can ask for; a few builds of SQLite lack FTS5.
 
     Every seventh is missing, every fifth has two other names.
     """
     random = np.random.default_rng(4)
+    has_fts5, narrow, names = request.param
     with (
         tempfile.TemporaryDirectory() as directory,
-        _has_fts5(says=request.param),
+        _has_fts5(says=has_fts5),
         Catalog(Path(directory) / "c", write=True) as made,
         pytest.MonkeyPatch.context() as patch,
     ):
-        assert made.keeps_words == request.param
+        assert made.keeps_words == has_fts5
+        patch.setattr(matching, "NARROW", narrow)
         patch.setattr(reader, "PICTURES_AT_A_TIME", 64)
         images = [picture(number, random) for number in range(200)]
         made.record(EmbeddedBatch(tuple(images), np.ones((len(images), 4), np.float32)))
         made.mark_missing(row for row in made.known(b"/") if row.id % 7 == 0)
         paths = [row.path for row in made.known(b"/") if row.id % 5 == 0]
-        made.add_names(OtherName(b"%b/of%d.jpg" % (b, n), p) for n, p in enumerate(paths) for b in (b"/q/in", b"/p/in"))
+        others = [OtherName(b"%b/of%d.jpg" % (b, n), p) for n, p in enumerate(paths) for b in (b"/q/in", b"/p/in")]
+        made.add_names(others if names else ())
         yield made
 
 
@@ -55,7 +62,7 @@ def catalog(request: pytest.FixtureRequest) -> Iterator[Catalog]:
 def _has_fts5(*, says: bool) -> Iterator[None]:
     """Make SQLite seem to have FTS5, or not."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (schema, reader):
+        for module in (schema, matching):
             patch.setattr(module, "has_fts5", lambda _: says)
         yield
 
@@ -191,9 +198,10 @@ def test_each_filter_alone_leaves_some_out_and_some_in(catalog: Catalog) -> None
 def test_listed_files_are_known_by_any_of_their_names(catalog: Catalog) -> None:
     """Missing ones too; each list is compared anew."""
     row, named = next(image for image in catalog.known(b"/") if image.missing), b"/q/in/of0.jpg"
-    assert catalog.names_at(named) != [named]
-    assert catalog.listed_files({b"/none": 0, row.path: 1, b"/x": 2, named: 2}) == {1, 2}
-    assert catalog.listed_files({named: 0}) == {0}
+    known = {2} if catalog.holds_names() else set()
+    assert (catalog.names_at(named) != [named]) == bool(known)
+    assert catalog.listed_files({b"/none": 0, row.path: 1, b"/x": 2, named: 2}) == {1} | known
+    assert catalog.listed_files({named: 2}) == known
     assert catalog.listed_files({}) == frozenset()
 
 
@@ -227,18 +235,32 @@ def test_a_day_of_any_year_is_that_of_local_time(tmp_path: Path, monkeypatch: py
     time.tzset()
 
 
-def test_an_estimate_counts_each_condition_and_takes_several_for_independent(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It decides how to search, never what is found; a condition that many meet is not counted to its end."""
-    canon, png = (Filters(camera="canon", missing=True), Filters(formats=("png",), missing=True))
-    counts = [len(catalog.ids_matching(one)) for one in (canon, png)]
-    assert [catalog.estimate(one) for one in (canon, png)] == pytest.approx(counts)
-    both = Filters(camera="canon", formats=("png",))
-    assert catalog.estimate(both) == pytest.approx(counts[0] * counts[1] / 200)
-    monkeypatch.setattr(reader, "NARROW", 50)
-    assert catalog.estimate(both) == pytest.approx(counts[0])
-    assert catalog.estimate(Filters(globs=("1*",))) == 200
+def test_few_are_told_from_many_by_indexes(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It decides how to search, never what is found: who is not told the few collects them later."""
+    monkeypatch.setattr(matching, "NARROW", 200)
+    canon, png, both = Filters(camera="canon"), Filters(formats=("png",)), Filters(camera="canon", formats=("png",))
+    found = {one: catalog.ids_matching(one).tolist() for one in (canon, png, both)}
+    assert {one: ids_of(catalog.few_matching(one)) for one in found} == found
+    monkeypatch.setattr(matching, "NARROW", 1 + max(map(len, found.values())) // 2)
+    assert catalog.few_matching(both) is None
+    assert {one: catalog.ids_matching(one).tolist() for one in found} == found
+    assert catalog.few_matching(Filters(orientation=Orientation.SQUARE)) is None
+
+
+def ids_of(ids: Ids | None) -> list[int] | None:
+    """Return ids as Python's numbers."""
+    return None if ids is None else ids.tolist()
+
+
+def test_a_glob_and_words_are_found_by_the_index_of_words(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a million paths those that have the letters are looked at, and no others."""
+    monkeypatch.setattr(matching, "NARROW", 200)
+    for filters in (Filters(globs=("*2.jpg",)), Filters(globs=("*.jpg", "inn/*")), Filters(words=("inn",))):
+        few = catalog.few_matching(filters)
+        assert (few is not None) == catalog.keeps_words
+        assert few is None or few.tolist() == catalog.ids_matching(filters).tolist() != []
+    assert catalog.few_matching(Filters(globs=("1*",))) is None
+    assert catalog.few_matching(Filters(globs=("*.jpg", "*"))) is None
 
 
 @pytest.mark.parametrize("asked", ["/\u00fc/\u00e9", "/u\u0308/e\u0301", "/\u00fc/e\u0301"])
