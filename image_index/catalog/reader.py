@@ -463,5 +463,4 @@ class CatalogReader(Database):
 def _image_facts(row: Sequence[Any]) -> ImageFacts:
     """Return the record of a row of `_FACTS`."""
     split = len(PictureFacts._fields)
-    *file, missing = row[split:]
-    return ImageFacts._make((*file, PictureFacts._make(row[:split]), bool(missing)))
+    return ImageFacts._make((*row[split:-1], PictureFacts._make(row[:split]), bool(row[-1])))
