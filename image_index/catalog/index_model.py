@@ -12,6 +12,7 @@ from image_index.models.names import (
     ensure_model,
     locate_weights,
     parse_model,
+    warn_of_assumption,
     warn_of_licence,
 )
 from image_index.models.registry import CHOICES
@@ -23,7 +24,7 @@ def choose_model(catalog: CatalogReader | None, asked: str | None, *, quiet: boo
 
     `catalog` is None where there is no index yet. Raises `IndexMismatch` where the index was made with another model
     than the one asked for, `ModelUnavailable` where a new index asks for one that cannot be had. Warns of a model for a
-    new index whose licence does not allow every use.
+    new index whose licence does not allow every use, or whose file does not say how pictures are prepared for it.
     """
     known = catalog.read_model() if catalog else None
     if catalog is None or known is None:
@@ -31,6 +32,7 @@ def choose_model(catalog: CatalogReader | None, asked: str | None, *, quiet: boo
         ensure_model(spec, quiet=quiet)
         if catalog is not None:  # a new index asks twice, before there is a catalog and then again
             warn_of_licence(spec)
+            warn_of_assumption(spec)
         return spec
     # A word such as "best" may mean another model in a later version: it still goes with an index of an earlier one.
     spec = parse_model(known.name if asked is None or known.name in CHOICES.get(asked, ()) else asked)

@@ -34,6 +34,12 @@ PREFERRED_WEIGHTS = (
     "pytorch_model.pth",
     "model.pth",
 )
+CLIP_SCALING = {
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+"""What is subtracted from the colours red, green and blue, and what they are divided by, where a model says nothing."""
+
 VOCABULARIES = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json")
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "config.json")
 TOKENIZER_EXTRAS = ("special_tokens_map.json", "added_tokens.json", "merges.txt")
@@ -120,6 +126,20 @@ def warn_of_licence(spec: ModelSpec) -> None:
     if licence and licence.limit:
         card = f"https://huggingface.co/{repo}"
         logger.warning("The licence of %s, %s, allows %s: see %s", spec.name, licence.name, licence.limit, card)
+
+
+def warn_of_assumption(spec: ModelSpec) -> None:
+    """Warn, in one line of the log, of a model whose file does not say how the colours of a picture are scaled.
+
+    open_clip then takes CLIP's way without a word (https://github.com/mlfoundations/open_clip/issues/1068): a model
+    that was trained otherwise gives poor vectors.
+    """
+    path = find_config(spec)
+    said = path and _read_config(path, spec).get("preprocess_cfg")
+    unsaid = [name for name in CLIP_SCALING if not (isinstance(said, dict) and name in said)]
+    if path and unsaid:
+        lack, taken = " and ".join(unsaid), ", ".join(f"{name} {CLIP_SCALING[name]}" for name in unsaid)
+        logger.warning("%s says nothing of %s in preprocess_cfg; CLIP's is taken: %s", path, lack, taken)
 
 
 def digest_weights(path: Path) -> str:

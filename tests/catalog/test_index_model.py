@@ -38,7 +38,8 @@ def model(tmp_path: Path) -> Callable[..., str]:
     def make(name: str, weights: bytes = b"weights") -> str:
         directory = tmp_path / name
         directory.mkdir()
-        (directory / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
+        config = {"model_cfg": {}, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+        (directory / "open_clip_config.json").write_text(json.dumps(config))
         (directory / WEIGHTS).write_bytes(weights)
         return f"local-dir:{directory}"
 

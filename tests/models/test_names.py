@@ -17,6 +17,7 @@ import huggingface_hub.constants
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.factory import _find_checkpoint_in_dir
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
@@ -31,6 +32,7 @@ from image_index.models.names import (
     fetch_model,
     locate_weights,
     parse_model,
+    warn_of_assumption,
 )
 from image_index.models.registry import CHOICES, load_registry
 from tests.support.fake_hub import FakeHub, put
@@ -169,6 +171,38 @@ def test_directory_with_weights_and_tokenizer_is_whole(tmp_path: Path) -> None:
     """A local model with a tokenizer of its own is taken when it brings it."""
     directory = make_directory(tmp_path, files=("a.safetensors", "tokenizer.json"))
     assert locate_weights(parse_model(f"local-dir:{directory}")) == directory / "a.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("said", "unsaid"),
+    [
+        ({}, "mean and std"),
+        ({"preprocess_cfg": None}, "mean and std"),
+        ({"preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}, "std"),
+        ({"preprocess_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}, None),
+    ],
+    ids=str,
+)
+def test_a_model_that_does_not_say_how_colours_are_scaled_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, said: dict[str, object], unsaid: str | None
+) -> None:
+    """One line names the file, what it lacks, and what open_clip takes instead."""
+    directory = make_directory(tmp_path, config={**CONFIG, **said}, files=("a.safetensors", "tokenizer.json"))
+    warn_of_assumption(parse_model(f"local-dir:{directory}"))
+    taken = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
+    if unsaid is None:
+        assert not caplog.messages
+    else:
+        (line,) = caplog.messages
+        assert line.startswith(f"{directory}/open_clip_config.json says nothing of {unsaid} in preprocess_cfg")
+        assert all((f"{name} {values}" in line) == (name in unsaid) for name, values in taken.items())
+
+
+def test_models_of_open_clip_itself_are_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """open_clip knows how their colours are scaled, and the bundled one says so."""
+    for name in (DEFAULT_MODEL, "starter"):
+        warn_of_assumption(parse_model(name))
+    assert not caplog.messages
 
 
 @pytest.mark.usefixtures("no_network")
