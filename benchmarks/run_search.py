@@ -183,7 +183,7 @@ def _brute_force(index: SyntheticIndex) -> Result:
 
 
 def _brute_force_of_file(index: SyntheticIndex) -> Result:
-    """Return the ms of one exact search by numpy in the file of float16 vectors, whose pages are in memory."""
+    """Return the ms of one exact search by numpy in the file of float16 vectors: of two, unless that takes long."""
     vectors, query = index.vectors(), _questions(index)["near"].queries[0]
 
     def find() -> object:
@@ -191,7 +191,8 @@ def _brute_force_of_file(index: SyntheticIndex) -> Result:
         scores = [vectors[start : start + BLOCK].astype(np.float32) @ query for start in starts]
         return np.argpartition(-np.concatenate(scores), TOP)
 
-    return {"reference": "numpy, the float16 file", "reference_ms": 1e3 * min(timed(find), timed(find))}
+    seconds = min(timed(find) for _ in range(2 if len(vectors) <= IN_MEMORY else 1))
+    return {"reference": "numpy, the float16 file", "reference_ms": 1e3 * seconds}
 
 
 def filters(index: SyntheticIndex, _: argparse.Namespace) -> Result:
