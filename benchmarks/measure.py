@@ -8,15 +8,21 @@ import platform
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from image_index.machine import core_count
+
+Result = dict[str, Any]
+"""What a benchmark prints as JSON."""
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -140,3 +146,13 @@ def versions(*packages: str) -> dict[str, str]:
 def load() -> float:
     """Return how many processes wanted a core in the last minute, on average."""
     return round(os.getloadavg()[0], 2)
+
+
+def in_scratch(
+    measure: Callable[[Namespace, Path], Result], table: Callable[[Result], str], arguments: Namespace
+) -> None:
+    """Measure in a directory that is removed at the end; print a table on stderr and JSON on stdout."""
+    with tempfile.TemporaryDirectory() as scratch:
+        record = measure(arguments, Path(scratch))
+    print(table(record), file=sys.stderr)
+    print(json.dumps(record, indent=1))

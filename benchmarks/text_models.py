@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-import tempfile
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -19,13 +17,11 @@ from typing import Any
 
 import open_clip
 import torch
-from measure import Run, imgidx, machine, python, run
+from measure import Result, Run, imgidx, in_scratch, machine, python, run
 from photos import copies
 from safetensors.torch import save_file
 
 from image_index import __version__
-
-Result = dict[str, Any]
 
 SIDES = ("CLIP", "SigLIP2")
 
@@ -152,11 +148,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=256_000, help="size of the vocabulary (default: 256000)")
     parser.add_argument("--repeat", type=int, default=7, help="searches of each side (default: 7)")
     parser.add_argument("--tiny", action="store_true", help="towers that say nothing of the time")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        record = measure(arguments, Path(scratch))
-    print(table(record), file=sys.stderr)
-    print(json.dumps(record, indent=1))
+    in_scratch(measure, table, parser.parse_args())
 
 
 if __name__ == "__main__":

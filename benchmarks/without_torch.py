@@ -11,22 +11,17 @@ with torch. Both sides take turns; the medians count.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import sys
 import tempfile
 from itertools import count
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from measure import imgidx, machine, run
+from measure import Result, imgidx, in_scratch, machine, run
 from photos import copies
 from run_ceiling import make_model
 
 from image_index import __version__
-
-Result = dict[str, Any]
 
 NEW = 10
 """How many pictures a small run adds."""
@@ -142,11 +137,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="pictures of the training in float32 (default: 1000)")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each small command (default: 5)")
     parser.add_argument("--bulk-repeat", type=int, default=1, help="trainings of each side; 0 for none (default: 1)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        record = measure(arguments, Path(scratch))
-    print(table(record), file=sys.stderr)
-    print(json.dumps(record, indent=1))
+    in_scratch(measure, table, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -448,6 +448,18 @@ def test_a_peer_does_the_same_jobs_in_turns(sample_photos: Path, tmp_path: Path)
 
 
 @pytest.mark.nightly
+def test_each_command_is_compared_with_the_same_import(sample_photos: Path) -> None:
+    """Every one has its seconds and its ratio, and the table shows them."""
+    options = ["--photos", str(sample_photos), "--count", "2", "--repeat", "1"]
+    record, table = run_benchmark("commands.py", *options)
+    seconds, reference = record["seconds"], record["seconds"]["python -c 'import numpy'"]
+    assert {"imgidx --version", "imgidx status", "search by a new text"} <= set(seconds)
+    for name, ratio in record["ratio_to_numpy"].items():
+        assert ratio == pytest.approx(seconds[name] / reference, rel=0.01)
+        assert any(line.startswith(name) and f"{ratio:.2f} x" in line for line in table.splitlines())
+
+
+@pytest.mark.nightly
 def test_a_cluster_and_the_local_pool_embed_the_same(sample_photos: Path) -> None:
     """Two real nodes of Ray, in turns with two children."""
     options = ["--count", "40", "--repeat", "1"]
