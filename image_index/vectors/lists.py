@@ -63,12 +63,12 @@ NEAR_QUERIES, CONES, QUERIES_PER_CONE = 64, 8, 24
 """How many sample queries there are: near pictures, and in several cones far from them."""
 
 
-def sample_of(chunks: Iterable[tuple[Ids, Vectors]], count: int, *, train: bool) -> NDArray[np.float16]:
-    """Return a random sample (S, D) of `count` vectors in pieces: enough to `train` lists, or else for `Tuning`.
+def sample_of(chunks: Iterable[tuple[Ids, Vectors]], count: int) -> NDArray[np.float16]:
+    """Return a random sample (S, D) of `count` vectors in pieces, enough to train lists.
 
     Vectors of the catalog are float16: they lose nothing.
     """
-    wanted = min(count, min(MAX_SAMPLE, SAMPLE_PER_LIST * list_count(count)) if train else TUNING_SAMPLE)
+    wanted = min(count, MAX_SAMPLE, SAMPLE_PER_LIST * list_count(count))
     chosen = np.zeros(count, np.bool_)
     chosen[np.random.default_rng(0).choice(count, wanted, replace=False)] = True
     sample: NDArray[np.float16] | None = None
@@ -102,6 +102,16 @@ def empty_lists(quantizer: faiss.Index) -> faiss.IndexIVFRaBitQ:
     index = faiss.IndexIVFRaBitQ(quantizer, quantizer.d, quantizer.ntotal, faiss.METRIC_INNER_PRODUCT, True, BITS)
     index.qb, index.is_trained = QUERY_BITS, True  # beside the centroids there is nothing to train
     return index
+
+
+def emptied(full: faiss.IndexPreTransform) -> faiss.IndexPreTransform:
+    """Return an index without vectors that has the rotation, the centroids and the nprobe of `full`."""
+    rotation, ivf = faiss.RandomRotationMatrix(full.d, full.d), faiss.extract_index_ivf(full)
+    faiss.copy_array_to_vector(faiss.vector_to_array(rotation_of(full).A), rotation.A)
+    rotation.is_trained = True
+    lists = empty_lists(faiss.clone_index(ivf.quantizer))
+    lists.nprobe = ivf.nprobe
+    return faiss.IndexPreTransform(rotation, lists)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,8 @@ def path(tmp_path: Path) -> Path:
 def lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a thousand vectors be enough for inverted lists, which are filled in several rounds with no vector astray."""
     monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 1000)
-    monkeypatch.setattr("image_index.vectors.build.BLOCK_ROWS", 100)
-    monkeypatch.setattr("image_index.vectors.build.WRITE_ROWS", 300)
+    monkeypatch.setattr("image_index.vectors.list_file.BLOCK_ROWS", 100)
+    monkeypatch.setattr("image_index.vectors.list_file.WRITE_ROWS", 300)
     monkeypatch.setattr("image_index.vectors.clustering.NEAREST_GROUPS", 99)
 
 
@@ -58,13 +58,6 @@ def small_disk(limit: int) -> Iterator[None]:
 def nearest(vectors: Vectors, query: Vectors, count: int) -> Ids:
     """Return the ids, in no order, of the nearest among vectors with the ids 10, 20, 30, ..."""
     return (np.argsort(-(vectors @ query))[:count] + 1) * 10
-
-
-def centroids(path: Path) -> Vectors:
-    """Return what the lists of an index are found by."""
-    index: Any = faiss.read_index(str(path))
-    found: Vectors = faiss.extract_index_ivf(index).quantizer.reconstruct_n()
-    return found
 
 
 def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists: None) -> None:
@@ -121,38 +114,6 @@ def test_a_search_among_some_ids_finds_the_best_of_them(path: Path, lists: None,
     if 0 < len(among) < COUNT / 4:  # all lists are looked into
         best = among[nearest(vectors[among], query, 3) // 10 - 1]
         assert set(((best + 1) * 10).tolist()) <= set(ids.tolist())
-
-
-def test_lists_serve_again_for_a_library_that_has_grown_a_little(
-    path: Path, lists: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only where nothing is known of them are vectors assigned; no k-means runs until there are twice as many."""
-    build(path, LISTED)
-    before = centroids(path)
-    grown = replace(LISTED, last_id=10 * (COUNT + 500), count=COUNT + 500)
-    monkeypatch.setattr("image_index.vectors.build.train_lists", None)
-    vectors = build(path, grown)
-    np.testing.assert_array_equal(centroids(path), before)
-    found = [opened(path, grown).search(vector, 10)[1] for vector in vectors[-50:]]
-    best = [nearest(vectors, vector, 1)[0] for vector in vectors[-50:]]
-    assert [ids[0] for ids in found] == best
-    monkeypatch.undo()
-    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 1000)
-    build(path, replace(LISTED, last_id=10**6, count=2 * COUNT))
-    assert len(centroids(path)) > len(before)
-
-
-@pytest.mark.parametrize("damage", ["catalog", "dimension", "byte"])
-def test_lists_of_another_catalog_or_a_damaged_file_are_not_taken_over(path: Path, lists: None, damage: str) -> None:
-    """What is built then is what is built without them."""
-    build(path, LISTED)
-    fresh = path.read_bytes()
-    if damage == "byte":
-        path.write_bytes(fresh[:999] + bytes([fresh[999] ^ 1]) + fresh[1000:])
-    else:
-        build(path, replace(LISTED, **({"catalog_id": "b" * 32} if damage == "catalog" else {"dim": DIM + 1})))
-    build(path, LISTED)
-    assert path.read_bytes() == fresh
 
 
 def test_a_flipped_byte_in_what_faiss_relies_on_is_noticed_before_a_search(

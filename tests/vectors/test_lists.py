@@ -25,15 +25,13 @@ def topical(count: int, dim: int, topics: int = 40) -> Vectors:
     return unit
 
 
-@pytest.mark.parametrize("train", [True, False])
-def test_a_sample_is_a_random_part_of_the_vectors(train: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_is_a_random_part_of_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each at most once, from everywhere, as many as are needed and no more."""
     monkeypatch.setattr(lists, "SAMPLE_PER_LIST", 2)
-    monkeypatch.setattr(lists, "TUNING_SAMPLE", 200)
     numbers = np.stack(np.divmod(np.arange(COUNT, dtype=np.float32), 100), axis=1)  # float16 holds no larger ones
-    high, low = sample_of(chunks(np.arange(COUNT), numbers, 999), COUNT, train=train).astype(np.int64).T
+    high, low = sample_of(chunks(np.arange(COUNT), numbers, 999), COUNT).astype(np.int64).T
     sample = 100 * high + low
-    assert len(set(sample.tolist())) == len(sample) == (2 * list_count(COUNT) if train else 200)
+    assert len(set(sample.tolist())) == len(sample) == 2 * list_count(COUNT)
     assert sample.tolist() == sorted(sample.tolist())
     assert 0.4 < np.mean(sample) / COUNT < 0.6
 

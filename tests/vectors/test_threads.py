@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from threadpoolctl import threadpool_info
 
 from image_index.vectors import threads
 from image_index.vectors.threads import in_threads
@@ -41,3 +42,14 @@ def test_an_error_ends_it() -> None:
     """It is raised where its result would have come, and no item is taken after."""
     with pytest.raises(ZeroDivisionError):
         list(in_threads(lambda item: 1 // item, [2, 1, 0, 1]))
+
+
+def test_matrices_are_multiplied_by_one_thread_each_meanwhile() -> None:
+    """So that threads of OpenBLAS do not fight ours for the processors; afterwards it has them again."""
+
+    def most() -> int:
+        return max(int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    before = most()
+    assert list(in_threads(lambda _: most(), range(3))) == [1, 1, 1]
+    assert most() == before
