@@ -29,18 +29,38 @@ class IndexHome:
         return self.path / "catalog.sqlite3"
 
     @property
+    def vectors(self) -> Path:
+        """All vectors in one piece: derived from the catalog, as are the next five."""
+        return self.path / "vectors.f16"
+
+    @property
+    def vector_ids(self) -> Path:
+        """The ids of the rows of `vectors`."""
+        return self.path / "vectors.ids"
+
+    @property
+    def vector_table(self) -> Path:
+        """What says how many rows `vectors` and `vector_ids` have."""
+        return self.path / "vectors.json"
+
+    @property
+    def vector_files(self) -> tuple[Path, Path, Path]:
+        """The three of them, the one first without which the others count for nothing."""
+        return self.vector_table, self.vectors, self.vector_ids
+
+    @property
     def faiss(self) -> Path:
-        """The FAISS index: derived from the catalog."""
+        """The inverted lists of a large index."""
         return self.path / "index.faiss"
 
     @property
     def tail(self) -> Path:
-        """A second FAISS index, of the rows newer than a large first one."""
+        """The inverted lists of the rows newer than `faiss`."""
         return self.path / "tail.faiss"
 
     @property
     def moments(self) -> Path:
-        """The mean and covariance of the vectors: derived from the catalog."""
+        """The mean and covariance of the vectors."""
         return self.path / "moments.f32"
 
     @property

@@ -203,8 +203,8 @@ def printed_records() -> dict[str, dict[str, Any]]:
 
 
 def doctor_record() -> dict[str, Any]:
-    """Return what `doctor --json` prints of an index that lacks its FAISS file."""
-    states = (DerivedState.ABSENT, DerivedState.CURRENT, DerivedState.CURRENT)
+    """Return what `doctor --json` prints of an index that lacks its file of vectors."""
+    states = (DerivedState.ABSENT, DerivedState.ABSENT, DerivedState.CURRENT, DerivedState.CURRENT)
     catalog = CatalogHealth(1, Counts(24, 0, 0), None, True, None, *states)
     index = IndexHealth(Path("/index"), True, True, 1, 10**12, None, catalog, None)
     packages: dict[str, str | None] = dict.fromkeys((*PACKAGES, "sqlite"), "1")

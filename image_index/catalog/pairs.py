@@ -22,6 +22,11 @@ QUARTER_S, DAY_S = 900, 86_400
 """All offsets from UTC are whole quarters of an hour, and less than a day."""
 
 
+def holds_any_raw(catalog: CatalogReader) -> bool:
+    """Tell whether there is any RAW file, without which there are no pairs."""
+    return catalog.one("SELECT 1 FROM images WHERE format = ? LIMIT 1", (RAW,)) is not None
+
+
 def pair_of(catalog: CatalogReader, image: ImageFacts) -> ImageFacts | None:
     """Return the other file of a shot: for RAW the developed one, for JPEG and HEIC the RAW; None if there is none."""
     others = DEVELOPED if is_raw(image) else (RAW,) if image.picture.format in DEVELOPED else ()

@@ -395,7 +395,9 @@ class CatalogReader(Database):
         """Return the stamp of the vectors as they are now."""
         meta, model = dict(self.rows("SELECT key, value FROM meta")), self.read_model()
         without_vector = "SELECT count(*) FROM vectors WHERE vector IS NULL"
-        last_id, count = self.one(f"SELECT coalesce(max(id), 0), count(*) - ({without_vector}) FROM images")
+        last_id, count = self.one(  # asked for together, they would take a look at every row: 80 ms of a million, not 5
+            f"SELECT (SELECT coalesce(max(id), 0) FROM images), (SELECT count(*) FROM images) - ({without_vector})"
+        )
         with self.damage_errors():
             return Stamp(meta["catalog_id"], int(meta["generation"]), last_id, count, model.dim if model else 0)
 

@@ -183,8 +183,8 @@ def is_there(path: Path) -> bool:
     try:
         if not path.exists():
             return False
-        if path.stat().st_size == 0 and home.faiss.exists():
-            raise damaged(path, f"it is empty, and {home.faiss.name} beside it is not")
+        if path.stat().st_size == 0 and home.vectors.exists():
+            raise damaged(path, f"it is empty, and {home.vectors.name} beside it is not")
     except OSError as error:  # a directory that this user may not enter, or a name that is too long
         step = "look at its owner and permissions, or use another --index"
         raise StorageError(f"cannot look into {path.parent}: {error.strerror}", step) from error

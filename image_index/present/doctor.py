@@ -128,7 +128,8 @@ def _index_lines(index: IndexHealth) -> Iterator[tuple[str, str]]:
     if counts.without_vector:
         yield "no vector", f"{counts.without_vector} ({NO_VECTOR})"
     yield "model", f"{model.name}, {model.dim} dimensions" if model else "none yet"
-    yield "files", f"index.faiss {catalog.faiss}, moments.f32 {catalog.moments}, towers {catalog.towers}"
+    of_vectors = f"vectors.f16 {catalog.vectors}, index.faiss {catalog.faiss}, moments.f32 {catalog.moments}"
+    yield "files", f"{of_vectors}, towers {catalog.towers}"
     run = catalog.last_run
     yield "last run", f"{time_field(run.started_at_s)}, {run.outcome}" if run else "never"
 
@@ -196,6 +197,7 @@ def _catalog_record(catalog: CatalogHealth) -> dict[str, Any]:
         "model": model.name if model else None,
         "dim": model.dim if model else None,
         "model_is_here": catalog.model_is_here,
+        "vectors": str(catalog.vectors),
         "faiss": str(catalog.faiss),
         "moments": str(catalog.moments),
         "towers": str(catalog.towers),

@@ -1,4 +1,4 @@
-"""Query vector to hits: the FAISS files, and an exact scan of what is newer; the catalog has the last word."""
+"""Query vector to hits: what the derived files propose, and a scan of what is newer; the catalog has the last word."""
 
 from __future__ import annotations
 
@@ -7,43 +7,44 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import islice
-from typing import TYPE_CHECKING
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.filters import Filters
-from image_index.catalog.pairs import is_raw, pair_of
+from image_index.catalog.pairs import holds_any_raw, is_raw, pair_of
 from image_index.catalog.reader import PICTURES_AT_A_TIME, CatalogReader
 from image_index.errors import UsageError
 from image_index.records import Hit, Ids, ImageFacts, Vectors
 from image_index.settings import IndexHome
 from image_index.vectors.moments import Moments, Spread, measure, read_moments
+from image_index.vectors.vector_file import VectorFile, open_vectors
 
 if TYPE_CHECKING:
     from image_index.vectors.open_index import FaissIndex
 
 EXTRA, EXTRA_SHARE = 6, 1 / 8
-"""How many more than wanted FAISS is asked for at first: a worse one shows that no wanted one was left out.
+"""How many more than wanted an index is asked for at first: a worse one shows that no wanted one was left out.
 
-Of many hits the scores lie so close together that FAISS's error hides the order of several.
+Of many hits the scores lie so close together that rounding hides the order of several.
 """
 
 GROWTH = 4
-"""How many times as many FAISS is asked for, whenever those that it has named were not enough."""
+"""How many times as many an index is asked for, whenever those that it has named were not enough."""
 
-FAISS_ERROR = 1e-5
-"""By how much a score of FAISS may differ from ours: both add up D products of float32, in another order."""
+ROUNDING = 1e-5
+"""By how much an exact score of an index may differ from ours: both add up D products of float32, in another order."""
 
 FEW = 10_000
-"""Up to as many pictures that the filters leave are compared with the query one by one: it takes 0.05 s."""
+"""Up to as many pictures that the filters leave are compared with the query one by one: it takes 0.02 s."""
 
-FACTS_AT_A_TIME = 64
-"""How many pictures' facts are read in one go."""
+FACTS_AT_A_TIME = 4096
+"""How many pictures' facts are read in one go at most; at first only few more than are wanted."""
 
 PROPOSED = 256
-"""How many pictures FAISS proposes at first where filters are checked afterwards: ten of them pass if 4 % of all do."""
+"""How many pictures are proposed at first where filters are checked afterwards: ten of them pass if 4 % of all do."""
 
 logger = logging.getLogger(__name__)
 
@@ -103,16 +104,59 @@ class SearchOptions:
             raise UsageError(f"hits are sorted by score, date or path, not by {self.sort!r}")
 
 
+class Proposing(Protocol):
+    """What knows the vectors nearest to a query: inverted lists, or rows of the vector file."""
+
+    @property
+    def error(self) -> float:
+        """By how much a true score may exceed the one that `search` gives."""
+
+    def candidates(self, count: int) -> int:
+        """Return how many to ask for where the best `count` are wanted."""
+
+    def search(self, query: Vectors, count: int, among: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
+        """Return the scores and ids, best first, of the `count` vectors nearest to `query` (D,), of those `among`."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """The derived files of an index, open: each of `indexes` goes on where the one before ends, the last at `last_id`.
+    """The derived files of an index, open.
 
-    Without `moments` no hit has a sigma.
+    `indexes` are the inverted lists of a large one: each goes on where the one before ends. `vectors` has all vectors
+    up to some id, from which scores are computed; without it the catalog itself is asked. Without `moments` no hit has
+    a sigma.
     """
 
     indexes: tuple[FaissIndex, ...] = ()
-    last_id: int = 0
     moments: Moments | None = None
+    vectors: VectorFile | None = None
+
+    @property
+    def listed_up_to(self) -> int:
+        """The last id that is in the inverted lists."""
+        return self.indexes[-1].stamp.last_id if self.indexes else 0
+
+    @property
+    def last_id(self) -> int:
+        """The last id that is in any of the files."""
+        return max(self.listed_up_to, self.vectors.stamp.last_id if self.vectors is not None else 0)
+
+    def proposing(self) -> tuple[Proposing, ...]:
+        """Return what together knows all vectors up to `last_id`, each of them once."""
+        if self.vectors is None or self.vectors.stamp.last_id <= self.listed_up_to:
+            return self.indexes
+        return (*self.indexes, self.vectors.after(self.listed_up_to))
+
+    def vectors_of(self, catalog: CatalogReader, ids: Ids) -> tuple[Ids, Vectors]:
+        """Return those of `ids` that have a vector, and their float32 vectors (n, D)."""
+        if self.vectors is None:
+            return catalog.vectors_of(ids)
+        found, vectors = self.vectors.gather(ids)
+        newer = ids[ids > self.vectors.stamp.last_id]
+        if not len(newer):
+            return found, vectors
+        newer, more = catalog.vectors_of(newer)
+        return np.concatenate([found, newer]), np.concatenate([vectors, more])
 
 
 _Scored = tuple[float, ImageFacts]
@@ -122,6 +166,14 @@ _ORDER: dict[str, Callable[[Hit], tuple[float, bytes]]] = {
     Sort.DATE: lambda hit: (-hit.image.date_s, hit.path),
     Sort.PATH: lambda hit: (0, hit.path),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Where pictures come from: indexes that propose some, and vectors that are compared with the query one by one."""
+
+    indexes: tuple[Proposing, ...]
+    rest: Iterator[tuple[Ids, Vectors]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +194,24 @@ class _Criteria:
 
 def open_files(catalog: CatalogReader, home: IndexHome) -> OpenFiles:
     """Open the derived files of `home`, as far as they are whole and of this catalog."""
+    catalog_id, moments = catalog.read_catalog_id(), open_moments(catalog, home)
+    vectors, lists = open_vectors(home, catalog_id), _open_lists(home, catalog_id)
+    if vectors is None and not home.vector_table.exists() and catalog.holds_pictures():  # a damaged one has its warning
+        logger.info("There is no %s: searching the catalog itself; the next train writes it", home.vectors.name)
+    return OpenFiles(tuple(lists), moments, vectors)
+
+
+def _open_lists(home: IndexHome, catalog_id: str) -> list[FaissIndex]:
+    """Open the inverted lists, which a large index has, and those of what is newer."""
+    if not home.faiss.exists():
+        return []
     from image_index.vectors.open_index import open_index  # faiss takes 60 ms: a child for the query is started first
 
-    catalog_id, moments = catalog.read_catalog_id(), open_moments(catalog, home)
     first = open_index(home.faiss, catalog_id)
-    if first is None:
-        if not home.faiss.exists() and catalog.holds_pictures():  # of a damaged one `open_index` warns
-            logger.info("There is no index.faiss: searching the catalog itself; the next train builds it")
-        return OpenFiles(moments=moments)
+    if first is None or not first.nlist:  # before there was a file of vectors, it was flat in a small library
+        return []
     tail = open_index(home.tail, catalog_id) if home.tail.exists() else None
-    if tail is None or tail.contents.after != first.stamp.last_id:
-        return OpenFiles((first,), first.stamp.last_id, moments)
-    return OpenFiles((first, tail), tail.stamp.last_id, moments)
+    return [first, tail] if tail and tail.contents.after == first.stamp.last_id else [first]
 
 
 def open_moments(catalog: CatalogReader, home: IndexHome) -> Moments | None:
@@ -175,18 +233,20 @@ def search(
 ) -> list[Hit]:
     """Return the pictures nearest to the unit vector `query` (D,), best first, equal scores in the order of their ids.
 
-    Every score is computed from the catalog's own vector, and every id is looked up there: a stale or damaged FAISS
-    file can cost a hit, never invent one. `shown` knows what no row does, as that a file is gone although no training
-    has noticed yet: it returns the picture under the name by which it is shown, or None. Then the next takes its place.
-    A RAW file is passed over too where the JPEG or HEIC of its shot is among the pictures that are asked for.
+    Every picture is looked up in the catalog, and its score is compared with that of the vector there: a stale or
+    damaged file can cost a hit, never invent one. `shown` knows what no row does, as that a file is gone although no
+    training has noticed yet: it returns the picture under the name by which it is shown, or None. Then the next takes
+    its place. A RAW file is passed over too where the JPEG or HEIC of its shot is among those that are asked for.
     """
     spread = files.moments.spread(query) if files.moments else Spread(0.0, 0.0)
     least = max(options.min_score, spread.score(options.min_sigma))
     criteria = _Criteria(query, least, options.filters, options.after)
     pictures = _found(files, catalog, criteria, options)
 
+    holds_raw = holds_any_raw(catalog)
+
     def pair(image: ImageFacts) -> ImageFacts | None:
-        other = pair_of(catalog, image)
+        other = pair_of(catalog, image) if holds_raw else None
         return shown(other) if other else None
 
     def comes_as_jpeg(image: ImageFacts) -> bool:
@@ -226,19 +286,19 @@ def _is_asked_for(catalog: CatalogReader, criteria: _Criteria, image_id: int) ->
     """Tell whether an image meets the criteria, so that it comes in its turn: on this page or before it."""
     if criteria.filters.chooses and not len(catalog.matching_of(np.array([image_id]), criteria.filters)):
         return False
-    scored = _rescored(catalog, criteria, np.array([image_id]))
-    return any(True for _ in _pictures(catalog, replace(criteria, after=None), *scored))
+    scored = _rescored(OpenFiles(), catalog, criteria, np.array([image_id]))
+    return any(True for _ in _pictures(catalog, replace(criteria, after=None), *scored, at_first=1))
 
 
 def _found(files: OpenFiles, catalog: CatalogReader, criteria: _Criteria, options: SearchOptions) -> Iterator[_Scored]:
     """Return the pictures that meet the criteria, best first.
 
     To collect the ids that filters leave takes long where those are many, and then some of the nearest pictures are
-    among them. So FAISS proposes pictures without regard to the filters first, unless these seem to leave few.
+    among them. So some are proposed without regard to the filters first, unless these seem to leave few.
     """
     filters, scans_all = criteria.filters, options.exact or options.limit is None
-    if filters.chooses and files.indexes and not scans_all and catalog.estimate(filters) > FEW:
-        return _ranked(files, catalog, criteria, catalog.vectors_after(files.last_id), options)
+    if filters.chooses and files.last_id and not scans_all and catalog.estimate(filters) > FEW:
+        return _ranked(files, catalog, criteria, _all_sources(files, catalog), options)
     return _collected(files, catalog, criteria, options)
 
 
@@ -248,33 +308,57 @@ def _collected(
     """Return the same, with the ids that the filters leave collected before anything is compared."""
     if criteria.filters.chooses:
         criteria = replace(criteria, among=catalog.ids_matching(criteria.filters))
-    if criteria.among is not None and len(criteria.among) <= FEW:
-        return _ranked(OpenFiles(), catalog, criteria, iter([catalog.vectors_of(criteria.among)]), options)
-    if options.exact or options.limit is None:
-        return _ranked(OpenFiles(), catalog, criteria, catalog.vectors_after(0), options)
-    return _ranked(files, catalog, criteria, catalog.vectors_after(files.last_id), options)
+    is_few = criteria.among is not None and len(criteria.among) <= FEW
+    if options.exact or options.limit is None or is_few:
+        files = replace(files, indexes=())
+    sources = _all_sources(files, catalog)
+    if options.limit is None and files.vectors is not None:
+        sources = _Sources((), chain(_near(files.vectors, criteria), sources.rest))
+    elif criteria.among is not None and is_few and files.vectors is None:
+        sources = _Sources((), iter([catalog.vectors_of(criteria.among)]))
+    return _ranked(files, catalog, criteria, sources, options)
+
+
+def _all_sources(files: OpenFiles, catalog: CatalogReader) -> _Sources:
+    """Return the indexes, and the vectors that are newer."""
+    return _Sources(files.proposing(), catalog.vectors_after(files.last_id))
+
+
+def _near(vectors: VectorFile, criteria: _Criteria) -> Iterator[tuple[Ids, Vectors]]:
+    """Yield the ids and vectors of those rows that may score enough for the criteria, and of some others."""
+    if criteria.least <= -1 and criteria.among is None:
+        yield from vectors.chunks()
+        return
+    least = criteria.least - ROUNDING if criteria.least > -1 else -math.inf
+    for ids in _in_pieces(vectors.near(criteria.query, least, criteria.among)):
+        yield vectors.gather(ids)
+
+
+def _in_pieces(ids: Ids) -> Iterator[Ids]:
+    """Yield ids some thousand at a time."""
+    return (ids[start : start + PICTURES_AT_A_TIME] for start in range(0, len(ids), PICTURES_AT_A_TIME))
 
 
 def _ranked(
     files: OpenFiles,
     catalog: CatalogReader,
     criteria: _Criteria,
-    rest: Iterator[tuple[Ids, Vectors]],
+    sources: _Sources,
     options: SearchOptions,
 ) -> Iterator[_Scored]:
-    """Yield the pictures that meet the criteria, best first, of those in the indexes and in `rest`, which is no index.
+    """Yield the pictures that meet the criteria, best first, of all that the sources have.
 
-    FAISS's scores are not exact, so it only proposes ids, `asked` of them or more where scores are estimates, and the
-    catalog's vectors are compared with the query. A picture is yielded once it is surely better than all that FAISS has
-    not named yet: those score at most as much as the last one it named, give or take its error. Who takes more pictures
-    than are sure makes FAISS name four times as many; so nobody has to know in advance how many will turn out to be
-    missing, or not wanted.
+    An index only proposes ids, `asked` of them or more where its scores are estimates, and their vectors are compared
+    with the query. A picture is yielded once it is surely better than all that no index has named yet: those score at
+    most as much as the last one it named, give or take its error. Who takes more pictures than are sure makes the
+    indexes name four times as many; so nobody has to know in advance how many will turn out to be missing, or not
+    wanted.
 
     Where the ids that the filters leave have not been collected, the catalog tells which of the proposed are among
     them. They are collected after all once four times as many proposals would hardly hold what is wanted.
     """
     checks = criteria.filters.chooses and criteria.among is None
-    rest_ids, rest_scores = _scan(rest, criteria)
+    rest_ids, rest_scores = _scan(sources.rest, criteria)
     more = _first_asked(options, len(rest_ids), checks=checks)
     before, done, passed = options.after.rank if options.after else 0, np.empty(0, np.int64), list[int]()
     while True:
@@ -282,20 +366,21 @@ def _ranked(
         order = _best(rest_ids, rest_scores, asked + 1)  # one more: the best of those left out
         best_unnamed = [*rest_scores[order[asked:]].tolist()]
         found = [(rest_ids[order[:asked]], rest_scores[order[:asked]])]
-        for index in files.indexes:
-            named, most = _named(catalog, criteria, index, asked, more)
+        for index in sources.indexes:
+            named, most = _named(files, catalog, criteria, index, (asked, more))
             found.append(named)
             best_unnamed += [] if most is None else [most]
         ids, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         bound = max(best_unnamed, default=-math.inf)
         sure = (scores > bound) & ~np.isin(ids, done)
-        ids, scores = ids[sure], scores[sure]
+        ids, once = np.unique(ids[sure], return_index=True)  # in a damaged file an id may stand twice
+        scores = scores[sure][once]
         done = np.concatenate([done, ids])
         if checks:
             chosen = np.isin(ids, catalog.matching_of(ids, criteria.filters))
             ids, scores = ids[chosen], scores[chosen]
             passed += ids.tolist()
-        yield from _pictures(catalog, criteria, ids, scores)
+        yield from _pictures(catalog, criteria, ids, scores, at_first=_few_more(options.limit))
         if max(bound, -1.0) < criteria.least or bound == -math.inf:
             return
         if checks and (asked > FEW or GROWTH * len(passed) < (options.limit or 0)):
@@ -306,25 +391,32 @@ def _ranked(
 
 
 def _named(
-    catalog: CatalogReader, criteria: _Criteria, index: FaissIndex, asked: int, wanted: int
+    files: OpenFiles, catalog: CatalogReader, criteria: _Criteria, index: Proposing, counts: tuple[int, int]
 ) -> tuple[tuple[Ids, NDArray[np.float32]], float | None]:
-    """Return ids and scores of what FAISS proposes, and the most that any other may score; None: there is no other.
+    """Return ids and scores of what an index proposes, and the most that any other may score; None: there is no other.
 
-    Of the candidates beyond the first `asked` only those are looked up that may be among the best `wanted`.
+    `counts` are how many are asked for, and how many of them are wanted. Of the candidates beyond the first of these
+    only those are looked up that may be among the best of the second.
     """
-    error = index.contents.error + FAISS_ERROR
+    asked, wanted = counts
+    error = index.error + ROUNDING
     count = index.candidates(asked)
     estimates, ids = index.search(criteria.query, count, criteria.among)
     others = [float(estimates[-1])] if len(estimates) == count else []
     ahead = int(np.count_nonzero(estimates > criteria.most + 2 * error))  # they were on pages before
     estimates, ids = estimates[ahead:], ids[ahead:]
-    first_ids, first = _rescored(catalog, criteria, ids[:asked])
+    first_ids, first = _rescored(files, catalog, criteria, ids[:asked])
     least = np.partition(first, -wanted)[-wanted] if len(first) >= wanted else -math.inf
     end = max(len(ids[:asked]), int(np.count_nonzero(estimates + error >= least)))
-    more_ids, more = _rescored(catalog, criteria, ids[asked:end])
+    more_ids, more = _rescored(files, catalog, criteria, ids[asked:end])
     others += estimates[end : end + 1].tolist()
     named = np.concatenate([first_ids, more_ids]), np.concatenate([first, more])
     return named, max(others) + error if others else None
+
+
+def _few_more(limit: int | None) -> int:
+    """Return of how many pictures facts are read at first: some are missing, or not wanted."""
+    return FACTS_AT_A_TIME if limit is None else limit + EXTRA
 
 
 def _first_asked(options: SearchOptions, rest: int, *, checks: bool) -> int:
@@ -357,10 +449,11 @@ def _best(ids: Ids, scores: NDArray[np.float32], count: int) -> NDArray[np.intp]
     return near[np.lexsort((ids[near], -scores[near]))][:count]
 
 
-def _rescored(catalog: CatalogReader, criteria: _Criteria, proposed: Ids) -> tuple[Ids, NDArray[np.float32]]:
+def _rescored(
+    files: OpenFiles, catalog: CatalogReader, criteria: _Criteria, proposed: Ids
+) -> tuple[Ids, NDArray[np.float32]]:
     """Return those of the ids that have a vector and whose score meets the criteria, and their scores."""
-    pieces = (proposed[start : start + PICTURES_AT_A_TIME] for start in range(0, len(proposed), PICTURES_AT_A_TIME))
-    return _scan(map(catalog.vectors_of, pieces), criteria)
+    return _scan((files.vectors_of(catalog, piece) for piece in _in_pieces(proposed)), criteria)
 
 
 def _scores(vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
@@ -373,18 +466,31 @@ def _is_near(scores: NDArray[np.float32], criteria: _Criteria) -> NDArray[np.boo
     return np.asarray((np.maximum(scores, -1.0) >= criteria.least) & (scores <= criteria.most))
 
 
-def _pictures(catalog: CatalogReader, criteria: _Criteria, ids: Ids, scores: NDArray[np.float32]) -> Iterator[_Scored]:
+def _pictures(
+    catalog: CatalogReader, criteria: _Criteria, ids: Ids, scores: NDArray[np.float32], *, at_first: int
+) -> Iterator[_Scored]:
     """Yield the scores and facts of those images that exist and meet the criteria, best first.
 
-    Facts are read as they are asked for: of a thousand candidates mostly ten are wanted.
+    Facts are read as they are asked for, `at_first` of so many and then of more: of a thousand candidates mostly ten
+    are wanted. A score that is not that of the catalog's own vector comes from a damaged file, and counts for nothing.
     """
-    order = _best(ids, scores, len(ids))
-    for start in range(0, len(order), FACTS_AT_A_TIME):
-        piece = order[start : start + FACTS_AT_A_TIME]
+    order, start, count = _best(ids, scores, len(ids)), 0, at_first
+    while start < len(order):
+        piece = order[start : start + count]
         facts = catalog.facts_of(ids[piece].tolist())
+        true = dict(zip(*_true_scores(catalog, criteria, ids[piece]), strict=True))
         for score, image_id in zip(scores[piece].tolist(), ids[piece].tolist(), strict=True):
             image = facts.get(image_id)
             if image is None or (image.missing and not criteria.filters.missing):
                 continue
-            if criteria.after is None or criteria.after.is_before(score, image_id):
+            if true.get(image_id) != score:
+                logger.warning("%s is left out: the file of vectors is damaged; imgidx verify --repair", image_id)
+            elif criteria.after is None or criteria.after.is_before(score, image_id):
                 yield score, image
+        start, count = start + count, min(GROWTH * count, FACTS_AT_A_TIME)
+
+
+def _true_scores(catalog: CatalogReader, criteria: _Criteria, ids: Ids) -> tuple[list[int], list[float]]:
+    """Return those of `ids` that have a vector in the catalog, and its scores."""
+    found, vectors = catalog.vectors_of(ids)
+    return found.tolist(), _scores(vectors, criteria.query).tolist()

@@ -17,6 +17,7 @@ from image_index.models.names import locate_weights, parse_model
 from image_index.records import Counts, DerivedState, KnownRun, ModelFacts, Outcome
 from image_index.settings import IndexHome
 from image_index.vectors import derived_file
+from image_index.vectors.vector_file import vectors_state
 
 LITTLE_SPACE_BYTES = 500_000_000
 """With less than that free on its disk, an index is near to being stopped."""
@@ -49,6 +50,7 @@ class CatalogHealth:
     model: ModelFacts | None
     model_is_here: bool
     last_run: KnownRun | None
+    vectors: DerivedState
     faiss: DerivedState
     moments: DerivedState
     towers: DerivedState
@@ -119,6 +121,7 @@ def _examine_catalog(reader: CatalogReader, home: IndexHome) -> CatalogHealth:
         model=model,
         model_is_here=model is None or _is_here(model),
         last_run=Runs(reader).last(),
+        vectors=vectors_state(home, stamp.catalog_id, now=stamp, thorough=False)[0],
         faiss=derived_file.state(home.faiss, stamp.catalog_id, now=stamp, thorough=False)[0],
         moments=derived_file.state(home.moments, stamp.catalog_id, now=stamp, thorough=False)[0],
         towers=tower_files.state(home.towers, model.fingerprint)[0] if model else DerivedState.ABSENT,
@@ -182,7 +185,9 @@ def _catalog_problems(catalog: CatalogHealth, home: Path, *, running: bool) -> I
     if run and run.outcome is Outcome.FAILED:
         how = "it was killed" if run.error == KILLED else f"it failed: {run.error}"
         yield Problem("last run", how, "imgidx train goes on where it ended")
-    states = {"index.faiss": catalog.faiss, "moments.f32": catalog.moments, "towers": catalog.towers}
+    states = {"vectors.f16": catalog.vectors, "moments.f32": catalog.moments, "towers": catalog.towers}
+    if catalog.faiss is not DerivedState.ABSENT or catalog.counts.images > derived_file.FLAT_LIMIT:
+        states["index.faiss"] = catalog.faiss
     for name, state in states.items():
         if state is DerivedState.DAMAGED and name == "towers":
             yield Problem(name, f"those in {home / name} {tower_files.fault(home / name)}", tower_files.EXPORTED_AGAIN)

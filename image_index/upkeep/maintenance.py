@@ -16,6 +16,7 @@ from image_index.errors import StorageError, UsageError
 from image_index.files.atomic import remove, replacing_directory, replacing_file
 from image_index.paths import AnyPath, printable
 from image_index.settings import IndexHome
+from image_index.vectors.vector_file import copy_vectors
 
 
 def forget(home: IndexHome, named: tuple[AnyPath, ...], *, dry_run: bool = False) -> int:
@@ -57,13 +58,14 @@ def backup(home: IndexHome, destination: Path) -> IndexHome:
     with Catalog(home.catalog) as catalog:
         copy.create()
         try:
-            _copy_file(home.faiss, copy.faiss)  # first: a FAISS file may be older than its catalog, never newer
+            copy_vectors(home, copy)  # first: a derived file may be older than its catalog, never newer
+            _copy_file(home.faiss, copy.faiss)
             _copy_file(home.moments, copy.moments)
             _copy_directory(home.towers, copy.towers)
             with replacing_file(copy.catalog) as draft:  # last: without a catalog it is no index
                 catalog.copy_to(draft)
         except (OSError, StorageError) as error:
-            for path in (copy.faiss, copy.moments, copy.towers):
+            for path in (*copy.vector_files, copy.faiss, copy.moments, copy.towers):
                 remove(path)
             cause, step = (error.strerror, "") if isinstance(error, OSError) else (error.problem, error.next_step)
             raise StorageError(f"cannot write the backup {destination}: {cause}", step) from error

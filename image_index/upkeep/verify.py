@@ -17,9 +17,10 @@ from image_index.records import DerivedState, Stamp, Vectors
 from image_index.settings import IndexHome
 from image_index.training.freshness import rebuild
 from image_index.upkeep.health import Problem
-from image_index.vectors.derived_file import state
+from image_index.vectors.derived_file import FLAT_LIMIT, state
 from image_index.vectors.moments import read_moments
 from image_index.vectors.open_index import FaissIndex, open_index
+from image_index.vectors.vector_file import VectorFile, open_vectors, vectors_state
 
 NORM_TOLERANCE = 0.01
 """How far from one the length of a stored vector may be: float16 rounding makes it 0.0005 at most."""
@@ -35,7 +36,7 @@ REBUILD = "imgidx verify --repair rebuilds it"
 
 
 def verify(home: IndexHome) -> Iterator[Problem]:
-    """Yield what is wrong with the index: SQLite's own integrity, words, vectors, model, FAISS files, towers.
+    """Yield what is wrong with the index: SQLite's own integrity, words, vectors, model, derived files, towers.
 
     Raises `StorageError` where the catalog is too damaged to be read, `IndexNotFound` where there is none.
     """
@@ -49,12 +50,12 @@ def verify(home: IndexHome) -> Iterator[Problem]:
         bad_vectors = list(_check_vectors(catalog))
         yield from bad_vectors
         yield from _check_model(catalog, home)
-        yield from _check_faiss(catalog, home, compare=not bad_vectors)
+        yield from _check_derived(catalog, home, compare=not bad_vectors)
         yield from _check_towers(catalog, home)
 
 
 def repair(home: IndexHome) -> None:
-    """Rebuild the FAISS files from the catalog; remove damaged towers, which the next train exports again.
+    """Rebuild the derived files from the catalog; remove damaged towers, which the next train exports again.
 
     The vectors of texts that the catalog remembers are forgotten with it: bit rot may have made it give wrong ones.
     """
@@ -98,11 +99,39 @@ def _check_model(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
         yield Problem("model", problem, "restore them, or train another index with --index DIR")
 
 
-def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterator[Problem]:
-    """Check the FAISS files byte by byte; `compare` what it finds with an exact search of the catalog."""
+def _check_derived(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterator[Problem]:
+    """Check the derived files byte by byte; `compare` what they hold and find with the catalog."""
     now = catalog.stamp()
+    if not now.count and not home.vector_table.exists():
+        return
+    found, table = vectors_state(home, now.catalog_id)
+    vectors = open_vectors(home, now.catalog_id) if table else None
+    if vectors is None:
+        fault = "is missing" if found is DerivedState.ABSENT else "is damaged, or of another index"
+        yield Problem("vectors.f16", fault, REBUILD, derived=True)
+        return
+    wrong = _count_wrong(catalog, vectors) if compare else 0
+    if wrong:
+        yield Problem("vectors.f16", f"{wrong} of its vectors are not the catalog's", REBUILD, derived=True)
+    if read_moments(home.moments, now.catalog_id, vectors.stamp.last_id // 2) is None:
+        yield Problem("moments.f32", "is missing or damaged", REBUILD, derived=True)
+    yield from _check_lists(catalog, home, now, compare=compare)
+
+
+def _count_wrong(catalog: Catalog, vectors: VectorFile) -> int:
+    """Return how many of the catalog's vectors the file should hold and does not, or not as they are."""
+    wrong = 0
+    for ids, true in catalog.vectors_after(0):
+        found, there = vectors.gather(ids)
+        same = np.flatnonzero((there == true[np.isin(ids, found)]).all(axis=1))
+        wrong += int((ids <= vectors.stamp.last_id).sum()) - len(same)
+    return wrong
+
+
+def _check_lists(catalog: Catalog, home: IndexHome, now: Stamp, *, compare: bool) -> Iterator[Problem]:
+    """Check the inverted lists of a large library, and `compare` what they find with an exact search."""
     if not home.faiss.exists():
-        if now.count:
+        if now.count > FLAT_LIMIT:
             yield Problem("index.faiss", "is missing", REBUILD, derived=True)
         return
     index = open_index(home.faiss, now.catalog_id)
@@ -111,10 +140,8 @@ def _check_faiss(catalog: Catalog, home: IndexHome, *, compare: bool) -> Iterato
         return
     if state(home.tail, now.catalog_id)[0] is DerivedState.DAMAGED:
         yield Problem("tail.faiss", "is damaged", REBUILD, derived=True)
-    if read_moments(home.moments, now.catalog_id, index.stamp.last_id) is None:
-        yield Problem("moments.f32", "is missing or damaged", REBUILD, derived=True)
     missed = _missed(catalog, index, now) if compare else 0
-    if missed > (MISSES_OF_LISTS * SAMPLE * 10 if index.nlist else 0):
+    if missed > MISSES_OF_LISTS * SAMPLE * 10:
         yield Problem("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", REBUILD, derived=True)
 
 

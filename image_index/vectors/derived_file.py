@@ -11,6 +11,7 @@ import json
 import os
 import random
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,16 +115,30 @@ def read_trailer(path: Path) -> Trailer | None:
 
 def _is_whole(path: Path, trailer: Trailer, at_most: int | None) -> bool:
     """Tell whether the blocks of a file have their checksums; of a large one `at_most` so many bytes of vectors."""
-    size, blocks = trailer.size, range(len(trailer.checksums))
-    if len(blocks) != -(-size // BLOCK_BYTES):
+    size, head, foot = trailer.size, trailer.contents.head, trailer.contents.foot
+    checked = blocks_to_check(size, at_most)
+    if len(checked) < len(trailer.checksums):
+        blocks = range(len(trailer.checksums))
+        checked |= {*blocks[: -(-head // BLOCK_BYTES)], *(blocks[(size - foot) // BLOCK_BYTES :] if foot else ())}
+    return is_sound(path, size, trailer.checksums, checked)
+
+
+def blocks_to_check(size: int, at_most: int | None) -> set[int]:
+    """Return the numbers of all blocks of a file of `size` bytes; of a large one `at_most` so many bytes, by lot."""
+    blocks = range(-(-size // BLOCK_BYTES))
+    if at_most is None or size <= max(at_most, QUICK_BYTES):
+        return {*blocks}
+    return {*random.sample(blocks, at_most // BLOCK_BYTES)}
+
+
+def is_sound(path: Path, size: int, checksums: Sequence[int], blocks: Iterable[int]) -> bool:
+    """Tell whether a file has its `size` first bytes and a checksum for each block, right for those in `blocks`."""
+    if len(checksums) != -(-size // BLOCK_BYTES):
         return False
-    checked = {*blocks}
-    if at_most is not None and size > max(at_most, QUICK_BYTES):
-        head, foot = trailer.contents.head, trailer.contents.foot
-        checked = {*blocks[: -(-head // BLOCK_BYTES)], *(blocks[(size - foot) // BLOCK_BYTES :] if foot else ())}
-        checked.update(random.sample(blocks, at_most // BLOCK_BYTES))
     try:
-        return all(_checksum(path, number * BLOCK_BYTES, size) == trailer.checksums[number] for number in checked)
+        if path.stat().st_size < size:
+            return False
+        return all(_checksum(path, number * BLOCK_BYTES, size) == checksums[number] for number in blocks)
     except OSError:
         return False
 

@@ -52,7 +52,7 @@ class Moments:
     def spread(self, query: Vectors) -> Spread:
         """Return mean and standard deviation of the scores of `query` (D,)."""
         q = query.astype(np.float64)
-        variance = float(q @ self.covariance @ q)
+        variance = float(q @ (self.covariance @ query))  # in float64 the matrix would be converted, for 0.3 ms
         return Spread(float(q @ self.mean), variance**0.5 if variance > LEAST_VARIANCE else 0.0)
 
 

@@ -42,6 +42,11 @@ class FaissIndex:
         return self.contents.stamp
 
     @property
+    def error(self) -> float:
+        """By how much a true score may exceed the one that `search` gives."""
+        return self.contents.error
+
+    @property
     def nlist(self) -> int:
         """How many inverted lists there are; 0 for a flat index, which is searched whole."""
         return int(faiss.extract_index_ivf(self._index).nlist) if self._has_lists else 0

@@ -151,9 +151,9 @@ def test_empty_file_is_a_catalog_not_begun(path: Path) -> None:
 def test_empty_file_beside_an_index_has_lost_what_was_in_it(path: Path) -> None:
     """A training would take it for a new catalog and embed everything again; a backup may be at hand."""
     path.touch()
-    IndexHome(path.parent).faiss.write_bytes(b"built from something")
+    IndexHome(path.parent).vectors.write_bytes(b"built from something")
     for write in (False, True):
-        with pytest.raises(StorageError, match=r"it is empty, and index\.faiss beside it is not\).*from a backup"):
+        with pytest.raises(StorageError, match=r"it is empty, and vectors\.f16 beside it is not\).*from a backup"):
             open_database(path, write=write)
     assert not path.read_bytes()
 

@@ -64,15 +64,15 @@ def test_verifying_ends_in_9_with_the_step_that_mends(shell: Shell) -> None:
     """A line for each finding, then the next step; after that step all is well."""
     home = IndexHome(shell.index)
     before = contents(home)
-    home.faiss.unlink()
+    home.vector_table.unlink()
     done = shell.run("verify")
     assert (done.code, done.out) == (9, b"")
     finding, step = done.err.splitlines()
-    assert finding == "imgidx: index.faiss: is missing; imgidx verify --repair rebuilds it"
+    assert finding == "imgidx: vectors.f16: is missing; imgidx verify --repair rebuilds it"
     assert step.endswith("imgidx verify --repair mends that")
     mended = shell.run("verify", "--repair")
     assert (mended.code, mended.out, mended.err) == (0, b"all is well\n", "")
-    assert home.faiss.exists()
+    assert home.vector_table.exists()
     assert contents(home) == before
 
 

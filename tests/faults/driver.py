@@ -38,7 +38,7 @@ from image_index.stop import StopRequest
 from image_index.training.pipeline import UpdateRequest, update_index
 from image_index.training.survey import SurveyOptions
 from image_index.training.tower_update import TowerExport
-from image_index.vectors import build
+from image_index.vectors import moments, vector_file
 from image_index.workers import engine as engines
 from image_index.workers.child import Child, Deadlines, State
 from image_index.workers.engine import Engine
@@ -55,9 +55,10 @@ STRIKES: dict[str, tuple[Any, str, str]] = {
     "roots noted": (Catalog, "note_scan", "after"),
     "before the text tower": (TowerExport, "settle", "before"),
     "after the text tower": (TowerExport, "settle", "after"),
-    "before the FAISS write": (build, "_write_flat", "before"),
-    "after the FAISS write": (build, "_write_flat", "after"),
-    "FAISS trailer": (build, "append_trailer", "after"),
+    "before the vectors are written": (vector_file, "_append", "before"),
+    "after the vectors are written": (vector_file, "_append", "after"),
+    "before their table": (vector_file, "_write_table", "before"),
+    "trailer of the moments": (moments, "append_trailer", "after"),
     "before the rename": (os, "replace", "before"),
     "after the rename": (os, "replace", "after"),
     "run finished": (Run, "finish", "after"),

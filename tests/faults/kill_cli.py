@@ -12,8 +12,8 @@ import numpy as np
 
 from tests.faults.photo_library import Row, Run, Target, compare, library, start
 from tests.faults.tally import Tally, total, verdict
-from tests.support.faiss_examples import is_whole
 from tests.support.photos import REPOSITORY
+from tests.support.vector_files import are_whole
 
 PICTURES, KILLS = 500, 20
 
@@ -82,7 +82,7 @@ def _same(made: Target, expected: Mapping[bytes, Row]) -> Tally:
     checks = verdict(
         (other == 0, f"{other} pictures have another hash or vector"),
         (len(rows) == len(expected), f"{len(rows)} pictures instead of {len(expected)}"),
-        (is_whole(made.home.faiss), "index.faiss is damaged"),
+        (are_whole(made.home), "vectors.f16 is damaged"),
     )
     return checks + Tally("", lost=lost)
 

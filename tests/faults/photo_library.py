@@ -23,12 +23,12 @@ from image_index.catalog.catalog import Catalog
 from image_index.records import Ids, Vectors
 from image_index.search.ranking import SearchOptions
 from image_index.settings import IndexHome
-from image_index.vectors.open_index import FaissIndex, open_index
+from image_index.vectors.vector_file import VectorFile, open_vectors
 from tests.faults.driver import Orders
 from tests.faults.tally import Tally, verdict
-from tests.support.faiss_examples import is_whole
 from tests.support.library import search
 from tests.support.photos import REPOSITORY, SAMPLE_PHOTOS
+from tests.support.vector_files import are_whole
 
 DEADLINE_S = 300.0
 SIDE = 96
@@ -247,23 +247,23 @@ def agrees(made: Target, expected: Mapping[bytes, Row]) -> Tally:
     other = sum((row.sha256, row.vector) != _content(rows.get(path)) for path, row in expected.items()) - lost
     with Catalog(made.home.catalog) as catalog:
         stamp = catalog.stamp()
-        index = open_index(made.home.faiss, stamp.catalog_id)
+        index = open_vectors(made.home, stamp.catalog_id)
         ids, vectors = next(catalog.vectors_after(0, chunk=10**9))
     checks = verdict(
         (len(rows) == len(expected), f"{len(rows)} pictures instead of {len(expected)}"),
         (other == 0, f"{other} pictures have another hash or vector"),
-        (index is not None and index.stamp == stamp, "index.faiss is not of the catalog as it is"),
-        (index is not None and _agree(index, ids, vectors), "FAISS does not agree with the catalog"),
-        (is_whole(made.home.faiss), "index.faiss is damaged"),
+        (index is not None and index.stamp == stamp, "vectors.f16 is not of the catalog as it is"),
+        (index is not None and _agree(index, ids, vectors), "vectors.f16 does not agree with the catalog"),
+        (are_whole(made.home), "vectors.f16 is damaged"),
         (not list(made.home.path.glob("*.tmp")), "a draft was left behind"),
     )
     return checks + Tally("", lost=lost)
 
 
-def _agree(index: FaissIndex, ids: Ids, vectors: Vectors) -> bool:
-    """Tell whether FAISS gives every id, with the scores that numpy computes, for a sample of the vectors."""
+def _agree(index: VectorFile, ids: Ids, vectors: Vectors) -> bool:
+    """Tell whether the file gives every id, with the scores that numpy computes, for a sample of the vectors."""
     for vector in vectors[:: max(1, len(vectors) // 20)]:
-        scores, found = index.search(vector, len(ids))
+        scores, found = index.search(vector, len(ids), ids)
         exact = np.sort(vectors @ vector)[::-1]
         if sorted(found) != sorted(ids) or not np.allclose(scores, exact, atol=1e-5):
             return False

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from image_index.settings import IndexHome
 from image_index.training.pipeline import update_index
 from image_index.upkeep.verify import verify
 from tests.support.confined import run_confined
-from tests.support.faiss_examples import read_stamp
-from tests.support.library import Library, contents, counts, make_index
+from tests.support.library import Library, contents, counts, make_index, random_batch
+from tests.support.vector_files import are_whole, flip, read_all, stamp_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -97,26 +96,32 @@ with Catalog(home.catalog) as catalog:
 """
 
 
-@pytest.mark.parametrize("limit", [0, 100, 2000, 16_300, 16_700])
-def test_a_disk_that_fills_up_while_faiss_is_built_leaves_the_old_file(tmp_path: Path, limit: int) -> None:
-    """No half file, no draft; the catalog is whole and a later run builds the file."""
+@pytest.mark.parametrize("limit", [0, 100, 7_900, 8_100, 12_700])
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_disk_that_fills_up_while_vectors_are_written_leaves_the_old_ones(
+    tmp_path: Path, limit: int, is_damaged: bool
+) -> None:
+    """No half file, no draft, whether they are appended or written anew; a later run writes them."""
     home = IndexHome(tmp_path / "index")
     make_index(home, 500, dim=8)
-    whole = home.faiss.read_bytes()
-    assert len(whole) > 12_000
-    with closing(sqlite3.connect(home.catalog)) as connection:  # something came since the file was built
-        connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
-        connection.commit()
+    if is_damaged:
+        flip(home.vectors, 100)
+    whole = read_all(home)
+    assert len(whole["vectors.f16"]) == 8_000
+    with Catalog(home.catalog, write=True) as catalog:
+        catalog.record(random_batch(300, dim=8, seed=2))
     before = contents(home)
-    done = run_confined("-c", BUILD, home.path, file_bytes=min(limit, len(whole) - 1))
+    done = run_confined("-c", BUILD, home.path, file_bytes=limit)
     assert done.returncode == 1, done.stderr
     assert "free some disk space and run again" in done.stderr
-    assert home.faiss.read_bytes() == whole
+    now = read_all(home)
+    assert {name: now[name][: len(content)] for name, content in whole.items()} == whole
+    assert are_whole(home) != is_damaged
     assert not list(home.path.glob("*.tmp"))
     assert contents(home) == before
     assert run_confined("-c", BUILD, home.path).returncode == 0
     with Catalog(home.catalog) as catalog:
-        assert read_stamp(home.faiss) == catalog.stamp()
+        assert stamp_of(home) == catalog.stamp()
 
 
 LOCK = """
@@ -256,7 +261,7 @@ def test_an_index_home_that_is_taken_away_in_the_middle_of_a_run_ends_it_with_th
         if progress.stage == "index":
             library.home.path.rename(away)
 
-    with pytest.raises(StorageError, match=r"index\.faiss"):
+    with pytest.raises(StorageError, match=r"vectors\.f16"):
         update_index(library.request(), take_away)
     away.rename(library.home.path)
     assert len(contents(library.home)) == 40

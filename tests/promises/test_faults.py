@@ -13,6 +13,7 @@ from tests.faults import cluster, kill_parent, machines, poison, queue
 from tests.faults.__main__ import heading, line, name_of, skipped
 from tests.faults.photo_library import Row, agrees, compare, library
 from tests.faults.tally import Attack, Skipped, Tally
+from tests.support.vector_files import flip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -35,7 +36,7 @@ def test_the_harness_sees_what_is_lost_or_embedded_again() -> None:
 
 
 def test_the_harness_sees_an_index_that_differs(sample_photos: Path) -> None:
-    """Another vector, a missing picture and a damaged FAISS file are each wrong."""
+    """Another vector, a missing picture and a damaged file of vectors are each wrong."""
     with library(12, seed=1) as made:
         made.run()
         rows = made.rows()
@@ -43,8 +44,7 @@ def test_the_harness_sees_an_index_that_differs(sample_photos: Path) -> None:
         path, row = next(iter(rows.items()))
         assert agrees(made, {**rows, path: replace(row, vector=b"")}).wrong == 1
         assert agrees(made, {**rows, b"another": row}) == Tally("", lost=1, wrong=1)
-        content = made.home.faiss.read_bytes()
-        made.home.faiss.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+        flip(made.home.vectors, 10)
         assert agrees(made, rows).wrong >= 1
 
 

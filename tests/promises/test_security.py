@@ -23,6 +23,7 @@ from tests.support.confined import run_confined
 from tests.support.library import Library, make_index, random_batch
 from tests.support.records import embedded_image
 from tests.support.shell import Shell
+from tests.support.vector_files import NAMES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -50,7 +51,7 @@ def assert_private(home: IndexHome, names: set[str]) -> None:
 def test_every_file_of_an_index_home_is_the_users_alone(
     tmp_path: Path, loose_umask: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the umask: catalog, journal, shared memory, FAISS file and its draft, lock, and a backup of it all."""
+    """Whatever the umask: catalog, journal, shared memory, vectors and their drafts, lock, and a backup of it all."""
     library = Library(tmp_path / "photos", IndexHome(tmp_path / "index"))
     library.add("a.png", "b.png")
     replace = os.replace
@@ -58,20 +59,18 @@ def test_every_file_of_an_index_home_is_the_users_alone(
 
     def look_and_replace(source: Any, target: Any) -> None:
         open_catalog = {f"catalog.sqlite3{end}" for end in ("", "-wal", "-shm")}
-        written = {"index.faiss"} if seen else set()  # before the moments
-        assert_private(library.home, {"lock", "towers/manifest.json", Path(source).name, *written, *open_catalog})
+        drafts = {Path(source).name, *seen, *({f".vectors.f16.{os.getpid()}.tmp"} if not seen else set())}
+        assert_private(library.home, {"lock", "towers/manifest.json", *drafts, *open_catalog})
         seen.append(Path(target).name)
         replace(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", look_and_replace)
         library.train()
-    assert seen == ["index.faiss", "moments.f32"]
-    assert_private(library.home, {"lock", "index.faiss", "moments.f32", "towers/manifest.json", "catalog.sqlite3"})
-    assert_private(
-        backup(library.home, tmp_path / "copy"),
-        {"index.faiss", "moments.f32", "towers/manifest.json", "catalog.sqlite3"},
-    )
+    assert seen == ["vectors.ids", "vectors.f16", "vectors.json", "moments.f32"]
+    copied = {*NAMES, "moments.f32", "towers/manifest.json", "catalog.sqlite3"}
+    assert_private(library.home, {"lock", *copied})
+    assert_private(backup(library.home, tmp_path / "copy"), copied)
 
 
 class Bomb:
@@ -142,7 +141,7 @@ def test_nothing_is_written_outside_the_index_home(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"watched", "index"}
     assert {path.name for path in home.path.iterdir()} <= {
         "catalog.sqlite3",
-        "index.faiss",
+        *NAMES,
         "moments.f32",
         "lock",
         "towers",

@@ -26,8 +26,8 @@ from image_index.search.ranking import OpenFiles, Place, SearchOptions, Sort, op
 from image_index.settings import IndexHome
 from image_index.training.freshness import build_if_stale
 from image_index.vectors import derived_file
-from image_index.vectors.build import build_index
 from image_index.vectors.open_index import FaissIndex, map_index
+from image_index.vectors.vector_file import VectorFile, write_vectors
 from tests.support.faiss_examples import contents_of
 from tests.support.library import search
 from tests.support.records import batch, embedded_image, facts, image_file
@@ -65,8 +65,8 @@ class Mirrored:
             del self.pictures[path]
 
     def build(self) -> None:
-        """Write the FAISS file."""
-        build_index(self.home.faiss, self.catalog.stamp(), lambda: self.catalog.vectors_after(0))
+        """Write the file of vectors."""
+        write_vectors(self.home, self.catalog.stamp(), self.catalog.vectors_after(0))
 
     def expected(self, query: list[int], options: SearchOptions) -> list[Found]:
         """Return the hits of a search through the dictionary; a vector of zeros is none, and is found by nothing."""
@@ -155,7 +155,7 @@ def test_search_agrees_with_brute_force(
     Few pictures that filters choose are compared one by one; of many, FAISS proposes some at first.
     """
     library.lose(set(paths(30)))
-    library.home.faiss.unlink(missing_ok=True)
+    library.home.vector_table.unlink(missing_ok=True)
     library.add(before)
     library.lose(lost)
     if build:
@@ -193,7 +193,7 @@ def test_best_hits_are_a_prefix_of_more_hits(library: Mirrored, count: int, dim:
             for part in (slice(0, built), slice(built, None)):
                 catalog.record(EmbeddedBatch(tuple(images[part]), vectors[part]))
                 if part.start == 0:
-                    build_index(home.faiss, catalog.stamp(), lambda: catalog.vectors_after(0))
+                    write_vectors(home, catalog.stamp(), catalog.vectors_after(0))
             hits = search(catalog, home, query, SearchOptions(limit=None))
             exact = {b"/%d" % i: score for i, score in enumerate(vectors.astype(np.float64) @ query.astype(np.float64))}
             np.testing.assert_allclose([hit.score for hit in hits], sorted(exact.values(), reverse=True), atol=1e-6)
@@ -247,13 +247,13 @@ def test_high_minimum_score_does_not_look_at_every_picture(library: Mirrored, mo
     library.add({b"/%d" % number: [number % 5 - 2, 0, 1] for number in range(500)})
     library.build()
     looked_up = {-100.0: 0, 100.0: 0}
-    vectors_of = library.catalog.vectors_of
+    gather = VectorFile.gather
 
-    def watched(ids: Ids) -> tuple[Ids, Vectors]:
+    def watched(file: VectorFile, ids: Ids) -> tuple[Ids, Vectors]:
         looked_up[minimum] += len(ids)
-        return vectors_of(ids)
+        return gather(file, ids)
 
-    monkeypatch.setattr(library.catalog, "vectors_of", watched)
+    monkeypatch.setattr(VectorFile, "gather", watched)
     query = np.array([0.5, 0.25, 0.125], np.float32)
     for minimum in looked_up:
         search(library.catalog, library.home, query, SearchOptions(limit=10, min_score=minimum))
@@ -261,17 +261,17 @@ def test_high_minimum_score_does_not_look_at_every_picture(library: Mirrored, mo
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage", b"x" * 5000])
-def test_search_without_a_usable_faiss_file_says_so_and_is_right(
+def test_search_without_a_usable_file_of_vectors_says_so_and_is_right(
     library: Mirrored, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The catalog alone is enough."""
     library.add({b"/a": [1, 0, 0], b"/b": [0, 1, 0]})
     if content is not None:
-        library.home.faiss.write_bytes(content)
+        library.home.vector_table.write_bytes(content)
     caplog.set_level("INFO")
     hits = search(library.catalog, library.home, np.array([0, 1, 0], np.float32), SearchOptions(limit=1))
     assert [hit.path for hit in hits] == [b"/b"]
-    assert ["index.faiss" in record.getMessage() for record in caplog.records] == [True]
+    assert ["vectors.f16" in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_search_in_an_empty_index_finds_nothing_and_says_nothing(
@@ -311,11 +311,12 @@ def step(library: Mirrored, random: np.random.Generator) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever happens to a library in inverted lists with a tail: all lists give the exact hits, tuned ones 0.99."""
+    """Whatever happens to a library in inverted lists: all of them give the exact hits, tuned ones 0.99."""
     for name, value in (
         ("vectors.build.FLAT_LIMIT", 300),
+        ("training.freshness.FLAT_LIMIT", 300),
         ("training.freshness.SMALL_INDEX", 0),
-        ("training.freshness.SCAN_LIMIT", 20),
+        ("training.freshness.GONE_ROWS", 50),
         ("search.ranking.FEW", 100),
     ):
         monkeypatch.setattr(f"image_index.{name}", value)
@@ -369,6 +370,7 @@ def compare(library: Mirrored, random: np.random.Generator) -> Iterator[float]:
         best = sorted(inside, key=lambda path: -exact[path])[:10]
         for opened, options in (
             (all_lists, SearchOptions(10, filters=filters)),
+            (files, SearchOptions(10, filters=filters, exact=True)),
             (OpenFiles(), SearchOptions(10, filters=filters, exact=True)),
         ):
             hits = ranking.search(opened, catalog, query, options)
@@ -465,13 +467,13 @@ def test_a_deep_page_looks_at_no_picture_of_the_pages_before(
     library.add({b"/%03d" % number: [1, number, 0] for number in range(300)})
     build_if_stale(library.catalog, library.home, lambda _: None)
     looked: list[int] = []
-    find = Catalog.vectors_of
+    find = VectorFile.gather
 
-    def look(catalog: Catalog, ids: Ids) -> tuple[Ids, Vectors]:
+    def look(file: VectorFile, ids: Ids) -> tuple[Ids, Vectors]:
         looked.extend(ids)
-        return find(catalog, ids)
+        return find(file, ids)
 
-    monkeypatch.setattr(Catalog, "vectors_of", look)
+    monkeypatch.setattr(VectorFile, "gather", look)
     ask = partial(search, library.catalog, library.home, np.array([0, 1, 0], np.float32))
     page = ask(SearchOptions(10, after=Place(99, library.pictures[b"/099"][0], 200, 300)))
     assert [hit.path for hit in page] == [b"/%03d" % number for number in range(98, 88, -1)]
@@ -564,11 +566,12 @@ def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(
 ) -> None:
     """A large file is not checked whole before a search: whatever its codes and ids say, the catalog decides."""
     monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 300)
+    monkeypatch.setattr("image_index.training.freshness.FLAT_LIMIT", 300)
     monkeypatch.setattr(derived_file, "QUICK_BYTES", 0)
     monkeypatch.setattr(derived_file, "BLOCK_BYTES", 256)
     random = np.random.default_rng(1)
     library.add({path: random.integers(-2, 3, 3).tolist() for path in paths(1000)})
-    library.build()
+    build_if_stale(library.catalog, library.home, lambda _: None)
     whole, contents = library.home.faiss.read_bytes(), contents_of(library.home.faiss)
     assert contents is not None
     truth = {key: (path, score) for _, score, path, key in library.expected([1, 2, -1], SearchOptions(None, -100.0))}
@@ -579,6 +582,32 @@ def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(
         hits = search(library.catalog, library.home, np.array([1, 2, -1], np.float32), options)
         assert len(hits) == 10
         assert [(hit.path, hit.score) for hit in hits] == [truth[hit.image.id] for hit in hits]
+
+
+@pytest.mark.parametrize("name", ["vectors.f16", "vectors.ids"])
+def test_damaged_vectors_cost_hits_but_never_give_a_wrong_score(
+    library: Mirrored, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Large files are not checked before a search: whatever they say, the catalog has the last word."""
+    monkeypatch.setattr(derived_file, "QUICK_BYTES", 0)
+    random = np.random.default_rng(1)
+    library.add({path: random.integers(-2, 3, 3).tolist() for path in paths(400)})
+    library.build()
+    path = library.home.path / name
+    whole = path.read_bytes()
+    truth = {key: (path, score) for _, score, path, key in library.expected([1, 2, -1], SearchOptions(None, -100.0))}
+    counts: list[int] = []
+    for _ in range(100):
+        start = int(random.integers(len(whole) - 100))
+        path.write_bytes(whole[:start] + random.bytes(100) + whole[start + 100 :])
+        for limit in (10, None):
+            options = SearchOptions(limit, min_score=-100.0, exact=bool(random.integers(2)))
+            hits = search(library.catalog, library.home, np.array([1, 2, -1], np.float32), options)
+            assert [(hit.path, hit.score) for hit in hits] == [truth[hit.image.id] for hit in hits]
+            assert len({hit.image.id for hit in hits}) == len(hits)
+            counts.append(len(hits))
+    assert np.mean(counts[::2]) > 9
+    assert np.mean(counts[1::2]) > len(truth) - 60
 
 
 def test_damaged_catalog_is_an_error_not_an_empty_answer(library: Mirrored) -> None:

@@ -35,13 +35,13 @@ from image_index.upkeep.health import examine_index
 from image_index.upkeep.known import PictureState, known_picture
 from image_index.upkeep.status import read_status
 from image_index.upkeep.verify import verify
-from image_index.vectors.open_index import open_index
+from image_index.vectors.vector_file import open_vectors
 from image_index.workers.engine import Engine
 from image_index.workers.pool import ChildPool
 from tests.support import fake_models
 from tests.support.cloud import send_to_cloud
-from tests.support.faiss_examples import read_stamp
 from tests.support.library import Library, contents, counts, found, random_batch
+from tests.support.vector_files import stamp_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -324,35 +324,37 @@ def test_a_dry_run_tells_and_touches_nothing(library: Library) -> None:
     assert library.home.catalog.read_bytes() == before
 
 
-def test_the_faiss_file_always_ends_up_with_the_catalogs_vectors(library: Library) -> None:
-    """After every run the derived index holds what the catalog holds."""
+def test_the_file_of_vectors_always_ends_up_with_those_of_the_catalog(library: Library) -> None:
+    """After every run it holds what the catalog holds."""
     for added in ([], ["g.png"], ["a.png"]):
         library.add(*added)
         library.train()
         with Catalog(library.home.catalog) as catalog:
             stamp = catalog.stamp()
-            index = open_index(library.home.faiss, stamp.catalog_id)
+            index = open_vectors(library.home, stamp.catalog_id)
             ids, vectors = next(catalog.vectors_after(0))
         assert index is not None
         assert index.stamp == stamp
         for vector in vectors:
-            scores, found = index.search(vector, len(ids))
+            scores, found = index.search(vector, len(ids), ids)
             assert sorted(found) == sorted(ids)
             np.testing.assert_allclose(scores, np.sort(vectors @ vector)[::-1], atol=1e-6)
 
 
-def test_a_large_index_is_not_rewritten_for_a_few_pictures(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above the small size a rebuild waits until enough has changed."""
+def test_moments_of_a_large_index_are_not_measured_anew_for_a_few_pictures(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above the small size that waits until enough has changed."""
     library.train()
     monkeypatch.setattr(freshness, "SMALL_INDEX", 0)
     monkeypatch.setattr(freshness, "STALE_FRACTION", 0.4)
-    before = library.home.faiss.read_bytes()
+    before = library.home.moments.read_bytes()
     library.add("f.png")
     library.train()
-    assert library.home.faiss.read_bytes() == before
+    assert library.home.moments.read_bytes() == before
     library.add("g.png", "h.png", "i.png", "j.png")
     library.train()
-    assert library.home.faiss.read_bytes() != before
+    assert library.home.moments.read_bytes() != before
 
 
 def test_another_model_is_refused_before_anything_happens(library: Library, tmp_path: Path) -> None:
@@ -411,7 +413,7 @@ def test_a_stop_between_batches_stores_what_is_done_and_the_next_run_goes_on(lib
     assert 0 < summary.embedded < 30
     assert summary.remaining == 30 - summary.embedded
     with Catalog(library.home.catalog) as catalog:
-        assert read_stamp(library.home.faiss) == catalog.stamp()
+        assert stamp_of(library.home) == catalog.stamp()
     assert counts(library.train()) == {"embedded": 30 - summary.embedded, "unchanged": summary.embedded}
 
 

@@ -31,6 +31,7 @@ from image_index.workers.messages import LoadedEncoder
 from tests.support import fake_models
 from tests.support.library import Library
 from tests.support.text_models import is_settled
+from tests.support.vector_files import NAMES
 
 WEIGHTS = own_weights(TEXT_GRAPH)
 
@@ -198,7 +199,7 @@ def test_an_export_that_kills_its_child_costs_no_picture(library: Library, worke
     assert (summary.embedded, summary.failed) == (3, 0)
     assert {path.name for path in library.home.path.iterdir()} == {
         "catalog.sqlite3",
-        "index.faiss",
+        *NAMES,
         "moments.f32",
         "lock",
     }

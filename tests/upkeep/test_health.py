@@ -48,7 +48,7 @@ def test_a_good_index_has_no_problem(tmp_path: Path, home: IndexHome) -> None:
     found = examine_index(home)
     assert found.catalog is not None
     assert (found.catalog.counts.images, found.catalog.model_is_here) == (20, True)
-    assert (found.catalog.faiss, found.catalog.moments) == (DerivedState.CURRENT, DerivedState.CURRENT)
+    assert (found.catalog.vectors, found.catalog.moments) == (DerivedState.CURRENT, DerivedState.CURRENT)
     assert [problem.subject for problem in found.problems()] == ["towers"]
     assert snapshot(tmp_path) == before
 
@@ -62,7 +62,7 @@ def test_derived_files_are_told_apart(home: IndexHome) -> None:
     home.moments.write_bytes(damaged)
     found = examine_index(home)
     assert found.catalog is not None
-    assert (found.catalog.faiss, found.catalog.moments, found.catalog.towers) == ("behind", "damaged", "absent")
+    assert (found.catalog.vectors, found.catalog.moments, found.catalog.towers) == ("behind", "damaged", "absent")
     assert [problem.subject for problem in found.problems()] == ["moments.f32", "towers"]
 
 
@@ -191,9 +191,9 @@ def test_an_index_that_is_not_there_has_no_problem(tmp_path: Path) -> None:
 
 def test_while_a_run_writes_what_it_will_mend_is_no_problem(home: IndexHome) -> None:
     """Its run is not over, and its files are not there yet."""
-    home.faiss.unlink()
+    home.vector_table.unlink()
     with Catalog(home.catalog, write=True) as catalog:
         Run(catalog, StopRequest()).begin()
     with holder_of(home.lock):
         assert list(examine_index(home).problems()) == []
-    assert {problem.subject for problem in examine_index(home).problems()} == {"last run", "index.faiss", "towers"}
+    assert {problem.subject for problem in examine_index(home).problems()} == {"last run", "vectors.f16", "towers"}

@@ -21,9 +21,9 @@ from image_index.records import Failure, ImageFile, Stage
 from image_index.settings import IndexHome
 from image_index.upkeep.maintenance import backup, forget, prune
 from image_index.upkeep.verify import verify
-from tests.support.faiss_examples import read_stamp
 from tests.support.library import Library, contents, counts, found, make_index, nearest, random_batch
 from tests.support.records import batch
+from tests.support.vector_files import NAMES, stamp_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -186,9 +186,9 @@ def test_a_backup_put_in_the_place_of_a_lost_index_goes_on(tmp_path: Path) -> No
 
 def test_every_file_of_a_backup_is_private(home: IndexHome, tmp_path: Path) -> None:
     """The copy of a private index is private, whatever the umask and the mode of what is copied."""
-    home.faiss.chmod(0o644)
+    home.moments.chmod(0o644)
     copy = backup(home, tmp_path / "made" / "copy")
-    assert {path.name for path in copy.path.iterdir()} == {"catalog.sqlite3", "index.faiss", "moments.f32"}
+    assert {path.name for path in copy.path.iterdir()} == {"catalog.sqlite3", *NAMES, "moments.f32"}
     assert stat.S_IMODE(copy.path.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in copy.path.iterdir()} == {0o600}
 
@@ -245,14 +245,14 @@ def test_a_backup_beside_a_writer_is_of_one_moment(home: IndexHome, tmp_path: Pa
     assert committed[0] > 8
 
 
-def test_a_faiss_file_older_than_the_catalog_beside_it_never_lies(home: IndexHome, tmp_path: Path) -> None:
+def test_a_file_of_vectors_older_than_the_catalog_beside_it_never_lies(home: IndexHome, tmp_path: Path) -> None:
     """Pictures dropped, changed and added since: a search of the copy is that of the exact vectors."""
     forget(home, (b"/photos/1-0.jpg",))
     with Catalog(home.catalog, write=True) as catalog:
         catalog.record(batch({b"/photos/1-1.jpg": [0, 1, 0, 0], b"/photos/new.jpg": [0, 0, 1, 0]}))
     copy = backup(home, tmp_path / "copy")
     with Catalog(copy.catalog) as catalog:
-        stamp = read_stamp(copy.faiss)
+        stamp = stamp_of(copy)
         assert stamp is not None
         assert stamp.generation < catalog.stamp().generation
     for query in np.eye(4, dtype=np.float32):

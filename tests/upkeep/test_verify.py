@@ -20,10 +20,11 @@ from image_index.records import EmbeddedBatch, ImageFile
 from image_index.settings import IndexHome
 from image_index.upkeep.health import Problem
 from image_index.upkeep.verify import REBUILD, repair, verify
-from image_index.vectors.build import build_index
+from image_index.vectors.vector_file import write_vectors
 from image_index.words import indexed_words
 from tests.support.library import contents, found, make_index, nearest
 from tests.support.records import embedded_image
+from tests.support.vector_files import flip
 
 Damage = Callable[[IndexHome], object]
 
@@ -55,29 +56,29 @@ def rename_model(name: str) -> Damage:
     return lambda home: execute(home, "UPDATE model SET name = ?", name)
 
 
-def build_from(home: IndexHome, stamp_id: str | None = None, *, turned: bool = False) -> None:
-    """Replace the FAISS file by one of other vectors, or of another catalog."""
+def write_from(home: IndexHome, stamp_id: str | None = None, *, turned: bool = False) -> None:
+    """Replace the file of vectors by one of other vectors, or of another catalog."""
     with Catalog(home.catalog) as catalog:
         stamp = catalog.stamp()
         ids, vectors = next(catalog.vectors_after(0))
     stamp = replace(stamp, catalog_id=stamp_id or stamp.catalog_id)
-    build_index(home.faiss, stamp, lambda: [(ids, -vectors if turned else vectors)])
+    write_vectors(home, stamp, [(ids, -vectors if turned else vectors)])
 
 
 def flip_middle(path: Path) -> None:
     """Flip a byte in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
+    flip(path, path.stat().st_size // 2)
 
 
 DERIVED: dict[str, tuple[Damage, str]] = {
-    "gone": (lambda home: home.faiss.unlink(), "is missing"),
-    "flipped": (lambda home: flip_middle(home.faiss), "damaged"),
-    "cut": (lambda home: home.faiss.write_bytes(home.faiss.read_bytes()[:-1]), "damaged"),
-    "empty": (lambda home: home.faiss.write_bytes(b""), "damaged"),
-    "of another index": (lambda home: build_from(home, "0" * 32), "of another index"),
-    "of other vectors": (lambda home: build_from(home, turned=True), r"misses \d+ of"),
+    "gone": (lambda home: home.vector_table.unlink(), "is missing"),
+    "rows gone": (lambda home: home.vectors.unlink(), "is damaged"),
+    "flipped": (lambda home: flip_middle(home.vectors), "damaged"),
+    "ids flipped": (lambda home: flip_middle(home.vector_ids), "damaged"),
+    "cut": (lambda home: home.vectors.write_bytes(home.vectors.read_bytes()[:-1]), "damaged"),
+    "empty": (lambda home: home.vector_table.write_bytes(b""), "damaged"),
+    "of another index": (lambda home: write_from(home, "0" * 32), "of another index"),
+    "of other vectors": (lambda home: write_from(home, turned=True), r"40 of its vectors are not the catalog's"),
 }
 TRUTH: dict[str, tuple[Damage, str, str]] = {
     "too long": (store_vector(np.array([1, 1, 0, 0])), "vectors", "1 are not of length one"),
@@ -102,7 +103,7 @@ TRUTH: dict[str, tuple[Damage, str, str]] = {
 
 
 def test_a_sound_index_has_no_findings(home: IndexHome) -> None:
-    """With a FAISS file that is current, and with one that is a batch behind."""
+    """With a file of vectors that is current, and with one that is a batch behind."""
     assert list(verify(home)) == []
     with Catalog(home.catalog, write=True) as catalog:
         image = embedded_image(ImageFile(b"/photos/new.jpg", 1, 1))
@@ -111,7 +112,7 @@ def test_a_sound_index_has_no_findings(home: IndexHome) -> None:
 
 
 def test_an_index_that_holds_nothing_is_sound(tmp_path: Path) -> None:
-    """No model, no FAISS file, nothing wrong."""
+    """No model, no file of vectors, nothing wrong."""
     home = IndexHome(tmp_path)
     Catalog(home.catalog, write=True).__exit__()
     assert list(verify(home)) == []
@@ -127,13 +128,13 @@ def test_where_there_is_no_index_nothing_is_verified_or_made(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", DERIVED)
-def test_a_bad_faiss_file_is_found_and_rebuilt_from_the_catalog(home: IndexHome, kind: str) -> None:
+def test_a_bad_file_of_vectors_is_found_and_rebuilt_from_the_catalog(home: IndexHome, kind: str) -> None:
     """The repair changes no row; afterwards all is well and a search agrees with numpy."""
     damage, problem = DERIVED[kind]
     before = contents(home)
     damage(home)
     (finding,) = verify(home)
-    assert (finding.subject, finding.derived) == ("index.faiss", True)
+    assert (finding.subject, finding.derived) == ("vectors.f16", True)
     assert re.search(problem, finding.problem)
     repair(home)
     assert list(verify(home)) == []
@@ -213,7 +214,7 @@ def test_a_repair_waits_for_no_other_run(home: IndexHome) -> None:
 
 def test_verifying_writes_nothing(home: IndexHome) -> None:
     """Whatever it finds, the files stay as they are."""
-    flip_middle(home.faiss)
+    flip_middle(home.vectors)
     before = {path.name: path.read_bytes() for path in home.path.iterdir()}
-    assert list(verify(home)) == [Problem("index.faiss", "is damaged, or of another index", REBUILD, derived=True)]
+    assert list(verify(home)) == [Problem("vectors.f16", "is damaged, or of another index", REBUILD, derived=True)]
     assert {path.name: path.read_bytes() for path in home.path.iterdir()} == before
