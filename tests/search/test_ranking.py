@@ -317,6 +317,7 @@ def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch
         ("training.freshness.FLAT_LIMIT", 300),
         ("training.freshness.SMALL_INDEX", 0),
         ("training.freshness.GONE_ROWS", 50),
+        ("training.freshness.NEWER_ROWS", 50),
         ("search.ranking.FEW", 100),
     ):
         monkeypatch.setattr(f"image_index.{name}", value)

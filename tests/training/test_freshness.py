@@ -26,6 +26,8 @@ def home(home: IndexHome, monkeypatch: pytest.MonkeyPatch) -> IndexHome:
     """Return an index of 100 pictures that counts as large: moments and lists are made anew from 20 % on."""
     monkeypatch.setattr(freshness, "SMALL_INDEX", 0)
     monkeypatch.setattr(freshness, "STALE_FRACTION", 0.2)
+    monkeypatch.setattr(freshness, "NEWER_ROWS", 0)
+    monkeypatch.setattr(freshness, "NEWER_FRACTION", 0.2)
     monkeypatch.setattr(freshness, "GONE_ROWS", 10)
     make_index(home, 100)
     return home
@@ -101,10 +103,24 @@ def test_lists_stay_until_enough_is_new(catalog: Catalog, home: IndexHome, lists
     assert (index.contents.count, rows_of(home)) == (100, 115)
     for query in catalog.vectors_of(np.arange(101, 116))[1]:
         assert found(home, query, 1) == nearest(home, query, 1)
+    trained_on = index.contents.trained_on
     catalog.record(random_batch(15, seed=3))
     bring_up_to_date(catalog, home)
     (index,) = open_files(catalog, home).indexes
-    assert index.contents.count == 130
+    assert (index.contents.count, index.contents.trained_on) == (130, trained_on)  # nothing was trained anew
+
+
+def test_lists_of_a_catalog_put_back_from_a_copy_are_built_again(
+    catalog: Catalog, home: IndexHome, lists: None
+) -> None:
+    """Their codes are those of other pictures, under ids that have been given again."""
+    catalog.record(random_batch(30, seed=2))
+    bring_up_to_date(catalog, home)
+    back_to(catalog, 100)
+    catalog.record(random_batch(40, seed=3))
+    bring_up_to_date(catalog, home)
+    (index,) = open_files(catalog, home).indexes
+    assert (index.contents.count, index.contents.trained_on) == (140, 140)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", None])
