@@ -19,6 +19,7 @@ def searches(catalog: Catalog) -> dict[str, SearchOptions]:
     ids = np.array([catalog.read_last_id() // 2])
     (middle,) = catalog.facts_of(ids.tolist()).values()
     event = middle.path.rpartition(b"/")[0]
+    beside = list(catalog.images(make_filters(under=event)))
     end_s = catalog.one("SELECT max(taken_at_s) FROM images")[0]
     filters = {
         "under an event": make_filters(under=event),
@@ -26,9 +27,16 @@ def searches(catalog: Catalog) -> dict[str, SearchOptions]:
         "not under a year": make_filters(exclude_under=event.rpartition(b"/")[0]),
         "glob *.png": make_filters(glob="*.png"),
         "glob of 1000 names": make_filters(glob="IMG_00001*"),
+        "not glob *.jpg": make_filters(glob="!*.jpg"),
+        "name beach": make_filters(name="beach"),
+        "name of 200": make_filters(name=event.rpartition(b" ")[2].decode() + "/img"),
+        "a list of 200 files": make_filters(files=[image.path for image in beside]),
         "the last month": make_filters(newer=datetime.fromtimestamp(end_s - 30 * 86_400)),
         "since 2015": make_filters(newer="2015"),
         "before 2006": make_filters(older="2006"),
+        "on a day of any year": make_filters(on="05-31"),
+        "near a place": make_filters(near=(48.86, 2.29, 500)),
+        "has gps": make_filters(has_gps=True),
         "a common camera": make_filters(camera="canon"),
         "a rare camera": make_filters(camera="sony a 4"),
         "type jpeg": make_filters(type="jpeg"),

@@ -230,11 +230,6 @@ class CatalogReader(Database):
         """Return the same where an index tells at once that these are few; None means: they may be many."""
         return self._matching.few(self.spelled(filters))
 
-    def estimate(self, filters: Filters) -> int:
-        """Return how many images `filters` choose if they are few, else how many there are."""
-        few = self.few_matching(filters)
-        return self.read_last_id() if few is None else len(few)
-
     def matching_of(self, ids: Ids, filters: Filters) -> Ids:
         """Return those of `ids` (n,) that `ids_matching` returns, in ascending order; no other row is looked at."""
         return self._matching.among(ids, self.spelled(filters))

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from image_index.catalog import matching
 from image_index.catalog.catalog import Catalog
 from image_index.catalog.filters import Filters
 from image_index.errors import StorageError
@@ -163,8 +164,13 @@ def test_search_agrees_with_brute_force(
     library.add(after)
     library.lose(lost_after)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in zip(("FEW", "PROPOSED"), few_and_proposed, strict=True):
-            patch.setattr(ranking, name, value)
+        few, proposed = few_and_proposed
+        for module, name, value in (
+            (ranking, "FEW", few),
+            (matching, "NARROW", few),
+            (ranking, "PROPOSED", proposed),
+        ):
+            patch.setattr(module, name, value)
         for option in options:
             ask = partial(search, library.catalog, library.home, np.array(query, np.float32))
             assert found(ask(option)) == library.expected(query, option)
@@ -319,6 +325,7 @@ def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch
         ("training.freshness.GONE_ROWS", 50),
         ("training.freshness.NEWER_ROWS", 50),
         ("search.ranking.FEW", 100),
+        ("catalog.matching.NARROW", 100),
     ):
         monkeypatch.setattr(f"image_index.{name}", value)
     random = np.random.default_rng(seed)
@@ -504,7 +511,7 @@ def test_a_filter_that_most_pictures_pass_is_asked_about_those_proposed_alone(
     """To collect nearly all ids of a large library takes longer than the search."""
     library.add({b"/%03d" % number: [1, number, 0] for number in range(300)})
     library.build()
-    monkeypatch.setattr(ranking, "FEW", 100)
+    monkeypatch.setattr(matching, "NARROW", 100)
     monkeypatch.setattr(ranking, "PROPOSED", 20)
     asked: list[str] = []
     for name in ("ids_matching", "matching_of"):
