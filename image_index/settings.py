@@ -30,7 +30,7 @@ class IndexHome:
 
     @property
     def vectors(self) -> Path:
-        """All vectors in one piece: derived from the catalog, as are the next five."""
+        """All vectors in one piece: derived from the catalog, as are the next four."""
         return self.path / "vectors.f16"
 
     @property
@@ -52,11 +52,6 @@ class IndexHome:
     def faiss(self) -> Path:
         """The inverted lists of a large index."""
         return self.path / "index.faiss"
-
-    @property
-    def tail(self) -> Path:
-        """The inverted lists of the rows newer than `faiss`."""
-        return self.path / "tail.faiss"
 
     @property
     def moments(self) -> Path:

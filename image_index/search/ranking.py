@@ -129,7 +129,7 @@ class Proposing(Protocol):
 class OpenFiles:
     """The derived files of an index, open.
 
-    `indexes` are the inverted lists of a large one: each goes on where the one before ends. `vectors` has all vectors
+    `indexes` are the inverted lists that a large one has. `vectors` has all vectors
     up to some id, from which scores are computed; without it the catalog itself is asked. Without `moments` no hit has
     a sigma.
     """
@@ -205,20 +205,17 @@ def open_files(catalog: CatalogReader, home: IndexHome) -> OpenFiles:
     vectors, lists = open_vectors(home, catalog_id), _open_lists(home, catalog_id)
     if vectors is None and not home.vector_table.exists() and catalog.holds_pictures():  # a damaged one has its warning
         logger.info("There is no %s: searching the catalog itself; the next train writes it", home.vectors.name)
-    return OpenFiles(tuple(lists), moments, vectors)
+    return OpenFiles(lists, moments, vectors)
 
 
-def _open_lists(home: IndexHome, catalog_id: str) -> list[FaissIndex]:
-    """Open the inverted lists, which a large index has, and those of what is newer."""
+def _open_lists(home: IndexHome, catalog_id: str) -> tuple[FaissIndex, ...]:
+    """Open the inverted lists, which a large index has."""
     if not home.faiss.exists():
-        return []
+        return ()
     from image_index.vectors.open_index import open_index  # faiss takes 60 ms: a child for the query is started first
 
-    first = open_index(home.faiss, catalog_id)
-    if first is None or not first.nlist:  # before there was a file of vectors, it was flat in a small library
-        return []
-    tail = open_index(home.tail, catalog_id) if home.tail.exists() else None
-    return [first, tail] if tail and tail.contents.after == first.stamp.last_id else [first]
+    lists = open_index(home.faiss, catalog_id)
+    return () if lists is None else (lists,)
 
 
 def open_moments(catalog: CatalogReader, home: IndexHome) -> Moments | None:

@@ -78,7 +78,7 @@ class Source:
 
     def state(self) -> tuple[tuple[int, int] | None, ...]:
         """Return what tells the files of the index from those that take their places."""
-        derived = (self.home.vector_table, self.home.faiss, self.home.tail, self.home.moments, self.home.towers)
+        derived = (self.home.vector_table, self.home.faiss, self.home.moments, self.home.towers)
         return (_identity(self.home.catalog, 0), *(_identity(path, 1) for path in derived))
 
 

@@ -59,7 +59,7 @@ def build_if_stale(catalog: CatalogReader, home: IndexHome, report: Report, *, t
     if moments is None or _is_stale(moments.stamp, now, STALE_FRACTION * now.count if now.count > SMALL_INDEX else 0):
         build_moments(home, now)
     if now.count <= FLAT_LIMIT:
-        _remove_lists(home)
+        remove(home.faiss)
     elif lists is None or _is_stale(lists.stamp, now, max(NEWER_ROWS, NEWER_FRACTION * now.count)):
         _update_lists(catalog, home, now, report)
 
@@ -71,7 +71,7 @@ def rebuild(catalog: CatalogReader, home: IndexHome, report: Report = lambda _: 
     write_vectors(home, now, catalog.vectors_after(0))
     build_moments(home, now)
     if now.count <= FLAT_LIMIT:
-        _remove_lists(home)
+        remove(home.faiss)
     else:
         remove(home.faiss)  # what is sound could be wrong all the same
         _update_lists(catalog, home, now, report)
@@ -96,7 +96,7 @@ def _update_vectors(catalog: CatalogReader, home: IndexHome, now: Stamp, report:
         if rows - now.count <= max(GONE_ROWS, GONE_FRACTION * rows):
             return
     elif table is not None:
-        _remove_lists(home)  # their ids may be others' too
+        remove(home.faiss)  # its ids may be others' too
     report(Progress("index", 0, now.count))
     write_vectors(home, now, catalog.vectors_after(0))
 
@@ -139,13 +139,6 @@ def _update_lists(catalog: CatalogReader, home: IndexHome, now: Stamp, report: R
     vectors = _opened(home, now)
     if not grow_index(home.faiss, now, vectors.ids, lambda image_id: vectors.after(image_id).chunks()):
         build_index(home.faiss, now, vectors.chunks, lambda: sample_queries(catalog, home))
-    remove(home.tail)
-
-
-def _remove_lists(home: IndexHome) -> None:
-    """Remove the lists of a library that is searched without."""
-    remove(home.faiss)
-    remove(home.tail)
 
 
 def _is_stale(built: Stamp, now: Stamp, most: float) -> bool:

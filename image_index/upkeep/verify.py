@@ -138,8 +138,6 @@ def _check_lists(catalog: Catalog, home: IndexHome, now: Stamp, *, compare: bool
     if index is None or state(home.faiss, now.catalog_id)[1] is None:
         yield Problem("index.faiss", "is damaged, or of another index", REBUILD, derived=True)
         return
-    if state(home.tail, now.catalog_id)[0] is DerivedState.DAMAGED:
-        yield Problem("tail.faiss", "is damaged", REBUILD, derived=True)
     missed = _missed(catalog, index, now) if compare else 0
     if missed > MISSES_OF_LISTS * SAMPLE * 10:
         yield Problem("index.faiss", f"misses {missed} of {SAMPLE * 10} sampled neighbours", REBUILD, derived=True)

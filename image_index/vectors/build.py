@@ -1,4 +1,4 @@
-"""Writing FAISS indexes: a flat one for what is searched at once, inverted lists in bounded memory for more."""
+"""Writing inverted lists, of all vectors of a large library, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from image_index.files.atomic import replacing_file
 from image_index.records import Stamp, Vectors
 from image_index.vectors.clustering import ListNumbers
-from image_index.vectors.derived_file import FLAT_LIMIT, Contents, append_trailer
+from image_index.vectors.derived_file import Contents, append_trailer
 from image_index.vectors.list_file import Places, Source, assigned, fill, head_of
 from image_index.vectors.lists import Tuning, sample_of, train_lists
 from image_index.vectors.open_index import map_index
@@ -24,22 +24,11 @@ Texts = Callable[[], Vectors | None]
 def build_index(path: Path, stamp: Stamp, source: Source, texts: Texts = lambda: None) -> None:
     """Write an index of all of `source`, which is the catalog of `stamp`, to `path`; whole, or not at all.
 
-    `texts` is called only where there are enough vectors for inverted lists, to choose `nprobe`. `grow_index` does less
+    `texts` are what `nprobe` is chosen with. `grow_index` does less
     where lists are there already. Raises `StorageError` where the disk refuses.
     """
-    contents = Contents(stamp, stamp.count)
     with replacing_file(path) as draft:
-        if stamp.count <= FLAT_LIMIT:
-            contents = _write_flat(draft, contents, source)
-        else:
-            contents = _write_lists(draft, contents, source, texts())
-        finish(draft, contents)
-
-
-def build_tail(path: Path, stamp: Stamp, after: int, source: Source) -> None:
-    """Write a flat index of `source`, the vectors of the catalog of `stamp` whose ids are over `after`, to `path`."""
-    with replacing_file(path) as draft:
-        finish(draft, _write_flat(draft, Contents(stamp, 0, after), source))
+        finish(draft, _write_lists(draft, Contents(stamp, stamp.count), source, texts()))
 
 
 def finish(draft: Path, contents: Contents) -> None:
@@ -49,23 +38,6 @@ def finish(draft: Path, contents: Contents) -> None:
     """
     map_index(draft)
     append_trailer(draft, contents)
-
-
-def _write_flat(path: Path, contents: Contents, source: Source) -> Contents:
-    """Write a flat index; return its contents.
-
-    All codes are in memory, and for a moment twice: up to 270 MB for 200,000 vectors of 512 dimensions.
-    """
-    # float16 holds the catalog's vectors exactly, at half the memory traffic of a flat float32 index
-    flat = faiss.IndexScalarQuantizer(contents.stamp.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    index = faiss.IndexIDMap(flat)
-    for ids, vectors in source():
-        index.add_with_ids(vectors, ids)
-    with path.open("r+b") as file:  # through Python, so that a full disk is an OSError with its number
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
-    foot = 8 + 8 * index.ntotal
-    head = path.stat().st_size - index.ntotal * flat.code_size - foot
-    return replace(contents, count=contents.count or index.ntotal, head=head, foot=foot)
 
 
 def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors | None) -> Contents:

@@ -21,7 +21,7 @@ MAGIC = b"imgidx3\n"
 FOOTER_BYTES = 4 + 8 + len(MAGIC)
 
 FLAT_LIMIT = 200_000
-"""Up to as many vectors an index is flat, hence exact: a search of them all takes 6 ms."""
+"""Up to as many vectors there are no inverted lists: all are compared, in some 20 ms."""
 
 BLOCK_BYTES = 1 << 20
 """How much of the file one checksum covers."""
@@ -32,21 +32,18 @@ QUICK_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file holds: the `count` vectors of the catalog `stamp` whose ids are over `after`.
+    """What a file holds: the `count` vectors of the catalog `stamp`.
 
-    `head` and `foot` are the sizes in bytes of FAISS's own structures, at the start (header, centroids, sizes of the
-    lists) and at the end (the ids of a flat index). They are checksummed before every search: damaged, they make FAISS
-    read out of bounds. The true score of a vector may exceed the estimated one by `error`, which is exceeded itself by
-    0.7 % of them. `trained_on` is how many vectors there were when the inverted lists were trained, 0 where there are
-    none. A query whose best centroid scores `near_score` or more needs `near_nprobe` lists, any other the index's own
-    number.
+    `head` is the size in bytes of FAISS's own structures at the start of it: header, centroids, sizes of the lists.
+    They are checksummed before every search: damaged, they make FAISS read out of bounds. The true score of a vector
+    may exceed the estimated one by `error`, which is exceeded itself by 0.7 % of them. `trained_on` is how many vectors
+    there were when the inverted lists were trained. A query whose best centroid scores `near_score` or more needs
+    `near_nprobe` lists, any other the index's own number.
     """
 
     stamp: Stamp
     count: int
-    after: int = 0
     head: int = 0
-    foot: int = 0
     error: float = 0.0
     trained_on: int = 0
     near_nprobe: int = 0
@@ -115,12 +112,8 @@ def read_trailer(path: Path) -> Trailer | None:
 
 def _is_whole(path: Path, trailer: Trailer, at_most: int | None) -> bool:
     """Tell whether the blocks of a file have their checksums; of a large one `at_most` so many bytes of vectors."""
-    size, head, foot = trailer.size, trailer.contents.head, trailer.contents.foot
-    checked = blocks_to_check(size, at_most)
-    if len(checked) < len(trailer.checksums):
-        blocks = range(len(trailer.checksums))
-        checked |= {*blocks[: -(-head // BLOCK_BYTES)], *(blocks[(size - foot) // BLOCK_BYTES :] if foot else ())}
-    return is_sound(path, size, trailer.checksums, checked)
+    head = range(min(len(trailer.checksums), -(-trailer.contents.head // BLOCK_BYTES)))
+    return is_sound(path, trailer.size, trailer.checksums, {*head, *blocks_to_check(trailer.size, at_most)})
 
 
 def blocks_to_check(size: int, at_most: int | None) -> set[int]:

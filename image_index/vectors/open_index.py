@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FaissIndex:
-    """An open index, flat or of inverted lists, and what it holds."""
+    """Open inverted lists, and what they hold."""
 
     contents: Contents
     _index: Any  # FAISS's stubs do not know what its subclasses have
@@ -48,27 +48,23 @@ class FaissIndex:
 
     @property
     def nlist(self) -> int:
-        """How many inverted lists there are; 0 for a flat index, which is searched whole."""
-        return int(faiss.extract_index_ivf(self._index).nlist) if self._has_lists else 0
+        """How many inverted lists there are."""
+        return int(faiss.extract_index_ivf(self._index).nlist)
 
     @property
     def nprobe(self) -> int:
-        """How many inverted lists a search visits at most; 0 for a flat index."""
-        return int(faiss.extract_index_ivf(self._index).nprobe) if self._has_lists else 0
+        """How many inverted lists a search visits at most."""
+        return int(faiss.extract_index_ivf(self._index).nprobe)
 
     def candidates(self, count: int) -> int:
-        """Return how many to ask for where the best `count` are wanted: more than that where scores are estimates."""
-        return count + min(DEPTH * count, DEEPEST) if self._has_lists else count
-
-    @property
-    def _has_lists(self) -> bool:
-        return isinstance(self._index, faiss.IndexPreTransform)
+        """Return how many to ask for where the best `count` are wanted: more than that, for scores are estimates."""
+        return count + min(DEPTH * count, DEEPEST)
 
     def search(self, query: Vectors, count: int, among: Ids | None = None) -> tuple[Scores, Ids]:
         """Return the scores and ids, best first, of the `count` vectors nearest to `query` (D,) by inner product.
 
         `among` limits the search to those ids; the fewer they are, the more lists are visited. Fewer than `count` come
-        back only where there are fewer. The scores of inverted lists are estimates, see `contents.error`.
+        back only where there are fewer. The scores are estimates, see `contents.error`.
         """
         with _one_thread():
             return self._search(query, count, among)
@@ -76,9 +72,6 @@ class FaissIndex:
     def _search(self, query: Vectors, count: int, among: Ids | None) -> tuple[Scores, Ids]:
         selector = _selector(among, self.contents.stamp.last_id) if among is not None else None
         count = min(count, max(self.contents.count, 1))
-        if not self._has_lists:
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-            return _filled(*self._index.search(query[np.newaxis], count, params=parameters))
         ivf, turned = faiss.extract_index_ivf(self._index), rotated(self._index, query[np.newaxis])
         # nprobe is tuned for a search of everything. Among a tenth of the ids, the best ten are as far away as the best
         # hundred of all are, and so are their lists: ten times as many are visited.
@@ -123,7 +116,7 @@ def _selector(ids: Ids, last_id: int) -> faiss.IDSelector:
 
 
 def open_index(path: Path, catalog_id: str) -> FaissIndex | None:
-    """Open the index at `path` if it is whole and of the catalog `catalog_id`; None means: use the catalog itself."""
+    """Open the index at `path` if it is whole and of the catalog `catalog_id`; else None."""
     found, contents = state(path, catalog_id, thorough=False)
     if contents is None:
         if found is DerivedState.DAMAGED:
@@ -134,7 +127,8 @@ def open_index(path: Path, catalog_id: str) -> FaissIndex | None:
     except StorageError as error:
         _warn(path, error.problem)
         return None
-    if (index.ntotal, index.d) != (contents.count, contents.stamp.dim):
+    holds = index.ntotal, index.d
+    if not isinstance(index, faiss.IndexPreTransform) or holds != (contents.count, contents.stamp.dim):
         _warn(path, "it does not hold what it says")
         return None
     return FaissIndex(contents, index)

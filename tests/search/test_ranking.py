@@ -299,7 +299,7 @@ def topical(random: np.random.Generator) -> list[float]:
 def step(library: Mirrored, random: np.random.Generator) -> None:
     """Let something happen to a library, as trains and people do it."""
     known = sorted(library.pictures)
-    action = random.choice(["add", "add", "change", "lose", "forget", "build", "tail"])
+    action = random.choice(["add", "add", "change", "lose", "forget", "build", "build"])
     if action in {"add", "change"}:
         names = paths(3000) if action == "add" else known
         chosen = random.choice(len(names), size=min(len(names), 200), replace=False)
@@ -319,7 +319,6 @@ def step(library: Mirrored, random: np.random.Generator) -> None:
 def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever happens to a library in inverted lists: all of them give the exact hits, tuned ones 0.99."""
     for name, value in (
-        ("vectors.build.FLAT_LIMIT", 300),
         ("training.freshness.FLAT_LIMIT", 300),
         ("training.freshness.SMALL_INDEX", 0),
         ("training.freshness.GONE_ROWS", 50),
@@ -347,11 +346,10 @@ def test_search_in_inverted_lists_agrees_with_brute_force(seed: int, monkeypatch
 def exhaustive(files: OpenFiles, home: IndexHome) -> OpenFiles:
     """Return the same files with all inverted lists looked at in every search, and no estimate trusted."""
     opened = []
-    for index, path in zip(files.indexes, (home.faiss, home.tail), strict=False):
-        mapped = map_index(path)
-        if index.nlist:
-            faiss.extract_index_ivf(mapped).nprobe = index.nlist
-        contents = replace(index.contents, near_nprobe=index.nlist, error=3.0) if index.nlist else index.contents
+    for index in files.indexes:
+        mapped = map_index(home.faiss)
+        faiss.extract_index_ivf(mapped).nprobe = index.nlist
+        contents = replace(index.contents, near_nprobe=index.nlist, error=3.0)
         opened.append(FaissIndex(contents, mapped))
     return replace(files, indexes=tuple(opened))
 
@@ -573,7 +571,6 @@ def test_damaged_lists_cost_hits_but_never_give_a_wrong_score(
     library: Mirrored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large file is not checked whole before a search: whatever its codes and ids say, the catalog decides."""
-    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 300)
     monkeypatch.setattr("image_index.training.freshness.FLAT_LIMIT", 300)
     monkeypatch.setattr(derived_file, "QUICK_BYTES", 0)
     monkeypatch.setattr(derived_file, "BLOCK_BYTES", 256)

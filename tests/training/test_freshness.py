@@ -43,8 +43,7 @@ def catalog(home: IndexHome) -> Iterator[Catalog]:
 @pytest.fixture
 def lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let some pictures be enough for inverted lists."""
-    for module in ("training.freshness", "vectors.build"):
-        monkeypatch.setattr(f"image_index.{module}.FLAT_LIMIT", 90)
+    monkeypatch.setattr(freshness, "FLAT_LIMIT", 90)
 
 
 def bring_up_to_date(catalog: Catalog, home: IndexHome) -> list[Progress]:
@@ -86,10 +85,8 @@ def test_new_pictures_are_appended_and_nothing_else_is_written(catalog: Catalog,
 def test_a_small_library_has_no_lists(catalog: Catalog, home: IndexHome) -> None:
     """Those of an older version, or of more pictures, are removed."""
     home.faiss.write_bytes(b"flat")
-    home.tail.write_bytes(b"flat")
     bring_up_to_date(catalog, home)
     assert not home.faiss.exists()
-    assert not home.tail.exists()
 
 
 def test_lists_stay_until_enough_is_new(catalog: Catalog, home: IndexHome, lists: None) -> None:

@@ -1,4 +1,4 @@
-"""Building FAISS files: flat ones, and inverted lists written in pieces; all against numpy."""
+"""Building inverted lists, which are written in pieces; against numpy and FAISS itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from image_index.errors import StorageError
 from image_index.records import Ids, Vectors
 from image_index.vectors import derived_file
-from image_index.vectors.build import build_index, build_tail
+from image_index.vectors.build import build_index
 from image_index.vectors.lists import empty_lists, fill_lists, rotated
 from image_index.vectors.open_index import open_index
 from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors, read_stamp
@@ -37,8 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a thousand vectors be enough for inverted lists, which are filled in several rounds with no vector astray."""
-    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 1000)
+    """Let inverted lists be filled in several rounds, with no vector astray."""
     monkeypatch.setattr("image_index.vectors.list_file.BLOCK_ROWS", 100)
     monkeypatch.setattr("image_index.vectors.list_file.WRITE_ROWS", 300)
     monkeypatch.setattr("image_index.vectors.clustering.NEAREST_GROUPS", 99)
@@ -76,19 +75,6 @@ def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists
     trailer = derived_file.read_trailer(path)
     assert trailer is not None
     assert faiss.serialize_index(again).tobytes() == path.read_bytes()[: trailer.size]
-    assert is_whole(path)
-
-
-@pytest.mark.parametrize("count", [0, 1, 700])
-def test_a_flat_file_is_that_which_faiss_itself_would_write(path: Path, lists: None, count: int) -> None:
-    """Added piece by piece, byte for byte what FAISS makes of all at once."""
-    vectors = build(path, replace(STAMP, last_id=10 * count, count=count, dim=DIM))
-    flat = faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    index = faiss.IndexIDMap(flat)
-    index.add_with_ids(vectors, np.arange(1, count + 1) * 10)
-    trailer = derived_file.read_trailer(path)
-    assert trailer is not None
-    assert faiss.serialize_index(index).tobytes() == path.read_bytes()[: trailer.size]
     assert is_whole(path)
 
 
@@ -140,21 +126,10 @@ def test_a_flipped_byte_in_what_faiss_relies_on_is_noticed_before_a_search(
 
 def test_vectors_without_any_order_are_searched_to_the_cap(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random vectors would need nearly all lists: a search still looks into a quarter of them and no more."""
-    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 1000)
     stamp = replace(STAMP, last_id=40_000, count=4000, dim=64)
     build(path, stamp)
     index = opened(path, stamp)
     assert index.nprobe == index.nlist // 4
-
-
-def test_a_tail_is_flat_and_knows_where_it_begins(path: Path, lists: None) -> None:
-    """It holds the rows newer than an id, however many."""
-    vectors = random_vectors(1500, 8)
-    build_tail(path, replace(STAMP, last_id=2500), 1000, lambda: chunks(np.arange(1001, 2501), vectors))
-    contents, index = contents_of(path), opened(path)
-    assert contents is not None
-    assert (contents.after, contents.count, contents.stamp.last_id, index.nlist) == (1000, 1500, 2500, 0)
-    assert index.search(vectors[7], 1)[1].tolist() == [1008]
 
 
 def test_equal_vectors_fill_one_list(path: Path, lists: None) -> None:
@@ -166,22 +141,19 @@ def test_equal_vectors_fill_one_list(path: Path, lists: None) -> None:
     np.testing.assert_allclose(scores, 1, atol=2e-3)
 
 
-@pytest.mark.parametrize("limit", [0, 100, 4096, 100_000, 320_100])
-@pytest.mark.parametrize("flat", [True, False])
-def test_failing_write_leaves_the_old_file_whole(
-    path: Path, limit: int, flat: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("limit", [0, 100, 4096, 60_000, 100_000])
+def test_failing_write_leaves_the_old_file_whole(path: Path, limit: int) -> None:
     """On a full disk, refused at the first byte or in the trailer, the index of before stays; no draft is left."""
     build(path)
     before = path.read_bytes()
-    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 20_000 if flat else 1000)
-    stamp = replace(STAMP, count=10_000, dim=12 if flat else 22)  # 320,000 bytes of vectors and ids, or somewhat more
+    stamp = replace(STAMP, count=5000, dim=22)  # 100,000 bytes of lists, or somewhat more
     with small_disk(limit), pytest.raises(StorageError, match=r"index\.faiss.*disk space"):
         build(path, stamp)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
     build(path, stamp)
     assert read_stamp(path) == stamp
+    assert path.stat().st_size > 100_000
 
 
 @pytest.mark.parametrize("stamp", [STAMP, LISTED])

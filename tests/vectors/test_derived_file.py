@@ -11,7 +11,7 @@ from image_index.records import DerivedState
 from image_index.vectors import derived_file
 from image_index.vectors.derived_file import state
 from image_index.vectors.open_index import open_index
-from tests.support.faiss_examples import STAMP, build, is_whole, opened, read_stamp
+from tests.support.faiss_examples import STAMP, build, contents_of, is_whole, opened, read_stamp
 
 
 @pytest.fixture
@@ -51,16 +51,19 @@ def test_damaged_byte_anywhere_is_noticed(path: Path) -> None:
 
 
 def test_large_file_is_checked_whole_only_when_that_is_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search reads what FAISS relies on alone, header and ids; a thorough check finds a bad vector too."""
+    """A search reads what FAISS relies on alone, header and centroids; a thorough check finds a bad code too."""
     monkeypatch.setattr(derived_file, "BLOCK_BYTES", 64)
     monkeypatch.setattr(derived_file, "QUICK_BYTES", 64)
     build(path)
     content = path.read_bytes()
     assert is_whole(path)
-    path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    contents = contents_of(path)
+    assert contents is not None
+    code = contents.head + 64
+    path.write_bytes(content[:code] + bytes([content[code] ^ 1]) + content[code + 1 :])
     assert opened(path).stamp == STAMP
     assert not is_whole(path)
-    for position in (0, 30, 2 * STAMP.count * STAMP.dim + 100):
+    for position in (0, 30, contents.head - 1):
         path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         assert open_index(path, STAMP.catalog_id) is None
 
@@ -72,8 +75,10 @@ def test_a_share_drawn_by_lot_finds_the_bad_block_of_a_large_file_in_its_turn(
     monkeypatch.setattr(derived_file, "BLOCK_BYTES", 64)
     monkeypatch.setattr(derived_file, "QUICK_BYTES", 64)
     build(path)
-    content = path.read_bytes()
-    path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    content, contents = path.read_bytes(), contents_of(path)
+    assert contents is not None
+    code = contents.head + 64
+    path.write_bytes(content[:code] + bytes([content[code] ^ 1]) + content[code + 1 :])
     found = [state(path, STAMP.catalog_id, at_most=128)[0] for _ in range(300)]
     assert {*found} == {DerivedState.CURRENT, DerivedState.DAMAGED}
     assert state(path, STAMP.catalog_id, at_most=len(content))[0] is DerivedState.DAMAGED

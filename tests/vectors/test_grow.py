@@ -13,7 +13,6 @@ import pytest
 
 from image_index.records import Ids, Stamp, Vectors
 from image_index.vectors import list_file
-from image_index.vectors.build import build_index
 from image_index.vectors.grow import grow_index
 from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors
 
@@ -25,7 +24,6 @@ NEW = 500
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Build lists of the ids 10, 20, 30, ...; they are copied and filled in several rounds, with no vector astray."""
-    monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 1000)
     monkeypatch.setattr("image_index.vectors.clustering.NEAREST_GROUPS", 99)
     monkeypatch.setattr("image_index.vectors.grow.WRITE_ROWS", 7)
     monkeypatch.setattr(list_file, "BLOCK_ROWS", 100)
@@ -106,8 +104,8 @@ def test_nothing_left_is_no_special_case(path: Path) -> None:
     assert len(opened(path, stamp).search(vectors[0], COUNT)[1]) == len(ids)
 
 
-@pytest.mark.parametrize("why", ["absent", "catalog", "dimension", "byte", "grown", "shrunk", "older", "flat"])
-def test_what_cannot_grow_is_left_as_it_is(path: Path, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("why", ["absent", "catalog", "dimension", "byte", "grown", "shrunk", "older"])
+def test_what_cannot_grow_is_left_as_it_is(path: Path, why: str) -> None:
     """Then lists must be built anew: of another catalog, damaged, trained on half as many vectors, or put back."""
     ids, vectors, stamp = grown_by(2 * COUNT if why == "grown" else NEW, gone=0.7 if why == "shrunk" else 0)
     if why == "absent":
@@ -115,9 +113,6 @@ def test_what_cannot_grow_is_left_as_it_is(path: Path, why: str, monkeypatch: py
     elif why == "byte":
         whole = path.read_bytes()
         path.write_bytes(whole[:9999] + bytes([whole[9999] ^ 1]) + whole[10_000:])
-    elif why == "flat":
-        monkeypatch.setattr("image_index.vectors.build.FLAT_LIMIT", 10_000)
-        build_index(path, BUILT, lambda: chunks(ids[:COUNT], vectors[:COUNT], 500))
     changes: dict[str, dict[str, Any]] = {
         "catalog": {"catalog_id": "b" * 32},
         "dimension": {"dim": DIM + 1},

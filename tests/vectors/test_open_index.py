@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import faiss
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from image_index.vectors.build import build_index
-from image_index.vectors.derived_file import append_trailer
+from image_index.vectors.derived_file import Contents, append_trailer
 from image_index.vectors.open_index import open_index
-from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors, read_stamp
+from tests.support.faiss_examples import STAMP, build, contents_of, is_whole, opened, random_vectors, read_stamp
 
 
 @pytest.fixture
@@ -23,40 +19,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "index.faiss"
 
 
-@settings(max_examples=40)
-@given(
-    st.integers(1, 60),
-    st.integers(1, 40),
-    st.integers(0, 99),
-    st.integers(1, 70),
-    st.none() | st.sets(st.integers(0, 70)),
-)
-def test_search_agrees_with_numpy(count: int, dim: int, seed: int, wanted: int, among: set[int] | None) -> None:
-    """Ids and scores are those of an exact search in numpy, over all vectors or among some ids."""
-    vectors, query = random_vectors(count, dim, seed), random_vectors(1, dim, seed + 1)[0]
-    ids = np.random.default_rng(seed).permutation(10 * count)[:count]
-    allowed = None if among is None else np.array([*ids[[i for i in among if i < count]], 999], np.int64)
-    with tempfile.TemporaryDirectory() as temporary:
-        path, stamp = Path(temporary) / "index", replace(STAMP, last_id=10 * count, count=count, dim=dim)
-        build_index(path, stamp, lambda: chunks(ids, vectors))
-        scores, found = opened(path).search(query, wanted, allowed)
-    exact = vectors.astype(np.float64) @ query.astype(np.float64)
-    candidates = [i for i in range(count) if allowed is None or ids[i] in allowed]
-    best = sorted(candidates, key=lambda i: -exact[i])[:wanted]
-    np.testing.assert_allclose(scores, exact[best], atol=1e-6)
-    assert len(set(found.tolist())) == len(best)
-    place = {int(image_id): number for number, image_id in enumerate(ids)}
-    np.testing.assert_allclose(exact[[place[int(image_id)] for image_id in found]], exact[best], atol=1e-6)
-    if len(candidates) > 1 and np.diff(np.sort(exact[candidates])).min() > 1e-5:
-        assert found.tolist() == ids[best].tolist()
-
-
-def test_index_of_nothing_finds_nothing(path: Path) -> None:
-    """All pictures may have gone."""
-    stamp = replace(STAMP, count=0)
-    build(path, stamp)
-    scores, ids = opened(path).search(np.ones(8, np.float32), 5)
-    assert (len(scores), len(ids)) == (0, 0)
+def test_an_index_that_is_not_of_lists_is_ignored(path: Path) -> None:
+    """In a small library it was a flat one once; now the file of vectors is searched."""
+    flat = faiss.IndexScalarQuantizer(STAMP.dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    flat.add(random_vectors(STAMP.count, STAMP.dim))
+    faiss.write_index(flat, str(path))
+    append_trailer(path, Contents(STAMP, STAMP.count))
+    assert is_whole(path)
+    assert open_index(path, STAMP.catalog_id) is None
 
 
 def test_index_of_another_catalog_is_ignored(path: Path) -> None:
