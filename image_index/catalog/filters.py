@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from image_index.dates import FIRST_DATE_S, LAST_DATE_S, local_time
@@ -37,6 +38,10 @@ Unicode's composed form makes a K of the Kelvin sign; no other of these characte
 DATE = "coalesce(taken_at_s, mtime_ns / 1000000000)"
 """The date of a picture in SQL, in seconds since 1970: taken, or else modified; see `ImageFacts.date_s`."""
 
+DAY_S = 86_400
+FAR_S = 1 << 62
+"""No date is beyond."""
+
 # A library has some dozen cameras, and each is found by one step in the index, as SQLite has no SELECT DISTINCT that
 # leaps: a million names need not be lowered and looked through.
 CAMERA = """camera IN (
@@ -53,6 +58,21 @@ def month_day(seconds: int) -> str:
     SQLite's own `localtime` takes years before 1970 and after 2037 for others, which had another offset from UTC.
     """
     return f"{local_time(seconds):%m-%d}"
+
+
+def spans_of_day(day: str, first_s: int, last_s: int) -> list[tuple[int, int]]:
+    """Return spans of dates, [first second, second behind), that hold a day of any year, from one date to another.
+
+    They hold a day before and one behind too, whatever the time zone, and all that lies outside of the calendar.
+    """
+    spans = [(-FAR_S, FIRST_DATE_S + 2 * DAY_S), (LAST_DATE_S - 2 * DAY_S, FAR_S)]
+    month, number = map(int, day.split("-"))
+    years = [datetime.fromtimestamp(min(max(one, FIRST_DATE_S), LAST_DATE_S), UTC).year for one in (first_s, last_s)]
+    for year in range(years[0] - 1, years[1] + 2):
+        with suppress(ValueError):  # 02-29
+            start_s = (date(year, month, number) - date(1970, 1, 1)).days * DAY_S
+            spans.append((start_s - DAY_S, start_s + 2 * DAY_S))
+    return spans
 
 
 # Everything inside /a lies between `/a/` and `/a0`, for 0 is the byte after the slash. So an index on paths finds a
@@ -192,6 +212,7 @@ class Filters:
         """Return these conditions one by one, as far as an index of SQLite may answer them; `missing` is none."""
         parts = [
             Filters(newer_s=self.newer_s, older_s=self.older_s),
+            Filters(month_day=self.month_day),
             Filters(near=self.near),
             Filters(has_gps=self.has_gps),
             Filters(camera=self.camera),

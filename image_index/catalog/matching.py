@@ -15,6 +15,7 @@ import numpy as np
 
 from image_index.catalog.database import Database
 from image_index.catalog.filters import (
+    DATE,
     DISTANCE_FUNCTION,
     GLOB_FUNCTION,
     LISTED,
@@ -23,6 +24,7 @@ from image_index.catalog.filters import (
     Filters,
     glob_matcher,
     month_day,
+    spans_of_day,
 )
 from image_index.catalog.schema import atomic, has_fts5, storage_errors
 from image_index.positions import distance_m
@@ -43,6 +45,11 @@ _JOINED = "(SELECT value AS wanted FROM json_each(?)) CROSS JOIN images ON image
 
 _NAMED = "(SELECT main FROM names WHERE {}) CROSS JOIN images ON path = main"
 """The rows of `images` one of whose other names meets a condition, for behind FROM."""
+
+_IN_SPANS = f"""SELECT id FROM (
+    SELECT json_extract(value, '$[0]') AS first, json_extract(value, '$[1]') AS behind FROM json_each(?))
+    CROSS JOIN images ON {DATE} >= first AND {DATE} < behind"""
+"""The images whose dates are in a list of spans in JSON."""
 
 
 class Matching:
@@ -108,6 +115,9 @@ class Matching:
         of_path, path_parameters = part.where_path()
         if part.words or part.globs:
             sql, values = (part.where_indexed() if self.keeps_words else None) or ("", [])
+        elif part.month_day is not None:
+            dates = self._database.one(f"SELECT (SELECT min({DATE}) FROM images), (SELECT max({DATE}) FROM images)")
+            sql, values = _IN_SPANS, [json.dumps(spans_of_day(part.month_day, *(one or 0 for one in dates)))]
         else:
             condition, parameters = part.where()
             sql, values = f"SELECT id FROM images WHERE {condition} AND {of_path}", [*parameters, *path_parameters]
@@ -126,8 +136,9 @@ class Matching:
         """Return what remains of the ids that were looked up, once all that no index has answered is looked at."""
         holds_names = self._holds_names()
         for part, _ in found:
-            # the index of words says too much, and of several names of a file one has to meet all conditions on paths
-            if not (part.globs or part.words or (holds_names and part.where_path()[0] != "1")):
+            # indexes say too much of words and days, and of several names one has to meet all conditions on paths
+            of_path = part.where_path()[0] != "1"
+            if not (part.globs or part.words or part.month_day or (holds_names and of_path)):
                 filters = filters.without(part)
         ids = _shared(found)
         if filters.chooses:

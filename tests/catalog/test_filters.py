@@ -241,6 +241,8 @@ def test_few_are_told_from_many_by_indexes(catalog: Catalog, monkeypatch: pytest
     canon, png, both = Filters(camera="canon"), Filters(formats=("png",)), Filters(camera="canon", formats=("png",))
     found = {one: catalog.ids_matching(one).tolist() for one in (canon, png, both)}
     assert {one: ids_of(catalog.few_matching(one)) for one in found} == found
+    assert ids_of(catalog.few_matching(Filters(month_day="01-02"))) != []
+    assert ids_of(catalog.few_matching(Filters(month_day="07-14"))) == []
     monkeypatch.setattr(matching, "NARROW", 1 + max(map(len, found.values())) // 2)
     assert catalog.few_matching(both) is None
     assert {one: catalog.ids_matching(one).tolist() for one in found} == found
