@@ -6,6 +6,7 @@ The scores may differ from those of `einsum` by rounding: who shows them compute
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,12 +109,18 @@ def _numpy_scores(vectors: NDArray[np.float16], query: Vectors, chosen: Rows | N
 
 def _in_parts(count: int, scan: Any) -> list[tuple[Rows, Scores]]:
     """Return what `scan` returns for the ranges of rows that threads share out among them."""
-    threads = max(1, min(core_count(), count // THREAD_ROWS))
+    threads = max(1, min(_cores(), count // THREAD_ROWS))
     limits = [count * number // threads // 8 * 8 for number in range(threads)] + [count]  # a byte of a bitmap is 8 rows
     if threads == 1:
         return [scan(0, count)]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(scan, limits[:-1], limits[1:]))
+
+
+@cache
+def _cores() -> int:
+    """Return how many processors there are; to ask the system takes 2 ms."""
+    return core_count()
 
 
 class _Scan:
