@@ -24,8 +24,8 @@ Texts = Callable[[], Vectors | None]
 def build_index(path: Path, stamp: Stamp, source: Source, texts: Texts = lambda: None) -> None:
     """Write an index of all of `source`, which is the catalog of `stamp`, to `path`; whole, or not at all.
 
-    `texts` are what `nprobe` is chosen with. `grow_index` does less
-    where lists are there already. Raises `StorageError` where the disk refuses.
+    `texts` are what `nprobe` is chosen with. `grow_index` does less where lists are there already. Raises
+    `StorageError` where the disk refuses.
     """
     with replacing_file(path) as draft:
         finish(draft, _write_lists(draft, Contents(stamp, stamp.count), source, texts()))
