@@ -16,8 +16,10 @@ import json
 import logging
 import mmap
 import os
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -65,6 +67,35 @@ class Table:
         return self.rows * ID_BYTES
 
 
+class _OpenFile:
+    """An open file of which single rows are read, until nobody uses it any more.
+
+    Read from the map, each would count for up to 2 MB of this process's memory, for Linux maps whole what it holds in
+    large pages: 272 rows of ten million, 350 MB. It takes 0.8 ms for so many, from the map 0.3 to 1.3.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # the disk need not read ahead
+
+    def rows(self, numbers: list[int], width: int) -> bytes:
+        """Return the rows of these numbers, `width` bytes each; of what the disk refuses, zeros."""
+        read, descriptor = os.pread, self._descriptor
+        with suppress(OSError):
+            data = b"".join([read(descriptor, width, number * width) for number in numbers])
+            if len(data) == width * len(numbers):
+                return data
+        return b"".join(self._row(number, width) for number in numbers)  # damaged: one by one
+
+    def _row(self, number: int, width: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, width, number * width).ljust(width, b"\0")
+        except OSError:  # a vector of zeros is none of the catalog's: the picture is left out with a warning
+            return bytes(width)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorFile:
     """Rows of the open files: the ids (N,), ascending, and their vectors. Its scores are those of the vectors."""
@@ -72,8 +103,7 @@ class VectorFile:
     stamp: Stamp
     ids: Ids
     _rows: NDArray[np.float16]
-    _single: NDArray[np.float16]
-    """The same rows, mapped for who reads one here and one there: nothing around it is read from the disk."""
+    _file: _OpenFile | None = None
     _map: mmap.mmap | None = None
     _start: int = 0
 
@@ -94,7 +124,6 @@ class VectorFile:
             self,
             ids=self.ids[first:],
             _rows=self._rows[first:],
-            _single=self._single[first:],
             _start=self._start + first,
         )
 
@@ -114,7 +143,10 @@ class VectorFile:
     def gather(self, ids: Ids) -> tuple[Ids, Vectors]:
         """Return those of `ids` that have a row, in their order, and their float32 vectors (n, D)."""
         places, there = self._places(ids)
-        return ids[there], _float32(self._single[places[there]])
+        if self._file is None:
+            return ids[there], _float32(self._rows[places[there]])
+        data = self._file.rows((places[there] + self._start).tolist(), 2 * self._rows.shape[1])
+        return ids[there], _float32(np.frombuffer(data, "<f2").reshape(-1, self._rows.shape[1]))
 
     def _places(self, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the row of each of `ids`, and which of them have one."""
@@ -223,16 +255,13 @@ def _mapped(home: IndexHome, table: Table) -> VectorFile | None:
     """Return the rows of a table, mapped into memory; None where the files cannot be opened."""
     if not table.rows:
         none = np.empty((0, table.stamp.dim), np.float16)
-        return VectorFile(table.stamp, np.empty(0, np.int64), none, none)
+        return VectorFile(table.stamp, np.empty(0, np.int64), none)
     try:
         ids = np.frombuffer(_map(home.vector_ids, table.ids_bytes), "<i8")
-        vectors, single = (_map(home.vectors, table.vectors_bytes) for _ in range(2))
+        vectors, file = _map(home.vectors, table.vectors_bytes), _OpenFile(home.vectors)
     except (OSError, ValueError):
         return None
-    if hasattr(mmap, "MADV_RANDOM"):
-        single.madvise(mmap.MADV_RANDOM)
-    rows, same_rows = (np.frombuffer(mapped, "<f2").reshape(table.rows, -1) for mapped in (vectors, single))
-    return VectorFile(table.stamp, ids, rows, same_rows, vectors)
+    return VectorFile(table.stamp, ids, np.frombuffer(vectors, "<f2").reshape(table.rows, -1), file, vectors)
 
 
 def _map(path: Path, size: int) -> mmap.mmap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -225,3 +226,14 @@ def test_a_file_that_cannot_be_written_is_a_storage_error(home: IndexHome, name:
     (home.path / name).mkdir()
     with pytest.raises(StorageError, match=name):
         grow(home, 5, 0)
+
+
+def test_rows_that_the_disk_no_longer_has_are_zeros_and_stop_nothing(home: IndexHome, blocks: None) -> None:
+    """As of a file that something has cut while it is open: no vector of the catalog is one of zeros."""
+    grow(home, 30, 0)
+    found, vectors = opened(home), random_vectors(30, 8)
+    os.truncate(home.vectors, 16 * 10 + 3)
+    ids, rows = found.gather(np.array([50, 110, 300]))
+    assert ids.tolist() == [50, 110, 300]
+    np.testing.assert_array_equal(rows[0], vectors[4])
+    assert not rows[2].any()
