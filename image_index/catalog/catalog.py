@@ -1,6 +1,6 @@
 """Writing to the catalog: every change of an index is one method here, and one transaction.
 
-A batch is stored as a whole or not at all. Ids are never used twice: an id in a stale FAISS file may name a picture
+A batch is stored as a whole or not at all. Ids are never used twice: an id in a stale derived file may name a picture
 that is gone, but never another picture.
 """
 

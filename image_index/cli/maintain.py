@@ -84,8 +84,9 @@ def verify(
 ) -> int:
     """Check the whole index for damage; with --repair, mend it.
 
-    SQLite's integrity, the vectors, the model's weights, and the FAISS file against exact search. What is derived from
-    the catalog can be mended; the catalog itself comes back from a backup.
+    SQLite's integrity, the vectors, the model's weights, the file of vectors against the catalog, and what the lists of
+    a large index find against an exact search. What is derived from the catalog can be mended; the catalog itself comes
+    back from a backup.
 
     Example: imgidx verify --repair
 

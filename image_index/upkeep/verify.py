@@ -151,7 +151,7 @@ def _check_towers(catalog: Catalog, home: IndexHome) -> Iterator[Problem]:
 
 
 def _missed(catalog: Catalog, index: FaissIndex, now: Stamp) -> int:
-    """Return how many of the exact top scores of sampled vectors the FAISS file does not reach."""
+    """Return how many of the exact top scores of sampled vectors the lists do not reach."""
     step = max(1, now.last_id // SAMPLE)
     _, queries = catalog.vectors_of(range(1, index.stamp.last_id + 1, step))
     count, error = min(10, index.stamp.count), 1e-3 + index.contents.error

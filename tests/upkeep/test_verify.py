@@ -20,6 +20,7 @@ from image_index.records import EmbeddedBatch, ImageFile
 from image_index.settings import IndexHome
 from image_index.upkeep.health import Problem
 from image_index.upkeep.verify import REBUILD, repair, verify
+from image_index.vectors.build import build_index
 from image_index.vectors.vector_file import write_vectors
 from image_index.words import indexed_words
 from tests.support.library import contents, found, make_index, nearest
@@ -141,6 +142,29 @@ def test_a_bad_file_of_vectors_is_found_and_rebuilt_from_the_catalog(home: Index
     assert contents(home) == before
     for query in np.eye(4, dtype=np.float32):
         assert found(home, query) == nearest(home, query)
+
+
+@pytest.mark.parametrize("kind", ["gone", "flipped", "of other vectors"])
+def test_bad_lists_of_a_large_index_are_found_and_built_again(
+    home: IndexHome, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that are whole and find something else."""
+    monkeypatch.setattr("image_index.upkeep.verify.FLAT_LIMIT", 30)
+    monkeypatch.setattr("image_index.training.freshness.FLAT_LIMIT", 30)
+    repair(home)
+    assert list(verify(home)) == []
+    if kind == "gone":
+        home.faiss.unlink()
+    elif kind == "flipped":
+        flip_middle(home.faiss)
+    else:
+        with Catalog(home.catalog) as catalog:
+            stamp, (ids, vectors) = catalog.stamp(), next(catalog.vectors_after(0))
+        build_index(home.faiss, stamp, lambda: [(ids, np.tile(vectors[:1], (len(ids), 1)))])
+    (finding,) = verify(home)
+    assert (finding.subject, finding.derived) == ("index.faiss", True)
+    repair(home)
+    assert list(verify(home)) == []
 
 
 @pytest.mark.parametrize(
