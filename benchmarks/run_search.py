@@ -123,8 +123,7 @@ def _exact(vectors: NDArray[np.float16], queries: Array) -> NDArray[np.int64]:
 
 def reset(index: SyntheticIndex, arguments: argparse.Namespace) -> Result:
     """Leave nothing in the index but the catalog as it was made."""
-    index.reset(arguments.count)
-    return {}
+    return {"catalog_bytes": index.reset(arguments.count)}
 
 
 def read(index: SyntheticIndex, _: argparse.Namespace) -> Result:

@@ -121,7 +121,7 @@ def _one_picture(where: Path) -> Path:
 
 def build(library: Library) -> Iterator[Figure]:
     """Make the derived files of an index that has none, and measure all files."""
-    library.step("reset")
+    catalog_bytes = library.step("reset")["catalog_bytes"]
     read, built = library.step("read"), library.step("build")
     imports = run(python("-c", IMPORTS)).peak_bytes / 1e6
     reading = "reading the vectors from the catalog"
@@ -129,12 +129,11 @@ def build(library: Library) -> Iterator[Figure]:
     yield Figure("first build, of the processor", built["processor_s"], "s", reading, read["processor_s"])
     yield Figure("first build, peak memory", built["peak_mb"], "MB", "the imports alone", imports)
     raw = library.index.vectors_file.stat().st_size
-    for path in sorted(library.index.home.path.iterdir()):
-        if path.is_file() and (size := path.stat().st_size) > library.count:  # a lock is none of its files
-            yield Figure(f"size of {path.name}", size / 1e6, "MB", "the vectors as float16", raw / 1e6)
-            yield Figure(
-                f"size of {path.name} a picture", size / library.count, "bytes", "a vector", raw / library.count
-            )
+    sizes = {path.name: path.stat().st_size for path in library.index.home.path.iterdir() if path.is_file()}
+    for name, size in sorted((sizes | {library.index.home.catalog.name: catalog_bytes}).items()):
+        if size > library.count:  # a lock is none of its files
+            yield Figure(f"size of {name}", size / 1e6, "MB", "the vectors as float16", raw / 1e6)
+            yield Figure(f"size of {name} a picture", size / library.count, "bytes", "a vector", raw / library.count)
 
 
 def warm(library: Library) -> Iterator[Figure]:

@@ -119,14 +119,22 @@ class SyntheticIndex:
         status = self.picture.stat()
         return bytes(self.picture.absolute()), status.st_size, status.st_mtime_ns, sha256(b"").digest()
 
-    def reset(self, count: int) -> None:
-        """Forget the pictures after the first `count`, and all files that are derived from the catalog."""
+    def reset(self, count: int) -> int:
+        """Forget the pictures after the first `count`, and all files that are derived from the catalog.
+
+        Return the bytes of the catalog that are in use: what was forgotten leaves free pages in it.
+        """
         with Catalog(self.home.catalog, write=True) as catalog:
             _forget_after(catalog, count)
+            pages, free, size = (
+                catalog.connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
         kept = {self.home.catalog.name, self.home.lock.name}
         for path in self.home.path.iterdir():
             if path.is_file() and path.name not in kept:
                 path.unlink()
+        return int((pages - free) * size)
 
 
 def _tables(catalog: Catalog) -> set[str]:
