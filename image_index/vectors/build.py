@@ -65,6 +65,7 @@ def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors 
         head=len(head),
         error=tuning.error(index),
         trained_on=contents.count,
+        gap=reach.gap,
         near_nprobe=reach.near_nprobe,
         near_score=reach.near_score,
     )

@@ -38,7 +38,7 @@ class Contents:
     They are checksummed before every search: damaged, they make FAISS read out of bounds. The true score of a vector
     may exceed the estimated one by `error`, which is exceeded itself by 0.7 % of them. `trained_on` is how many vectors
     there were when the inverted lists were trained. A query whose best centroid scores `near_score` or more needs
-    `near_nprobe` lists, any other the index's own number.
+    `near_nprobe` lists, any other those whose centroids score up to `gap` less than the best.
     """
 
     stamp: Stamp
@@ -46,6 +46,7 @@ class Contents:
     head: int = 0
     error: float = 0.0
     trained_on: int = 0
+    gap: float = 0.0
     near_nprobe: int = 0
     near_score: float = 0.0
 

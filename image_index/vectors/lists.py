@@ -50,6 +50,9 @@ They need so few that more cost little, and the sample has few of those that nee
 lists found 0.989 of the best ten in a million.
 """
 
+MOST_RECALL = 0.998
+"""The same for `nprobe`, which only limits what texts visit by their `gap`."""
+
 MAX_SHARE = 0.25
 """The largest share of the lists that a search visits: vectors without any order, as random ones, would need all."""
 
@@ -116,12 +119,15 @@ def emptied(full: faiss.IndexPreTransform) -> faiss.IndexPreTransform:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a search must look at: `nprobe` lists, or `near_nprobe` where its best centroid scores `near_score`.
+    """What a search must look at: `near_nprobe` lists if its best centroid scores `near_score`, as a picture's does.
 
-    A picture lies near some centroids, and few lists hold what is near to it; a text lies far from all of them.
+    Else those whose centroids score up to `gap` less than the best, but not fewer, and at most `nprobe`. A picture lies
+    near some centroids, and few lists hold what is near to it; a text lies far from all of them. How many score about
+    alike differs from text to text: with one number for all, half of them would visit twice as many as they need.
     """
 
     nprobe: int
+    gap: float
     near_nprobe: int
     near_score: float
 
@@ -168,18 +174,20 @@ class Tuning:
         scores, nearest = ivf.quantizer.search(rotated(index, self._queries), ivf.nlist)
         ranks = np.empty_like(nearest)
         np.put_along_axis(ranks, nearest, np.arange(ivf.nlist)[np.newaxis], axis=1)
-        needed = np.take_along_axis(ranks, self._homes, axis=1) + 1
+        needed = np.take_along_axis(ranks, self._homes, axis=1)
+        gaps = scores[:, :1] - np.take_along_axis(scores, needed, axis=1)
+        gap = float(np.quantile(gaps[NEAR_QUERIES:], RECALL, method="higher"))
         cap = max(1, int(MAX_SHARE * ivf.nlist))
         near, texts = (
-            min(cap, margin * int(np.quantile(kind, recall, method="higher")))
-            for kind, recall, margin in (
+            min(cap, margin * (int(np.quantile(ranks_of_kind, recall, method="higher")) + 1))
+            for ranks_of_kind, recall, margin in (
                 (needed[:NEAR_QUERIES], NEAR_RECALL, NEAR_MARGIN),
-                (needed[NEAR_QUERIES:], RECALL, 1),
+                (needed[NEAR_QUERIES:], MOST_RECALL, 1),
             )
         )
         picture, text = float(scores[:NEAR_QUERIES, 0].min()), float(scores[NEAR_QUERIES:, 0].max())
         least = max((picture + text) / 2, text)  # a text that is taken for a picture would cost recall, not time
-        return Reach(max(near, texts), near, least)
+        return Reach(max(near, texts), gap, near, least)
 
     def error(self, index: faiss.IndexPreTransform) -> float:
         """Return by how much a score may be underestimated: by no more in 99.3 % of the pairs, for the worse kind."""

@@ -79,8 +79,7 @@ class FaissIndex:
         share = max(len(among) / self.contents.count if among is not None else 1.0, 1 / self.contents.count)
         # To compare the centroids takes as long as to visit the lists of a picture, 2.5 ms for 12,600: it is done once.
         nearness, lists = ivf.quantizer.search(turned, min(ivf.nlist, int(np.ceil(ivf.nprobe / share))))
-        is_near = nearness[0, 0] >= QUERY_LENGTH * self.contents.near_score
-        wanted = self.contents.near_nprobe if is_near else ivf.nprobe
+        wanted = self._probes(nearness[0] / QUERY_LENGTH)
         while True:
             nprobe = min(ivf.nlist, int(np.ceil(wanted / share)))
             if nprobe > lists.shape[1]:
@@ -89,6 +88,13 @@ class FaissIndex:
             if len(ids) == count or nprobe == ivf.nlist:
                 return scores / QUERY_LENGTH, ids
             wanted *= 4
+
+    def _probes(self, nearness: Scores) -> int:
+        """Return how many lists a query needs, by the scores (P,) of the nearest centroids, best first."""
+        if nearness[0] >= self.contents.near_score:
+            return self.contents.near_nprobe
+        within = int(np.count_nonzero(nearness >= nearness[0] - self.contents.gap))
+        return min(max(within, self.contents.near_nprobe), self.nprobe)
 
 
 def _visited(

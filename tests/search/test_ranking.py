@@ -349,7 +349,7 @@ def exhaustive(files: OpenFiles, home: IndexHome) -> OpenFiles:
     for index in files.indexes:
         mapped = map_index(home.faiss)
         faiss.extract_index_ivf(mapped).nprobe = index.nlist
-        contents = replace(index.contents, near_nprobe=index.nlist, error=3.0)
+        contents = replace(index.contents, gap=3.0, near_nprobe=index.nlist, error=3.0)
         opened.append(FaissIndex(contents, mapped))
     return replace(files, indexes=tuple(opened))
 

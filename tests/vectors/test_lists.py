@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from image_index.records import Vectors
 from image_index.vectors import lists
-from image_index.vectors.lists import QUERY_LENGTH, Tuning, list_count, rotated, sample_of, train_lists
-from tests.support.faiss_examples import chunks, random_vectors
+from image_index.vectors.derived_file import Contents
+from image_index.vectors.lists import QUERY_LENGTH, Tuning, fill_lists, list_count, rotated, sample_of, train_lists
+from image_index.vectors.open_index import FaissIndex
+from tests.support.faiss_examples import STAMP, chunks, random_vectors
 
 COUNT, DIM = 6000, 16
 
@@ -52,14 +54,39 @@ def test_tuned_lists_find_what_an_exact_search_finds() -> None:
     for numbers, part in chunks(np.arange(COUNT), vectors, 1000):
         tuning.look_at(part, homes[numbers])
     reach = tuning.reach(index)
-    ivf = faiss.extract_index_ivf(index)
+    ivf: Any = faiss.extract_index_ivf(index)
+    ivf.nprobe = reach.nprobe
     assert 1 <= reach.near_nprobe <= reach.nprobe <= ivf.nlist // 4
-    near = topical(200, DIM) + 0.02
-    for queries, nprobe in ((near, reach.near_nprobe), (random_vectors(200, DIM, 9), reach.nprobe)):
-        ivf.nprobe = nprobe
+    contents = Contents(STAMP, COUNT, gap=reach.gap, near_nprobe=reach.near_nprobe, near_score=reach.near_score)
+    for queries in (topical(200, DIM) + 0.02, random_vectors(200, DIM, 9)):
         best = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
-        found = index.search(queries, 2000)[1]  # enough for the codes' errors; a search compares them exactly
-        assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(best.tolist(), found.tolist(), strict=True)]) >= 0.99
+        # 600 are enough for the codes' errors; a search compares them exactly
+        found = [FaissIndex(contents, index).search(query, 600)[1] for query in queries]
+        recalls = [len(set(a) & set(b.tolist())) / 10 for a, b in zip(best.tolist(), found, strict=True)]
+        assert np.mean(recalls) >= 0.99
+
+
+def test_a_text_visits_the_lists_that_are_about_as_near_as_the_best() -> None:
+    """Never more than `nprobe`, and not fewer than a picture does, which has `near_nprobe`."""
+    index, _ = trained(topical(COUNT, DIM))
+    lists: Any = faiss.extract_index_ivf(index)
+    lists.nprobe = 40
+    fill_lists(lists, np.arange(COUNT), rotated(index, topical(COUNT, DIM)))
+    index.ntotal = COUNT
+
+    def visited(gap: float, near_score: float = 2.0) -> int:
+        contents = Contents(STAMP, COUNT, gap=gap, near_nprobe=5, near_score=near_score)
+        counters: Any = faiss.cvar
+        stats = counters.indexIVF_stats
+        stats.reset()
+        FaissIndex(contents, index).search(random_vectors(1, DIM, 9)[0], 1)
+        return int(stats.nlist)
+
+    counts = [visited(gap) for gap in (0.0, 0.1, 0.2, 2.0)]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (5, 40)
+    assert 5 < counts[1] < 40
+    assert visited(2.0, near_score=0.0) == 5
 
 
 def trained(vectors: Vectors) -> tuple[Any, NDArray[np.int32]]:
