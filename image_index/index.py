@@ -152,7 +152,7 @@ class Index:
         own = self._own_ids(query, options)
         if isinstance(query, Query):
             self._encoder.start(query)
-            _ = self._files  # faiss is imported while the child, if there is one, loads
+            _ = self._files  # what is imported for them, is while the child loads, if there is one
         return self._nearest(self.encode(query) if isinstance(query, Query) else query, own, options)
 
     def _holds_any(self, filters: Filters) -> bool:
