@@ -55,14 +55,13 @@ def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors 
     index.ntotal = ivf.ntotal = len(lists)
     ivf.nprobe = reach.nprobe
     sizes = np.bincount(lists, minlength=ivf.nlist)
-    head = head_of(index, sizes)
     with path.open("r+b") as file:
-        file.write(head)
-        file.truncate(len(head) + len(lists) * (ivf.code_size + 8))
-        fill(file, index, source, lists, Places.of(sizes, ivf.code_size, len(head)))
+        head = file.write(head_of(index, sizes))
+        file.truncate(head + len(lists) * (ivf.code_size + 8))
+        fill(file, index, source, lists, Places.of(sizes, ivf.code_size, head))
     return replace(
         contents,
-        head=len(head),
+        head=head,
         error=tuning.error(index),
         trained_on=contents.count,
         gap=reach.gap,

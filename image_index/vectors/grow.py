@@ -102,12 +102,11 @@ def _write(path: Path, contents: Contents, old: _Old, newer: Source) -> Contents
     for number, _, _, there in old.kept():
         sizes[number] += there.sum()
     count = old.index.ntotal = ivf.ntotal = int(sizes.sum())
-    head = head_of(old.index, sizes)
-    places = Places.of(sizes, ivf.code_size, len(head))
     with path.open("r+b") as file:
-        file.write(head)
-        file.truncate(len(head) + count * (ivf.code_size + 8))
+        head = file.write(head_of(old.index, sizes))
+        file.truncate(head + count * (ivf.code_size + 8))
+        places = Places.of(sizes, ivf.code_size, head)
         for number, first, ids, there in old.kept():
             places.write(file, number, old.codes(number, first, len(ids))[there], ids[there])
         fill(file, old.index, newer, lists, places)
-    return replace(contents, count=count, head=len(head))
+    return replace(contents, count=count, head=head)

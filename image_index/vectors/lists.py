@@ -40,8 +40,11 @@ QUERY_BITS = 4
 """Bits a coordinate of the query in the first look, at the signs; what passes it is estimated with the whole query."""
 
 TOP = 10
-RECALL = 0.993
-"""The share of the exact best `TOP` that the sample queries must find; the margin over 0.99 is for other queries."""
+TEXT_RECALL = 0.995
+"""The share of the exact best `TOP` that sample texts must find; the margin over 0.99 is for other texts.
+
+With 0.993, lists tuned by made-up texts found 0.988 of the best ten of others.
+"""
 
 NEAR_RECALL, NEAR_MARGIN = 0.998, 2
 """The same for queries near pictures, and how many times as many lists they then visit.
@@ -50,8 +53,8 @@ They need so few that more cost little, and the sample has few of those that nee
 lists found 0.989 of the best ten in a million.
 """
 
-MOST_RECALL = 0.998
-"""The same for `nprobe`, which only limits what texts visit by their `gap`."""
+WITHIN_ERROR = 0.993
+"""The share of the pairs of query and vector whose score is underestimated by the measured error at most."""
 
 MAX_SHARE = 0.25
 """The largest share of the lists that a search visits: vectors without any order, as random ones, would need all."""
@@ -135,7 +138,7 @@ class Reach:
 class Tuning:
     """Chooses `nprobe`: keeps the exact top 10 of some hundred sample queries while every vector passes by.
 
-    Then it is known in which lists those ten are, and how many lists a search must visit to recall 99.3 % of them.
+    Then it is known in which lists those ten are, and how many lists a search must visit to recall nearly all of them.
 
     Some queries lie near pictures, as pictures do. The others are texts, which need more lists: the vectors of texts
     lie far from all pictures, so that many lists are about equally near. Where the model's own `texts` (Q, D) cannot be
@@ -176,13 +179,13 @@ class Tuning:
         np.put_along_axis(ranks, nearest, np.arange(ivf.nlist)[np.newaxis], axis=1)
         needed = np.take_along_axis(ranks, self._homes, axis=1)
         gaps = scores[:, :1] - np.take_along_axis(scores, needed, axis=1)
-        gap = float(np.quantile(gaps[NEAR_QUERIES:], RECALL, method="higher"))
+        gap = float(np.quantile(gaps[NEAR_QUERIES:], TEXT_RECALL, method="higher"))
         cap = max(1, int(MAX_SHARE * ivf.nlist))
         near, texts = (
             min(cap, margin * (int(np.quantile(ranks_of_kind, recall, method="higher")) + 1))
             for ranks_of_kind, recall, margin in (
                 (needed[:NEAR_QUERIES], NEAR_RECALL, NEAR_MARGIN),
-                (needed[NEAR_QUERIES:], MOST_RECALL, 1),
+                (needed[NEAR_QUERIES:], TEXT_RECALL, 1),
             )
         )
         picture, text = float(scores[:NEAR_QUERIES, 0].min()), float(scores[NEAR_QUERIES:, 0].max())
@@ -198,7 +201,7 @@ class Tuning:
         for queries in (self._queries[:NEAR_QUERIES][:ERROR_QUERIES], self._queries[NEAR_QUERIES:][-ERROR_QUERIES:]):
             scores, numbers = small.search(QUERY_LENGTH * rotated(index, queries), len(self._some))
             exact = np.take_along_axis(queries @ self._some.T, numbers, axis=1)
-            missing.append(float(np.quantile(exact - scores / QUERY_LENGTH, RECALL)))
+            missing.append(float(np.quantile(exact - scores / QUERY_LENGTH, WITHIN_ERROR)))
         return max(*missing, 0.0)
 
 
