@@ -218,7 +218,7 @@ def test_no_command_loads_torch_in_its_own_process(tmp_path: Path, sample_photos
     assert "torch" not in loaded_by("train", str(sample_photos / "coffee.png"), "--model", "starter", "-q", index=index)
     first = loaded_by("search", "a cup of coffee", index=index)
     assert first & HEAVY == {"onnxruntime"}  # FAISS serves large libraries alone
-    assert not first & {"multiprocessing", "huggingface_hub", "pathspec", "ftfy", "regex", "onnx", "rich"}
+    assert not first & {"multiprocessing", "huggingface_hub", "pathspec", "ftfy", "regex", "onnx", "rich", "pydantic"}
     assert not loaded_by("search", "a cup of coffee", index=index) & HEAVY  # it is remembered
     assert loaded_by("search", "un caf\u00e9", index=index) & HEAVY == {"onnxruntime"}
     assert not loaded_by("search", "--image", str(sample_photos / "coffee.png"), index=index) & HEAVY
@@ -247,7 +247,9 @@ def test_status_loads_nothing_heavy(tmp_path: Path, home: IndexHome) -> None:
     library.add("a.png")
     library.train()
     status = loaded_by("status", index=home.path)
-    assert not status & (HEAVY | {"fastapi", "starlette", "uvicorn", "rich", "image_index.training.pipeline"})
+    assert not status & (
+        HEAVY | {"fastapi", "starlette", "uvicorn", "rich", "pydantic", "image_index.training.pipeline"}
+    )
     assert {name for name in status if name.startswith("image_index.cli.")} == {
         f"image_index.cli.{name}" for name in ("app", "options", "status")
     }

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RootsArgument = Annotated[
     list[Path] | None,
     typer.Argument(
-        parser=given_path, metavar="ROOT", help="Directories (or single pictures). None: those trained before."
+        parser=given_path, metavar="[ROOT]...", help="Directories (or single pictures). None: those trained before."
     ),
 ]
 ModelOption = Annotated[
