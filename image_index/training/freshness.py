@@ -70,10 +70,8 @@ def rebuild(catalog: CatalogReader, home: IndexHome, report: Report = lambda _: 
     report(Progress("index", 0, now.count))
     write_vectors(home, now, catalog.vectors_after(0))
     build_moments(home, now)
-    if now.count <= FLAT_LIMIT:
-        remove(home.faiss)
-    else:
-        remove(home.faiss)  # what is sound could be wrong all the same
+    remove(home.faiss)  # what is sound could be wrong all the same
+    if now.count > FLAT_LIMIT:
         _update_lists(catalog, home, now, report)
 
 
