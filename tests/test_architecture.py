@@ -26,6 +26,7 @@ GROUND = (
     "deadline",
     "dataless",
     "grid",
+    "half",
     "words",
     "positions",
 )
