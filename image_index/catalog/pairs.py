@@ -33,7 +33,7 @@ def pair_of(catalog: CatalogReader, image: ImageFacts) -> ImageFacts | None:
     if not others:
         return None
     stem = _stem(image.path)
-    beside = (other for other in catalog.facts_beside(stem) if other.picture.format in others and not other.missing)
+    beside = (other for other in catalog.facts_beside(stem, others) if not other.missing)
     pairs = [other for other in beside if _stem(other.path) == stem and _same_time(image, other)]
     return min(pairs, key=lambda other: (others.index(other.picture.format), other.path), default=None)
 

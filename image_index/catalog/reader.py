@@ -24,6 +24,7 @@ from image_index.catalog.matching import AMONG, Matching
 from image_index.catalog.schema import copy_database, damaged, storage_errors, unless_refused, version_of
 from image_index.errors import StorageError
 from image_index.grid import BYTES
+from image_index.half import to_float32
 from image_index.paths import AnyPath, Span, absolute, resolve, spans, spellings
 from image_index.records import (
     Counts,
@@ -285,10 +286,11 @@ class CatalogReader(Database):
         for start in range(0, len(ids), PICTURES_AT_A_TIME):
             yield from self.facts_of(ids[start : start + PICTURES_AT_A_TIME].tolist()).values()
 
-    def facts_beside(self, stem: bytes) -> list[ImageFacts]:
-        """Return the facts of the images whose paths begin with `stem` and a dot: `/p/a.jpg` and `/p/a.b.nef`."""
-        sql = f"SELECT {_FACTS} FROM images WHERE path > ? AND path < ? ORDER BY path"
-        return list(map(_image_facts, self.rows(sql, (stem + b".", stem + b"/"))))  # a slash follows the dot
+    def facts_beside(self, stem: bytes, formats: Sequence[str]) -> list[ImageFacts]:
+        """Return the facts of the images of some formats whose paths begin with `stem` and a dot, as `/p/a.b.nef`."""
+        some = ", ".join("?" * len(formats))
+        sql = f"SELECT {_FACTS} FROM images WHERE path > ? AND path < ? AND +format IN ({some}) ORDER BY path"
+        return list(map(_image_facts, self.rows(sql, (stem + b".", stem + b"/", *formats))))  # a slash follows the dot
 
     def pictures(self, filters: Filters) -> Iterator[tuple[list[ImageFacts], Vectors]]:
         """Yield facts and vectors (n, D) of the images that `filters` choose and that have one, in order of ids."""
@@ -318,10 +320,17 @@ class CatalogReader(Database):
 
         Missing images are among them: to leave those out here would take a look at every row of `images`.
         """
+        for ids, vectors in self.stored_after(image_id, chunk=chunk):
+            yield ids, to_float32(vectors)
+
+    def stored_after(
+        self, image_id: int, *, chunk: int = PICTURES_AT_A_TIME
+    ) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
+        """Yield the same with the vectors as they are stored."""
         sql = "SELECT image_id, vector FROM vectors WHERE image_id > ? AND vector IS NOT NULL ORDER BY image_id"
         cursor = self.rows(sql, (image_id,))
         while rows := list(islice(cursor, chunk)):
-            yield self._arrays(rows)
+            yield self._stored(rows)
 
     def vectors_of(self, ids: Sequence[int] | NDArray[np.int64]) -> tuple[Ids, Vectors]:
         """Return the ids among `ids` that have a vector, in their order, with their float32 vectors (n, D)."""
@@ -338,14 +347,18 @@ class CatalogReader(Database):
 
     def _arrays(self, rows: list[tuple[int, bytes]]) -> tuple[Ids, Vectors]:
         """Return the ids (n,) and float32 vectors (n, D) of (id, float16 blob) rows."""
+        ids, vectors = self._stored(rows)
+        return ids, to_float32(vectors)
+
+    def _stored(self, rows: list[tuple[int, bytes]]) -> tuple[Ids, NDArray[np.float16]]:
         if len({len(row[1]) for row in rows}) > 1:
             raise damaged(self.path, "its vectors differ in length")
         ids = np.array([row[0] for row in rows], dtype=np.int64)
         flat = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f2")
         if not rows:  # the shape of what else is read: a picture may have no vector
             model = self.read_model()
-            return ids, np.empty((0, model.dim if model else 0), np.float32)
-        return ids, flat.reshape(len(rows), -1).astype(np.float32)
+            return ids, np.empty((0, model.dim if model else 0), np.float16)
+        return ids, flat.reshape(len(rows), -1)
 
     # Failures
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.catalog.filters import Filters
-from image_index.catalog.matching import NARROW
 from image_index.catalog.pairs import holds_any_raw, is_raw, pair_of
 from image_index.catalog.reader import PICTURES_AT_A_TIME, CatalogReader
 from image_index.errors import UsageError
@@ -38,8 +37,8 @@ GROWTH = 4
 ROUNDING = 1e-5
 """By how much an exact score of an index may differ from ours: both add up D products of float32, in another order."""
 
-FEW = NARROW
-"""Up to as many pictures that the filters leave are compared with the query one by one: 0.7 us each.
+FEW = 100_000
+"""Up to as many pictures that the filters leave are compared with the query one by one: 0.1 us each.
 
 A search in which lists propose some takes 15 to 30 ms of a million, and twice that where few of these pass.
 """
@@ -49,6 +48,9 @@ SAMPLED = 10_000
 
 FACTS_AT_A_TIME = 4096
 """How many pictures' facts are read in one go at most; at first only few more than are wanted."""
+
+LOOKED_UP = 64
+"""As many candidates are compared at once, or as many as were before."""
 
 PROPOSED = 256
 """How many pictures are proposed at first where filters are checked afterwards: ten of them pass if 4 % of all do."""
@@ -118,11 +120,13 @@ class Proposing(Protocol):
     def error(self) -> float:
         """By how much a true score may exceed the one that `search` gives."""
 
-    def candidates(self, count: int) -> int:
-        """Return how many to ask for where the best `count` are wanted."""
+    def search(
+        self, query: Vectors, count: int, among: Ids | None = None
+    ) -> tuple[NDArray[np.float32], Ids, float | None]:
+        """Return the scores and ids, best first, of candidates for the `count` nearest to `query` (D,), `among` ids.
 
-    def search(self, query: Vectors, count: int, among: Ids | None = None) -> tuple[NDArray[np.float32], Ids]:
-        """Return the scores and ids, best first, of the `count` vectors nearest to `query` (D,), of those `among`."""
+        The third is the most that `search` would give any other, None where there is no other.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,22 +406,26 @@ def _named(
     """Return ids and scores of what an index proposes, and the most that any other may score; None: there is no other.
 
     `counts` are how many are asked for, and how many of them are wanted. Of the candidates beyond the first of these
-    only those are looked up that may be among the best of the second.
+    only those are looked up that may be among the best of the second; the more have been, the fewer these are.
     """
     asked, wanted = counts
     error = index.error + ROUNDING
-    count = index.candidates(asked)
-    estimates, ids = index.search(criteria.query, count, criteria.among)
-    others = [float(estimates[-1])] if len(estimates) == count else []
+    estimates, ids, rest = index.search(criteria.query, asked, criteria.among)
+    others = [] if rest is None else [rest]
     ahead = int(np.count_nonzero(estimates > criteria.most + 2 * error))  # they were on pages before
     estimates, ids = estimates[ahead:], ids[ahead:]
-    first_ids, first = _rescored(files, catalog, criteria, ids[:asked])
-    least = np.partition(first, -wanted)[-wanted] if len(first) >= wanted else -math.inf
-    end = max(len(ids[:asked]), int(np.count_nonzero(estimates + error >= least)))
-    more_ids, more = _rescored(files, catalog, criteria, ids[asked:end])
+    named_ids, scores = _rescored(files, catalog, criteria, ids[:asked])
+    end, enough = len(ids[:asked]), 0
+    while True:
+        least = np.partition(scores, -wanted)[-wanted] if len(scores) >= wanted else -math.inf
+        enough = int(np.count_nonzero(estimates + error >= least))
+        if end >= enough:
+            break
+        more = slice(end, min(enough, end + max(end, LOOKED_UP)))
+        more_ids, more_scores = _rescored(files, catalog, criteria, ids[more])
+        named_ids, scores, end = np.concatenate([named_ids, more_ids]), np.concatenate([scores, more_scores]), more.stop
     others += estimates[end : end + 1].tolist()
-    named = np.concatenate([first_ids, more_ids]), np.concatenate([first, more])
-    return named, max(others) + error if others else None
+    return (named_ids, scores), max(others) + error if others else None
 
 
 def _few_more(limit: int | None) -> int:

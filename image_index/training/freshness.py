@@ -11,8 +11,11 @@ search compares one by one with the vectors; what a killed train has not appende
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from image_index.catalog.filters import Filters
 from image_index.catalog.reader import CatalogReader
 from image_index.errors import StorageError
 from image_index.files.atomic import remove
@@ -20,7 +23,14 @@ from image_index.records import Progress, Report, Stamp
 from image_index.settings import IndexHome
 from image_index.vectors.derived_file import FLAT_LIMIT, state
 from image_index.vectors.moments import SAMPLE, measure, write_moments
-from image_index.vectors.vector_file import VectorFile, append_vectors, open_vectors, vectors_state, write_vectors
+from image_index.vectors.vector_file import (
+    Chunks,
+    VectorFile,
+    append_vectors,
+    open_vectors,
+    vectors_state,
+    write_vectors,
+)
 
 SMALL_INDEX = 20_000
 """Up to as many vectors the moments are measured after every change: it takes 0.1 s."""
@@ -68,7 +78,7 @@ def rebuild(catalog: CatalogReader, home: IndexHome, report: Report = lambda _: 
     """Write all files anew, of everything that the catalog holds."""
     now = catalog.stamp()
     report(Progress("index", 0, now.count))
-    write_vectors(home, now, catalog.vectors_after(0))
+    write_vectors(home, now, catalog.stored_after(0))
     build_moments(home, now)
     remove(home.faiss)  # what is sound could be wrong all the same
     if now.count > FLAT_LIMIT:
@@ -78,8 +88,7 @@ def rebuild(catalog: CatalogReader, home: IndexHome, report: Report = lambda _: 
 def build_moments(home: IndexHome, now: Stamp) -> None:
     """Write the moments of the vectors in the file."""
     vectors = _opened(home, now)
-    step = max(1, len(vectors) // SAMPLE)
-    write_moments(home.moments, now, measure(vectors.chunks(step), SAMPLE, now.dim))
+    write_moments(home.moments, now, measure(vectors.sample(SAMPLE), SAMPLE, now.dim))
 
 
 def _update_vectors(catalog: CatalogReader, home: IndexHome, now: Stamp, report: Report, *, thorough: bool) -> None:
@@ -89,14 +98,14 @@ def _update_vectors(catalog: CatalogReader, home: IndexHome, now: Stamp, report:
         return
     if table is not None and _goes_on(catalog, _opened(home, now), now):
         report(Progress("index", 0, max(0, now.last_id - table.stamp.last_id)))
-        append_vectors(home, table, now, catalog.vectors_after(table.stamp.last_id))
+        append_vectors(home, table, now, catalog.stored_after(table.stamp.last_id))
         rows = len(_opened(home, now))
         if rows - now.count <= max(GONE_ROWS, GONE_FRACTION * rows):
             return
     elif table is not None:
         remove(home.faiss)  # its ids may be others' too
     report(Progress("index", 0, now.count))
-    write_vectors(home, now, catalog.vectors_after(0))
+    write_vectors(home, now, catalog.stored_after(0))
 
 
 def _opened(home: IndexHome, now: Stamp) -> VectorFile:
@@ -126,17 +135,25 @@ def _goes_on(catalog: CatalogReader, vectors: VectorFile, now: Stamp) -> bool:
 
 
 def _update_lists(catalog: CatalogReader, home: IndexHome, now: Stamp, report: Report) -> None:
-    """Bring index.faiss up to date, or build it, of the rows of the file of vectors."""
+    """Bring index.faiss up to date, or build it, of the rows of the file of vectors whose pictures are still there."""
     from image_index.training.sample_queries import sample_queries
     from image_index.vectors.build import build_index
     from image_index.vectors.grow import grow_index
 
     report(Progress("index", 0, now.count))
-    if len(_opened(home, now)) != now.count:  # lists hold nothing that is gone
-        write_vectors(home, now, catalog.vectors_after(0))
     vectors = _opened(home, now)
-    if not grow_index(home.faiss, now, vectors.ids, lambda image_id: vectors.after(image_id).chunks()):
-        build_index(home.faiss, now, vectors.chunks, lambda: sample_queries(catalog, home))
+    present = np.full(int(vectors.ids[-1]) + 1, len(vectors) == now.count)
+    if not present[0]:  # some pictures are gone
+        ids = catalog.ids_matching(Filters())
+        present[ids[: np.searchsorted(ids, len(present))]] = True
+
+    def newer(image_id: int) -> Chunks:
+        for ids, some in vectors.after(image_id).stored():
+            there = present[ids]
+            yield ids[there], some[there]
+
+    if not grow_index(home.faiss, now, vectors.ids[present[vectors.ids]], newer):
+        build_index(home.faiss, now, partial(newer, 0), lambda: sample_queries(catalog, home))
 
 
 def _is_stale(built: Stamp, now: Stamp, most: float) -> bool:

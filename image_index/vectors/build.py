@@ -8,6 +8,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from image_index.files.atomic import replacing_file
 from image_index.records import Stamp, Vectors
@@ -24,7 +25,7 @@ Texts = Callable[[], Vectors | None]
 def build_index(path: Path, stamp: Stamp, source: Source, texts: Texts = lambda: None) -> None:
     """Write an index of all of `source`, which is the catalog of `stamp`, to `path`; whole, or not at all.
 
-    `texts` are what `nprobe` is chosen with. `grow_index` does less where lists are there already. Raises
+    `texts` are what its reach is measured with. `grow_index` does less where lists are there already. Raises
     `StorageError` where the disk refuses.
     """
     with replacing_file(path) as draft:
@@ -50,31 +51,40 @@ def _write_lists(path: Path, contents: Contents, source: Source, texts: Vectors 
     index = train_lists(sample, contents.count)
     tuning = Tuning(sample, texts)
     del sample
-    lists = _assign(index, contents.count, source, tuning)
-    reach, ivf = tuning.reach(index), faiss.extract_index_ivf(index)
+    lists, radii = _assign(index, contents.count, source, tuning)
+    ivf = faiss.extract_index_ivf(index)
     index.ntotal = ivf.ntotal = len(lists)
-    ivf.nprobe = reach.nprobe
     sizes = np.bincount(lists, minlength=ivf.nlist)
     with path.open("r+b") as file:
         head = file.write(head_of(index, sizes))
         file.truncate(head + len(lists) * (ivf.code_size + 8))
         fill(file, index, source, lists, Places.of(sizes, ivf.code_size, head))
+    reach = tuning.reach(index, radii)
     return replace(
         contents,
         head=head,
         error=tuning.error(index),
         trained_on=contents.count,
-        gap=reach.gap,
-        near_nprobe=reach.near_nprobe,
+        reach=reach.text,
+        near_reach=reach.near,
         near_score=reach.near_score,
+        radii=tuple(radii.round(3).tolist()),
     )
 
 
-def _assign(index: faiss.IndexPreTransform, count: int, source: Source, tuning: Tuning) -> ListNumbers:
-    """Return the list of each of the `count` vectors of `source`, in its order; show every vector to `tuning`."""
-    lists, filled = np.empty(count, np.int32), 0
-    for vectors, found in assigned(index, source):
+def _assign(
+    index: faiss.IndexPreTransform, count: int, source: Source, tuning: Tuning
+) -> tuple[ListNumbers, NDArray[np.float64]]:
+    """Return the list of each of the `count` vectors of `source`, in its order, and the radius of each list (L,).
+
+    Every vector is shown to `tuning`.
+    """
+    nlist = faiss.extract_index_ivf(index).nlist
+    lists, filled, squares = np.empty(count, np.int32), 0, np.zeros(nlist)
+    for vectors, found, scores in assigned(index, source):
         tuning.look_at(vectors, found)
         lists[filled : filled + len(found)] = found
+        squares += np.bincount(found, 2 - 2 * scores, nlist)  # how far unit vectors of that score lie apart, squared
         filled += len(found)
-    return lists[:filled]
+    lists = lists[:filled]
+    return lists, np.sqrt(np.maximum(squares, 0) / np.maximum(np.bincount(lists, minlength=nlist), 1))

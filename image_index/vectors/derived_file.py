@@ -37,8 +37,8 @@ class Contents:
     `head` is the size in bytes of FAISS's own structures at the start of it: header, centroids, sizes of the lists.
     They are checksummed before every search: damaged, they make FAISS read out of bounds. The true score of a vector
     may exceed the estimated one by `error`, which is exceeded itself by 0.7 % of them. `trained_on` is how many vectors
-    there were when the inverted lists were trained. A query whose best centroid scores `near_score` or more needs
-    `near_nprobe` lists, any other those whose centroids score up to `gap` less than the best.
+    there were when the inverted lists were trained. The vectors of a list lie `radii` from its centroid, root mean
+    square; `reach`, `near_reach` and `near_score` are those of `lists.Reach`.
     """
 
     stamp: Stamp
@@ -46,9 +46,10 @@ class Contents:
     head: int = 0
     error: float = 0.0
     trained_on: int = 0
-    gap: float = 0.0
-    near_nprobe: int = 0
+    reach: float = 0.0
+    near_reach: float = 0.0
     near_score: float = 0.0
+    radii: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

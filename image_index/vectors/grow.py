@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,19 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_index.files.atomic import replacing_file
-from image_index.records import Ids, Stamp, Vectors
+from image_index.records import Ids, Stamp
 from image_index.vectors.build import finish
 from image_index.vectors.codes import Codes
 from image_index.vectors.derived_file import Contents, state
 from image_index.vectors.list_file import WRITE_ROWS, Places, Source, assigned, fill, head_of
 from image_index.vectors.lists import emptied
 from image_index.vectors.open_index import map_index
+from image_index.vectors.vector_file import Chunks
 
 RETRAIN_GROWTH = 2.0
 """The lists are trained anew when there are so many times as many vectors as when that was done last."""
 
-Newer = Callable[[int], Iterable[tuple[Ids, Vectors]]]
-"""Returns the vectors whose ids are over the one it is given, in chunks as a `Source` does."""
+Newer = Callable[[int], Chunks]
+"""Returns the vectors whose ids are over the one it is given, as a `Source` does."""
 
 
 def grow_index(path: Path, stamp: Stamp, ids: Ids, newer: Newer) -> bool:
@@ -97,7 +98,7 @@ def _opened(path: Path, file: BinaryIO, head: int, present: NDArray[np.bool_]) -
 def _write(path: Path, contents: Contents, old: _Old, newer: Source) -> Contents:
     """Write what is still there of the `old` lists, and behind it in each list the `newer` vectors."""
     ivf = faiss.extract_index_ivf(old.index)
-    lists = np.concatenate([np.empty(0, np.int32), *(found for _, found in assigned(old.index, newer))])
+    lists = np.concatenate([np.empty(0, np.int32), *(found for _, found, _ in assigned(old.index, newer))])
     sizes = np.bincount(lists, minlength=ivf.nlist)
     for number, _, _, there in old.kept():
         sizes[number] += there.sum()

@@ -8,7 +8,7 @@ index_write.cpp has it. Then comes each list: its codes, then its ids, in ascend
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,11 +16,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from image_index.half import to_float32
 from image_index.records import Ids, Vectors
 from image_index.vectors.clustering import ListNumbers, NearestCentroid
 from image_index.vectors.codes import Codes, encode
 from image_index.vectors.lists import centroids_of, rotated
 from image_index.vectors.threads import in_threads
+from image_index.vectors.vector_file import Chunks
 
 BLOCK_ROWS = 8192
 """How many vectors one thread assigns or encodes at a time: 17 MB of 512 dimensions."""
@@ -28,8 +30,8 @@ BLOCK_ROWS = 8192
 WRITE_ROWS = 131_072
 """How many codes are put into their lists in one go: 20 MB of 512 dimensions. In fewer, more pieces are written."""
 
-Source = Callable[[], Iterable[tuple[Ids, Vectors]]]
-"""Returns vectors from the start, in chunks: ids (n,), ascending, and vectors (n, D); the same ones at every call."""
+Source = Callable[[], Chunks]
+"""Returns vectors from the start; the same ones at every call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,15 @@ def head_of(index: faiss.IndexPreTransform, sizes: NDArray[np.int64]) -> bytes:
     return data[:start] + b"ilar" + counts + sizes.astype("<u8").tobytes()
 
 
-def assigned(index: faiss.IndexPreTransform, source: Source) -> Iterator[tuple[Vectors, ListNumbers]]:
-    """Yield all vectors (n, D) of `source`, in its order, and their lists (n,)."""
+def assigned(index: faiss.IndexPreTransform, source: Source) -> Iterator[tuple[Vectors, ListNumbers, Vectors]]:
+    """Yield all vectors (n, D) of `source`, in its order, their lists (n,), and the scores (n,) of the centroids."""
     nearest = NearestCentroid(centroids_of(index))
-    return in_threads(lambda block: (block[1], nearest(block[1])), _blocks(source))
+
+    def of_block(block: tuple[Ids, NDArray[np.float16]]) -> tuple[Vectors, ListNumbers, Vectors]:
+        vectors = to_float32(block[1])
+        return vectors, *nearest(vectors)
+
+    return in_threads(of_block, _blocks(source))
 
 
 def fill(file: BinaryIO, index: faiss.IndexPreTransform, source: Source, lists: ListNumbers, places: Places) -> None:
@@ -90,15 +97,15 @@ def _encoded(
     """Yield ids (n,), their lists (n,) and codes (n, B), `WRITE_ROWS` or somewhat more at a time."""
     centroids = faiss.extract_index_ivf(index).quantizer.reconstruct_n()
 
-    def chunks() -> Iterator[tuple[Ids, Vectors, ListNumbers]]:
+    def chunks() -> Iterator[tuple[Ids, NDArray[np.float16], ListNumbers]]:
         position = 0
         for ids, vectors in _blocks(source):
             yield ids, vectors, lists[position : position + len(ids)]
             position += len(ids)
 
-    def encoded(chunk: tuple[Ids, Vectors, ListNumbers]) -> tuple[Ids, ListNumbers, Codes]:
+    def encoded(chunk: tuple[Ids, NDArray[np.float16], ListNumbers]) -> tuple[Ids, ListNumbers, Codes]:
         ids, vectors, mine = chunk
-        return ids, mine, encode(rotated(index, vectors), centroids, mine)
+        return ids, mine, encode(rotated(index, to_float32(vectors)), centroids, mine)
 
     waiting: list[tuple[Ids, ListNumbers, Codes]] = []
     for chunk in in_threads(encoded, chunks()):
@@ -116,9 +123,9 @@ def _joined(parts: list[tuple[Ids, ListNumbers, Codes]]) -> tuple[Ids, ListNumbe
     return np.concatenate(ids), np.concatenate(lists), np.concatenate(codes)
 
 
-def _blocks(source: Source) -> Iterator[tuple[Ids, Vectors]]:
+def _blocks(source: Source) -> Iterator[tuple[Ids, NDArray[np.float16]]]:
     """Yield what `source` does in blocks of `BLOCK_ROWS` or more, for small ones take longer; the last may be less."""
-    ids, vectors = list[Ids](), list[Vectors]()
+    ids, vectors = list[Ids](), list[NDArray[np.float16]]()
     for some_ids, some_vectors in source():
         ids.append(some_ids)
         vectors.append(some_vectors)

@@ -1,4 +1,4 @@
-"""Training inverted lists of RaBitQ codes, and measuring what a search of them needs: `nprobe`, and a score's error.
+"""Training inverted lists of RaBitQ codes, and measuring what a search of them needs: its reach, and a score's error.
 
 RaBitQ (Gao and others, 2024, https://arxiv.org/abs/2409.09913) stores the sign and one more bit of every coordinate of
 a vector's difference from the centroid of its list, and estimates an inner product from that. A random rotation before
@@ -7,7 +7,6 @@ it spreads what a few coordinates hold over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from image_index.half import to_float32
 from image_index.records import Ids, Vectors
 from image_index.vectors.clustering import ListNumbers, spherical_k_means, unit
 from image_index.vectors.codes import encode
+from image_index.vectors.vector_file import Chunks
 
 MAX_LISTS = 16_384
 """As many serve ten million vectors; to compare a query with all their centroids takes 2 ms."""
@@ -40,24 +41,14 @@ QUERY_BITS = 4
 """Bits a coordinate of the query in the first look, at the signs; what passes it is estimated with the whole query."""
 
 TOP = 10
-TEXT_RECALL = 0.997
-"""The share of the exact best `TOP` that sample texts must find; the margin over 0.99 is for other texts.
+RECALL = 0.997
+"""The share of the exact best `TOP` that sample queries must find; the margin over 0.99 is for other queries."""
 
-With 0.995, lists tuned by made-up texts found 0.987 of the best ten of others, and with this 0.9905.
-"""
-
-NEAR_RECALL, NEAR_MARGIN = 0.998, 2
-"""The same for queries near pictures, and how many times as many lists they then visit.
-
-They need so few that more cost little, and the sample has few of those that need many: without the margin, 28 of 4000
-lists found 0.989 of the best ten in a million.
-"""
+LEAST_RADIUS = 0.05
+"""Lists of equal vectors have none, and nothing could be divided by it."""
 
 WITHIN_ERROR = 0.993
 """The share of the pairs of query and vector whose score is underestimated by the measured error at most."""
-
-MAX_SHARE = 0.25
-"""The largest share of the lists that a search visits: vectors without any order, as random ones, would need all."""
 
 TUNING_SAMPLE = 4096
 """How many vectors are enough to make sample queries of, and to see how wrong the quantiser is."""
@@ -65,15 +56,12 @@ TUNING_SAMPLE = 4096
 ERROR_QUERIES = 32
 """How many queries of each kind are enough to see how wrong the codes are: with 2048 vectors each."""
 
-NEAR_QUERIES, CONES, QUERIES_PER_CONE = 64, 8, 24
+NEAR_QUERIES, CONES, QUERIES_PER_CONE = 64, 8, 16
 """How many sample queries there are: near pictures, and in several cones far from them."""
 
 
-def sample_of(chunks: Iterable[tuple[Ids, Vectors]], count: int) -> NDArray[np.float16]:
-    """Return a random sample (S, D) of `count` vectors in pieces, enough to train lists.
-
-    Vectors of the catalog are float16: they lose nothing.
-    """
+def sample_of(chunks: Chunks, count: int) -> NDArray[np.float16]:
+    """Return a random sample (S, D) of `count` vectors in pieces, enough to train lists."""
     wanted = min(count, MAX_SAMPLE, SAMPLE_PER_LIST * list_count(count))
     chosen = np.zeros(count, np.bool_)
     chosen[np.random.default_rng(0).choice(count, wanted, replace=False)] = True
@@ -111,34 +99,33 @@ def empty_lists(quantizer: faiss.Index) -> faiss.IndexIVFRaBitQ:
 
 
 def emptied(full: faiss.IndexPreTransform) -> faiss.IndexPreTransform:
-    """Return an index without vectors that has the rotation, the centroids and the nprobe of `full`."""
+    """Return an index without vectors that has the rotation and the centroids of `full`."""
     rotation, ivf = faiss.RandomRotationMatrix(full.d, full.d), faiss.extract_index_ivf(full)
     faiss.copy_array_to_vector(faiss.vector_to_array(rotation_of(full).A), rotation.A)
     rotation.is_trained = True
-    lists = empty_lists(faiss.clone_index(ivf.quantizer))
-    lists.nprobe = ivf.nprobe
-    return faiss.IndexPreTransform(rotation, lists)
+    return faiss.IndexPreTransform(rotation, empty_lists(faiss.clone_index(ivf.quantizer)))
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a search must look at: `near_nprobe` lists if its best centroid scores `near_score`, as a picture's does.
+    """How far above its centroid's score a list may hold a hit, in radii of the list.
 
-    Else those whose centroids score up to `gap` less than the best, but not fewer, and at most `nprobe`. A picture lies
-    near some centroids, and few lists hold what is near to it; a text lies far from all of them. How many score about
-    alike differs from text to text: with one number for all, half of them would visit twice as many as they need.
+    A list is visited if its centroid scores less than the last hit by no more than that: `near` times its radius if the
+    best centroid of all scores `near_score`, as a picture's does, else `text` times. A vector differs from its centroid
+    in any direction alike, so of those at distance r from it, the share that scores more than some multiple of r above
+    it is about the same for every list and query. Texts need more than pictures, because they have as many hits in
+    lists that hold no other.
     """
 
-    nprobe: int
-    gap: float
-    near_nprobe: int
+    text: float
+    near: float
     near_score: float
 
 
 class Tuning:
-    """Chooses `nprobe`: keeps the exact top 10 of some hundred sample queries while every vector passes by.
+    """Measures a `Reach`: keeps the exact top 10 of some hundred sample queries while every vector passes by.
 
-    Then it is known in which lists those ten are, and how many lists a search must visit to recall nearly all of them.
+    Then it is known in which lists those ten are, and how far above the scores of their centroids.
 
     Some queries lie near pictures, as pictures do. The others are texts, which need more lists: the vectors of texts
     lie far from all pictures, so that many lists are about equally near. Where the model's own `texts` (Q, D) cannot be
@@ -149,7 +136,7 @@ class Tuning:
     def __init__(self, sample: NDArray[np.float16] | Vectors, texts: Vectors | None = None) -> None:
         """Make the queries from a `sample` (S, D) of the vectors."""
         random = np.random.default_rng(2)
-        sample = sample[random.choice(len(sample), min(len(sample), TUNING_SAMPLE), replace=False)].astype(np.float32)
+        sample = to_float32(sample[random.choice(len(sample), min(len(sample), TUNING_SAMPLE), replace=False)])
         near = sample[random.integers(len(sample), size=NEAR_QUERIES)]
         near = unit(near + 0.3 * _noise(random, *near.shape))
         self._queries = np.concatenate([near, _made_up_texts(random, sample) if texts is None else texts])
@@ -167,30 +154,22 @@ class Tuning:
         every = np.concatenate([self._homes, np.broadcast_to(lists, (len(scores), len(lists)))], axis=1)
         self._scores, self._homes = (np.take_along_axis(values, best, axis=1) for values in (scores, every))
 
-    def reach(self, index: faiss.IndexPreTransform) -> Reach:
-        """Return how many lists a search must visit.
+    def reach(self, index: faiss.IndexPreTransform, radii: NDArray[np.float64]) -> Reach:
+        """Return what a search must reach where vectors lie `radii` (L,) from the centroids of their lists.
 
         Queries near pictures and texts each decide for themselves: of both together, the many easy ones would hide the
         few that need more.
         """
-        ivf = faiss.extract_index_ivf(index)
-        scores, nearest = ivf.quantizer.search(rotated(index, self._queries), ivf.nlist)
-        ranks = np.empty_like(nearest)
-        np.put_along_axis(ranks, nearest, np.arange(ivf.nlist)[np.newaxis], axis=1)
-        needed = np.take_along_axis(ranks, self._homes, axis=1)
-        gaps = scores[:, :1] - np.take_along_axis(scores, needed, axis=1)
-        gap = float(np.quantile(gaps[NEAR_QUERIES:], TEXT_RECALL, method="higher"))
-        cap = max(1, int(MAX_SHARE * ivf.nlist))
-        near, texts = (
-            min(cap, margin * (int(np.quantile(ranks_of_kind, recall, method="higher")) + 1))
-            for ranks_of_kind, recall, margin in (
-                (needed[:NEAR_QUERIES], NEAR_RECALL, NEAR_MARGIN),
-                (needed[NEAR_QUERIES:], TEXT_RECALL, 1),
-            )
+        scores = self._queries @ centroids_of(index).T
+        above = self._scores.min(axis=1, keepdims=True) - np.take_along_axis(scores, self._homes, axis=1)
+        above /= np.maximum(radii, LEAST_RADIUS)[self._homes]
+        near, text = (
+            float(np.quantile(kind, RECALL, method="higher")) for kind in (above[:NEAR_QUERIES], above[NEAR_QUERIES:])
         )
-        picture, text = float(scores[:NEAR_QUERIES, 0].min()), float(scores[NEAR_QUERIES:, 0].max())
-        least = max((picture + text) / 2, text)  # a text that is taken for a picture would cost recall, not time
-        return Reach(max(near, texts), gap, near, least)
+        best = scores.max(axis=1)
+        picture_score, text_score = float(best[:NEAR_QUERIES].min()), float(best[NEAR_QUERIES:].max())
+        least = max((picture_score + text_score) / 2, text_score)  # a text taken for a picture would cost recall
+        return Reach(max(text, near), near, least)
 
     def error(self, index: faiss.IndexPreTransform) -> float:
         """Return by how much a score may be underestimated: by no more in 99.3 % of the pairs, for the worse kind."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,37 @@ from image_index.errors import StorageError
 from image_index.records import DerivedState, Ids, Stamp, Vectors
 from image_index.vectors.derived_file import Contents, state
 from image_index.vectors.lists import QUERY_LENGTH, rotation_of
+from image_index.vectors.threads import at_once, cores
 
 Scores = NDArray[np.float32]
 
-DEPTH, DEEPEST = 15, 5000
-"""How many more candidates than hits are asked of inverted lists: for each hit, and at most.
+DEPTH, DEEPEST = 23, 1000
+"""How many more candidates than hits are kept at first: for each hit, and at most.
 
 The more hits, the closer they lie to the middle of all scores, and the fewer others an error puts before one of them.
 """
+
+CROWD = 5000
+"""From so many candidates on, no more are kept because they lie close together: who needs more asks for more hits."""
+
+FIRST_LISTS = 16
+"""How many lists are visited before it is known what score the others have to beat."""
+
+MANY_CODES = 400_000
+"""To visit so many takes so long that to keep more candidates of them costs little, and to do it again a lot."""
+
+GROWTH = 4
+"""How many times as many lists are visited where too little was found, or candidates kept where these are too few."""
+
+MAX_SHARE, MAX_CODES = 0.25, 1_000_000
+"""The largest share of the lists that a search visits, and about how many codes: queries that lie far from all vectors,
+and vectors without any order, would need all. So many codes take 160 MB of 512 dimensions and 20 ms.
+"""
+
+THREAD_CODES, MOST_THREADS = 15_000, 4
+"""A further thread is worth it for so many codes, which take half a millisecond."""
+
+_NOTHING: tuple[Scores, Ids] = np.empty(0, np.float32), np.empty(0, np.int64)
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +59,7 @@ class FaissIndex:
 
     contents: Contents
     _index: Any  # FAISS's stubs do not know what its subclasses have
+    _radii: NDArray[np.float32]
 
     @property
     def stamp(self) -> Stamp:
@@ -51,71 +76,109 @@ class FaissIndex:
         """How many inverted lists there are."""
         return int(faiss.extract_index_ivf(self._index).nlist)
 
-    @property
-    def nprobe(self) -> int:
-        """How many inverted lists a search visits at most."""
-        return int(faiss.extract_index_ivf(self._index).nprobe)
+    def search(self, query: Vectors, count: int, among: Ids | None = None) -> tuple[Scores, Ids, float | None]:
+        """Return the scores and ids, best first, of candidates for the `count` vectors nearest to `query` (D,).
 
-    def candidates(self, count: int) -> int:
-        """Return how many to ask for where the best `count` are wanted: more than that, for scores are estimates."""
-        return count + min(DEPTH * count, DEEPEST)
+        So many are nearest by inner product that the best `count` are hardly ever missing. `among` limits the search to
+        those ids. The scores are estimates, see `contents.error`. The third is the most that the estimate of any other
+        vector may be, None where there is no other.
 
-    def search(self, query: Vectors, count: int, among: Ids | None = None) -> tuple[Scores, Ids]:
-        """Return the scores and ids, best first, of the `count` vectors nearest to `query` (D,) by inner product.
-
-        `among` limits the search to those ids; the fewer they are, the more lists are visited. Fewer than `count` come
-        back only where there are fewer. The scores are estimates, see `contents.error`.
+        The most promising lists are visited, and then all that may hold something better than what was found. The
+        candidates must reach as far below the last of the best as the error does. Where they do not, or might not after
+        a visit that takes long, all is done again with more of them.
         """
-        with _one_thread():
-            return self._search(query, count, among)
-
-    def _search(self, query: Vectors, count: int, among: Ids | None) -> tuple[Scores, Ids]:
         selector = _selector(among, self.contents.stamp.last_id) if among is not None else None
-        count = min(count, max(self.contents.count, 1))
-        ivf = faiss.extract_index_ivf(self._index)
-        turned = QUERY_LENGTH * rotation_of(self._index).apply(query[np.newaxis])
-        # nprobe is tuned for a search of everything. Among a tenth of the ids, the best ten are as far away as the best
-        # hundred of all are, and so are their lists: ten times as many are visited.
-        share = max(len(among) / self.contents.count if among is not None else 1.0, 1 / self.contents.count)
-        # To compare the centroids takes as long as to visit the lists of a picture, 2.5 ms for 12,600: it is done once.
-        nearness, lists = ivf.quantizer.search(turned, min(ivf.nlist, int(np.ceil(ivf.nprobe / share))))
-        wanted = self._probes(nearness[0] / QUERY_LENGTH)
+        rotation = rotation_of(self._index)
+        turned = QUERY_LENGTH * _inner_products(query, rotation.A.data(), rotation.d_out)
+        highest = self._highest(turned)
+        order = np.argsort(-highest)
+        promising = highest[order[: self._most(among)]]
+        wanted = fewest = count + min(DEPTH * count, DEEPEST)
+        first = end = min(FIRST_LISTS, len(order))
+        visited, (scores, ids) = 0, _NOTHING
         while True:
-            nprobe = min(ivf.nlist, int(np.ceil(wanted / share)))
-            if nprobe > lists.shape[1]:
-                nearness, lists = ivf.quantizer.search(turned, nprobe)
-            scores, ids = _visited(ivf, turned, lists[:, :nprobe], count, selector)
-            if len(ids) == count or nprobe == ivf.nlist:
-                return scores / QUERY_LENGTH, ids
-            wanted *= 4
+            kept = min(wanted, self.contents.count)
+            more_scores, more_ids = self._visit(turned, order[visited:end], kept, selector)
+            scores, ids = np.concatenate([scores, more_scores]), np.concatenate([ids, more_ids])
+            best = np.argsort(-scores, kind="stable")[:wanted]
+            scores, ids, visited = scores[best], ids[best], end
+            if len(ids) < wanted:
+                if visited == len(order):
+                    return scores, ids, None
+                end = min(GROWTH * visited, len(order))
+                continue
+            last = float(scores[count - 1])
+            end = max(first, int(np.count_nonzero(promising >= last)))
+            crowded = scores[-1] > last - self.error and wanted < CROWD
+            if crowded or (wanted == fewest and self._codes(end - visited) > MANY_CODES):
+                wanted, visited, (scores, ids) = GROWTH * wanted, 0, _NOTHING
+            elif visited >= end:
+                return scores, ids, float(scores[-1])
 
-    def _probes(self, nearness: Scores) -> int:
-        """Return how many lists a query needs, by the scores (P,) of the nearest centroids, best first."""
-        if nearness[0] >= self.contents.near_score:
-            return self.contents.near_nprobe
-        within = int(np.count_nonzero(nearness >= nearness[0] - self.contents.gap))
-        return min(max(within, self.contents.near_nprobe), self.nprobe)
+    def _highest(self, turned: Vectors) -> Scores:
+        """Return what the vectors of each list may score at most (L,), for a query (D,) that has been turned."""
+        quantizer: Any = faiss.downcast_index(faiss.extract_index_ivf(self._index).quantizer)
+        scores = _inner_products(turned, quantizer.get_xb(), quantizer.ntotal) / QUERY_LENGTH
+        is_picture = scores.max() >= self.contents.near_score
+        highest: Scores = scores + (self.contents.near_reach if is_picture else self.contents.reach) * self._radii
+        return highest
+
+    def _most(self, among: Ids | None) -> int:
+        """Return how many lists are visited at most where enough has been found.
+
+        Among a tenth of the ids, the best ten are as far away as the best hundred of all are.
+        """
+        share = len(among) / max(self.contents.count, 1) if among is not None else 1.0
+        most = min(MAX_SHARE, MAX_CODES / max(self.contents.count, 1))
+        return int(np.ceil(most * self.nlist / max(share, most)))
+
+    def _codes(self, lists: int) -> int:
+        """Return about how many codes so many lists hold."""
+        return lists * self.contents.count // self.nlist
+
+    def _visit(
+        self, turned: Vectors, lists: NDArray[np.int64], count: int, selector: faiss.IDSelector | None
+    ) -> tuple[Scores, Ids]:
+        """Return the scores and ids of the best `count` in `lists` (P,), or of twice as many, in no order."""
+        ivf = faiss.extract_index_ivf(self._index)
+        threads = max(1, min(MOST_THREADS, cores(), self._codes(len(lists)) // THREAD_CODES))
+        parts = [partial(_visited, ivf, turned, lists[first::threads], count, selector) for first in range(threads)]
+        found_scores, found_ids = zip(*at_once(parts), strict=True)
+        return np.concatenate(found_scores), np.concatenate(found_ids)
+
+
+def _inner_products(query: Vectors, rows: Any, count: int) -> Scores:
+    """Return the scores (n,) of `count` rows of float32, given by their address, for a query (D,).
+
+    FAISS's own searches do this for many queries at once, and for one take four times as long.
+    """
+    query, scores = np.ascontiguousarray(query, np.float32), np.empty(count, np.float32)
+    faiss.fvec_inner_products_ny(  # type: ignore[attr-defined]
+        faiss.swig_ptr(scores), faiss.swig_ptr(query), rows, len(query), count
+    )
+    return scores
 
 
 def _visited(
     ivf: Any, query: Vectors, lists: NDArray[np.int64], count: int, selector: faiss.IDSelector | None
 ) -> tuple[Scores, Ids]:
-    """Return the scores and ids that FAISS finds in `lists` (1, P) for one query (1, D), at most `count`.
+    """Return the scores and ids that FAISS finds in `lists` (P,) for one query (D,), at most `count`.
 
     The wrapper of `search_preassigned` for Python takes no selector.
     """
-    parameters = faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1])  # type: ignore[call-arg]
-    lists, unused = np.ascontiguousarray(lists), np.zeros(lists.shape, np.float32)  # RaBitQ scores need no nearness
+    parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))  # type: ignore[call-arg]
+    lists, unused = np.ascontiguousarray(lists), np.zeros(len(lists), np.float32)  # RaBitQ scores need no nearness
     scores, ids = np.empty((1, count), np.float32), np.empty((1, count), np.int64)
     arrays = (faiss.swig_ptr(array) for array in (lists, unused, scores, ids))
-    ivf.search_preassigned_c(1, faiss.swig_ptr(query), count, *arrays, False, parameters)
+    with _one_thread():
+        ivf.search_preassigned_c(1, faiss.swig_ptr(query), count, *arrays, False, parameters)
     filled = ids[0] >= 0
-    return scores[0][filled], ids[0][filled]
+    return scores[0][filled] / QUERY_LENGTH, ids[0][filled]
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep FAISS to this thread: to wake others takes longer than one query, 20 ms where the cores are busy."""
+    """Keep FAISS to this thread: its own threads take 20 ms to wake where the cores are busy."""
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -143,11 +206,16 @@ def open_index(path: Path, catalog_id: str) -> FaissIndex | None:
     except StorageError as error:
         _warn(path, error.problem)
         return None
+    opened = FaissIndex(contents, index, np.array(contents.radii, np.float32))
     holds = index.ntotal, index.d
-    if not isinstance(index, faiss.IndexPreTransform) or holds != (contents.count, contents.stamp.dim):
+    if (
+        not isinstance(index, faiss.IndexPreTransform)
+        or holds != (contents.count, contents.stamp.dim)
+        or opened.nlist != len(contents.radii)
+    ):
         _warn(path, "it does not hold what it says")
         return None
-    return FaissIndex(contents, index)
+    return opened
 
 
 def map_index(path: Path) -> Any:

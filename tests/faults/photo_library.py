@@ -263,7 +263,7 @@ def agrees(made: Target, expected: Mapping[bytes, Row]) -> Tally:
 def _agree(index: VectorFile, ids: Ids, vectors: Vectors) -> bool:
     """Tell whether the file gives every id, with the scores that numpy computes, for a sample of the vectors."""
     for vector in vectors[:: max(1, len(vectors) // 20)]:
-        scores, found = index.search(vector, len(ids), ids)
+        scores, found, _ = index.search(vector, len(ids), ids)
         exact = np.sort(vectors @ vector)[::-1]
         if sorted(found) != sorted(ids) or not np.allclose(scores, exact, atol=1e-5):
             return False

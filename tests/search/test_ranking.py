@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial, partialmethod
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -67,7 +66,7 @@ class Mirrored:
 
     def build(self) -> None:
         """Write the file of vectors."""
-        write_vectors(self.home, self.catalog.stamp(), self.catalog.vectors_after(0))
+        write_vectors(self.home, self.catalog.stamp(), self.catalog.stored_after(0))
 
     def expected(self, query: list[int], options: SearchOptions) -> list[Found]:
         """Return the hits of a search through the dictionary; a vector of zeros is none, and is found by nothing."""
@@ -199,7 +198,7 @@ def test_best_hits_are_a_prefix_of_more_hits(library: Mirrored, count: int, dim:
             for part in (slice(0, built), slice(built, None)):
                 catalog.record(EmbeddedBatch(tuple(images[part]), vectors[part]))
                 if part.start == 0:
-                    write_vectors(home, catalog.stamp(), catalog.vectors_after(0))
+                    write_vectors(home, catalog.stamp(), catalog.stored_after(0))
             hits = search(catalog, home, query, SearchOptions(limit=None))
             exact = {b"/%d" % i: score for i, score in enumerate(vectors.astype(np.float64) @ query.astype(np.float64))}
             np.testing.assert_allclose([hit.score for hit in hits], sorted(exact.values(), reverse=True), atol=1e-6)
@@ -347,10 +346,9 @@ def exhaustive(files: OpenFiles, home: IndexHome) -> OpenFiles:
     """Return the same files with all inverted lists looked at in every search, and no estimate trusted."""
     opened = []
     for index in files.indexes:
-        mapped = map_index(home.faiss)
-        faiss.extract_index_ivf(mapped).nprobe = index.nlist
-        contents = replace(index.contents, gap=3.0, near_nprobe=index.nlist, error=3.0)
-        opened.append(FaissIndex(contents, mapped))
+        contents = replace(index.contents, reach=90.0, near_reach=90.0, error=3.0)
+        radii = np.full(index.nlist, 0.1, np.float32)
+        opened.append(FaissIndex(contents, map_index(home.faiss), radii))
     return replace(files, indexes=tuple(opened))
 
 

@@ -136,11 +136,27 @@ def test_lists_that_are_damaged_or_gone_are_built_again(
 
 
 def test_lists_are_built_of_nothing_that_is_gone(catalog: Catalog, home: IndexHome, lists: None) -> None:
-    """The file of vectors is written anew for it, if need be."""
+    """Nor grown with any of it; the file of vectors keeps its rows."""
     catalog.forget(b"/photos/1-0.jpg")
     bring_up_to_date(catalog, home)
     (index,) = open_files(catalog, home).indexes
-    assert (index.contents.count, rows_of(home)) == (99, 99)
+    assert (index.contents.count, rows_of(home)) == (99, 100)
+    check(catalog, home)
+    catalog.record(random_batch(30, seed=2))
+    catalog.forget(b"/photos/1-1.jpg")
+    catalog.forget(b"/photos/2-3.jpg")
+    bring_up_to_date(catalog, home)
+    (index,) = open_files(catalog, home).indexes
+    assert (index.contents.count, index.contents.trained_on, rows_of(home)) == (127, 99, 129)
+    check(catalog, home)
+    catalog.record(random_batch(5, seed=3))
+    bring_up_to_date(catalog, home)
+    catalog.forget(b"/photos/3-4.jpg")  # the file has a row behind the catalog's last one
+    home.faiss.unlink()
+    bring_up_to_date(catalog, home)
+    (index,) = open_files(catalog, home).indexes
+    assert (index.contents.count, rows_of(home)) == (131, 134)
+    check(catalog, home)
 
 
 def test_many_forgotten_pictures_have_the_file_written_anew(catalog: Catalog, home: IndexHome) -> None:

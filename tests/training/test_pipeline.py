@@ -336,7 +336,7 @@ def test_the_file_of_vectors_always_ends_up_with_those_of_the_catalog(library: L
         assert index is not None
         assert index.stamp == stamp
         for vector in vectors:
-            scores, found = index.search(vector, len(ids), ids)
+            scores, found, _ = index.search(vector, len(ids), ids)
             assert sorted(found) == sorted(ids)
             np.testing.assert_allclose(scores, np.sort(vectors @ vector)[::-1], atol=1e-6)
 

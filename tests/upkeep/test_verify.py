@@ -61,7 +61,7 @@ def write_from(home: IndexHome, stamp_id: str | None = None, *, turned: bool = F
     """Replace the file of vectors by one of other vectors, or of another catalog."""
     with Catalog(home.catalog) as catalog:
         stamp = catalog.stamp()
-        ids, vectors = next(catalog.vectors_after(0))
+        ids, vectors = next(catalog.stored_after(0))
     stamp = replace(stamp, catalog_id=stamp_id or stamp.catalog_id)
     write_vectors(home, stamp, [(ids, -vectors if turned else vectors)])
 
@@ -159,7 +159,7 @@ def test_bad_lists_of_a_large_index_are_found_and_built_again(
         flip_middle(home.faiss)
     else:
         with Catalog(home.catalog) as catalog:
-            stamp, (ids, vectors) = catalog.stamp(), next(catalog.vectors_after(0))
+            stamp, (ids, vectors) = catalog.stamp(), next(catalog.stored_after(0))
         build_index(home.faiss, stamp, lambda: [(ids, np.tile(vectors[:1], (len(ids), 1)))])
     (finding,) = verify(home)
     assert (finding.subject, finding.derived) == ("index.faiss", True)

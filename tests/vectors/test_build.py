@@ -16,12 +16,23 @@ import numpy as np
 import pytest
 
 from image_index.errors import StorageError
+from image_index.half import to_float32
 from image_index.records import Ids, Vectors
 from image_index.vectors import derived_file
 from image_index.vectors.build import build_index
 from image_index.vectors.lists import empty_lists, fill_lists, rotated
-from image_index.vectors.open_index import open_index
-from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors, read_stamp
+from image_index.vectors.open_index import FaissIndex, map_index, open_index
+from tests.support.faiss_examples import (
+    STAMP,
+    build,
+    chunks,
+    contents_of,
+    is_whole,
+    opened,
+    random_vectors,
+    read_stamp,
+    visited_lists,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -67,10 +78,9 @@ def test_inverted_lists_are_those_that_faiss_itself_would_hold(path: Path, lists
     ours: Any = faiss.read_index(str(path))
     lists_of_ours = faiss.extract_index_ivf(ours)
     lists_again = empty_lists(lists_of_ours.quantizer)
-    lists_again.nprobe = lists_of_ours.nprobe
     again: Any = faiss.IndexPreTransform(ours.chain.at(0), lists_again)
     for ids, block in chunks(np.arange(1, COUNT + 1) * 10, vectors, 100):  # as built: the product rounds by its size
-        fill_lists(lists_again, ids, rotated(again, block))
+        fill_lists(lists_again, ids, rotated(again, to_float32(block)))
     again.ntotal = lists_again.ntotal
     trailer = derived_file.read_trailer(path)
     assert trailer is not None
@@ -82,8 +92,8 @@ def test_a_search_of_all_lists_misses_nothing(path: Path, lists: None) -> None:
     """Every vector is in one list, and hardly a score exceeds its estimate by more than the file says."""
     vectors, query = build(path, LISTED), random_vectors(1, DIM, seed=5)[0]
     index = opened(path, LISTED)
-    assert 1 < index.nprobe < index.nlist
-    scores, ids = index.search(query, COUNT)
+    scores, ids, rest = index.search(query, COUNT)
+    assert rest is None
     assert sorted(ids.tolist()) == (np.arange(1, COUNT + 1) * 10).tolist()
     exact = (vectors @ query)[ids // 10 - 1]
     assert 0 < np.quantile(exact - scores, 0.98) <= index.contents.error
@@ -94,9 +104,10 @@ def test_a_search_among_some_ids_finds_the_best_of_them(path: Path, lists: None,
     """The fewer there are, the more lists are looked into; none but those come back."""
     vectors, query = build(path, LISTED), random_vectors(1, DIM, seed=6)[0]
     among = np.flatnonzero(np.random.default_rng(3).random(COUNT) < share)
-    _, ids = opened(path, LISTED).search(query, 10, (among + 1) * 10)
+    _, ids, rest = opened(path, LISTED).search(query, 10, (among + 1) * 10)
     assert set(ids.tolist()) <= set(((among + 1) * 10).tolist())
-    assert len(ids) == min(10, len(among))
+    assert min(10, len(among)) <= len(ids) <= len(among)
+    assert (rest is None) == (len(ids) == len(among))
     if 0 < len(among) < COUNT / 4:  # all lists are looked into
         best = among[nearest(vectors[among], query, 3) // 10 - 1]
         assert set(((best + 1) * 10).tolist()) <= set(ids.tolist())
@@ -109,15 +120,16 @@ def test_a_flipped_byte_in_what_faiss_relies_on_is_noticed_before_a_search(
     monkeypatch.setattr(derived_file, "QUICK_BYTES", 0)
     monkeypatch.setattr(derived_file, "BLOCK_BYTES", 512)
     build(path, LISTED)
-    contents, whole = contents_of(path), path.read_bytes()
-    assert contents is not None
+    trailer, whole = derived_file.read_trailer(path), path.read_bytes()
+    assert trailer is not None
+    contents = trailer.contents
     for position in range(0, contents.head, 7):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 8]) + whole[position + 1 :])
         assert open_index(path, LISTED.catalog_id) is None
     query = random_vectors(1, DIM, seed=8)[0]
     random = np.random.default_rng(4)
     for _ in range(100):
-        start = contents.head + 512 + int(random.integers(len(whole) - contents.head - 2000))
+        start = contents.head + 512 + int(random.integers(trailer.size - contents.head - 812))
         path.write_bytes(whole[:start] + random.bytes(300) + whole[start + 300 :])
         assert not is_whole(path)
         opened(path, LISTED).search(query, 10)
@@ -129,15 +141,23 @@ def test_vectors_without_any_order_are_searched_to_the_cap(path: Path, monkeypat
     stamp = replace(STAMP, last_id=40_000, count=4000, dim=64)
     build(path, stamp)
     index = opened(path, stamp)
-    assert index.nprobe == index.nlist // 4
+    monkeypatch.setattr("image_index.vectors.open_index.CROWD", 0)  # else it would look again for more candidates
+    with visited_lists() as visited:
+        index.search(random_vectors(1, 64, 9)[0], 10)
+    assert visited() == -(-index.nlist // 4)
 
 
 def test_equal_vectors_fill_one_list(path: Path, lists: None) -> None:
     """A library of one picture a thousand times over is no special case."""
     vectors = np.tile(random_vectors(1, DIM), (COUNT, 1))
     build_index(path, LISTED, lambda: chunks(np.arange(1, COUNT + 1), vectors, 100))
-    scores, ids = opened(path, LISTED).search(vectors[0], COUNT)
+    index = opened(path, LISTED)
+    scores, ids, _ = index.search(vectors[0], COUNT)
     assert sorted(ids.tolist()) == list(range(1, COUNT + 1))
+    for error in (0.0, 0.1):  # candidates that are all as good as each other end it too
+        radii = np.zeros(index.nlist, np.float32)
+        crowded = FaissIndex(replace(index.contents, error=error), map_index(path), radii)
+        assert len(set(crowded.search(vectors[0], 3)[1].tolist())) > 3
     np.testing.assert_allclose(scores, 1, atol=2e-3)
 
 

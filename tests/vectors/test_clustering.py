@@ -20,13 +20,14 @@ def topical(count: int, dim: int = 24, topics: int = 300) -> Vectors:
 def test_nearly_every_vector_finds_its_nearest_centroid(monkeypatch: pytest.MonkeyPatch) -> None:
     """In several blocks; and every single one where it is compared with all groups."""
     monkeypatch.setattr(clustering, "BLOCK", 500)
-    vectors, centroids = topical(1700), random_vectors(300, 24, 5)
+    vectors, centroids = topical(1700), topical(1700)[:300]
     scores = vectors @ centroids.T
-    found = NearestCentroid(centroids)(vectors)
+    found, found_scores = NearestCentroid(centroids)(vectors)
+    np.testing.assert_allclose(found_scores, scores[np.arange(1700), found], atol=1e-6)
     assert np.mean(found == scores.argmax(axis=1)) > 0.85
     assert np.mean(scores.max(axis=1) - scores[np.arange(1700), found]) < 0.01
     monkeypatch.setattr(clustering, "NEAREST_GROUPS", 100)
-    np.testing.assert_array_equal(NearestCentroid(centroids)(vectors), scores.argmax(axis=1))
+    np.testing.assert_array_equal(NearestCentroid(centroids)(vectors)[0], scores.argmax(axis=1))
 
 
 def test_centroids_are_as_near_as_those_of_k_means_by_all(monkeypatch: pytest.MonkeyPatch) -> None:

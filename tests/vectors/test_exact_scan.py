@@ -23,7 +23,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(exact_scan, "NUMPY_ROWS", numpy_rows)
     monkeypatch.setattr(exact_scan, "GATHERED_SHARE", 0)
     monkeypatch.setattr(exact_scan, "THREAD_ROWS", thread_rows)
-    monkeypatch.setattr(exact_scan, "_cores", lambda: 3)
+    monkeypatch.setattr(exact_scan, "cores", lambda: 3)
     return str(request.param)
 
 

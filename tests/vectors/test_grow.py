@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from image_index.records import Ids, Stamp, Vectors
 from image_index.vectors import list_file
 from image_index.vectors.grow import grow_index
+from image_index.vectors.vector_file import Chunks
 from tests.support.faiss_examples import STAMP, build, chunks, contents_of, is_whole, opened, random_vectors
 
 COUNT, DIM = 2000, 16
@@ -36,7 +36,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def grow(path: Path, ids: Ids, vectors: Vectors, stamp: Stamp) -> bool:
     """Bring the index up to `ids` (N,) with `vectors` (N, D)."""
 
-    def newer(after: int) -> Iterator[tuple[Ids, Vectors]]:
+    def newer(after: int) -> Chunks:
         new = ids > after
         return chunks(ids[new], vectors[new], 50)
 

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from image_index.records import Vectors
-from image_index.vectors import lists
+from image_index.vectors import lists, open_index
 from image_index.vectors.derived_file import Contents
 from image_index.vectors.lists import QUERY_LENGTH, Tuning, fill_lists, list_count, rotated, sample_of, train_lists
 from image_index.vectors.open_index import FaissIndex
-from tests.support.faiss_examples import STAMP, chunks, random_vectors
+from tests.support.faiss_examples import STAMP, chunks, random_vectors, visited_lists
 
 COUNT, DIM = 6000, 16
 
@@ -49,44 +49,74 @@ def test_tuned_lists_find_what_an_exact_search_finds() -> None:
     """For queries that the tuning has not seen: near pictures, and anywhere."""
     vectors = topical(COUNT, DIM)
     index, homes = trained(vectors)
-    index.add(vectors)
+    fill(index, vectors)
     tuning = Tuning(vectors)
-    for numbers, part in chunks(np.arange(COUNT), vectors, 1000):
-        tuning.look_at(part, homes[numbers])
-    reach = tuning.reach(index)
-    ivf: Any = faiss.extract_index_ivf(index)
-    ivf.nprobe = reach.nprobe
-    assert 1 <= reach.near_nprobe <= reach.nprobe <= ivf.nlist // 4
-    contents = Contents(STAMP, COUNT, gap=reach.gap, near_nprobe=reach.near_nprobe, near_score=reach.near_score)
+    for start in range(0, COUNT, 1000):
+        tuning.look_at(vectors[start : start + 1000], homes[start : start + 1000])
+    radii = radii_of(index, vectors, homes)
+    reach = tuning.reach(index, radii)
+    assert 0 < reach.near <= reach.text
+    contents = Contents(
+        STAMP, COUNT, reach=reach.text, near_reach=reach.near, near_score=reach.near_score, error=tuning.error(index)
+    )
+    opened = FaissIndex(contents, index, radii.astype(np.float32))
     for queries in (topical(200, DIM) + 0.02, random_vectors(200, DIM, 9)):
         best = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
-        # 600 are enough for the codes' errors; a search compares them exactly
-        found = [FaissIndex(contents, index).search(query, 600)[1] for query in queries]
+        with visited_lists() as visited:
+            found = [opened.search(query, 10)[1] for query in queries]
+        assert visited() < 0.9 * len(queries) * opened.nlist
         recalls = [len(set(a) & set(b.tolist())) / 10 for a, b in zip(best.tolist(), found, strict=True)]
         assert np.mean(recalls) >= 0.99
 
 
-def test_a_text_visits_the_lists_that_are_about_as_near_as_the_best() -> None:
-    """Never more than `nprobe`, and not fewer than a picture does, which has `near_nprobe`."""
-    index, _ = trained(topical(COUNT, DIM))
-    lists: Any = faiss.extract_index_ivf(index)
-    lists.nprobe = 40
-    fill_lists(lists, np.arange(COUNT), rotated(index, topical(COUNT, DIM)))
-    index.ntotal = COUNT
+def test_a_search_visits_the_lists_that_may_hold_something_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more, the further it reaches; as many as a picture where the query looks like one; a quarter at most."""
+    monkeypatch.setattr(open_index, "FIRST_LISTS", 2)
+    index, homes = trained(topical(COUNT, DIM))
+    fill(index, topical(COUNT, DIM))
+    radii = radii_of(index, topical(COUNT, DIM), homes).astype(np.float32)
 
-    def visited(gap: float, near_score: float = 2.0) -> int:
-        contents = Contents(STAMP, COUNT, gap=gap, near_nprobe=5, near_score=near_score)
-        counters: Any = faiss.cvar
-        stats = counters.indexIVF_stats
-        stats.reset()
-        FaissIndex(contents, index).search(random_vectors(1, DIM, 9)[0], 1)
-        return int(stats.nlist)
+    def visits(reach: float, near_score: float = 2.0) -> int:
+        contents = Contents(STAMP, COUNT, reach=reach, near_reach=0.0, near_score=near_score)
+        with visited_lists() as visited:
+            FaissIndex(contents, index, radii).search(random_vectors(1, DIM, 9)[0], 1)
+        return visited()
 
-    counts = [visited(gap) for gap in (0.0, 0.1, 0.2, 2.0)]
+    counts = [visits(reach) for reach in (-5.0, 3.0, 4.0, 9.0)]
     assert counts == sorted(counts)
-    assert (counts[0], counts[-1]) == (5, 40)
-    assert 5 < counts[1] < 40
-    assert visited(2.0, near_score=0.0) == 5
+    assert (counts[0], counts[-1]) == (2, -(-faiss.extract_index_ivf(index).nlist // 4))
+    assert counts[0] < counts[1] < counts[2] < counts[-1]
+    assert visits(9.0, near_score=0.0) == visits(0.0)
+
+
+def test_crowded_candidates_make_a_search_keep_more_of_them() -> None:
+    """Those that it returns reach as far below the last of the best as an estimate may be wrong."""
+    vectors = topical(COUNT, DIM)
+    index, homes = trained(vectors)
+    fill(index, vectors)
+    radii = radii_of(index, vectors, homes).astype(np.float32)
+    for error in (0.0, 0.05, 0.1):
+        contents = Contents(STAMP, COUNT, reach=1.0, near_reach=1.0, near_score=2.0, error=error)
+        scores, ids, rest = FaissIndex(contents, index, radii).search(vectors[0], 5)
+        assert len(set(ids.tolist())) == len(ids)
+        assert rest == scores[-1] <= scores[4] - error
+        assert (np.diff(scores) <= 0).all()
+
+
+def radii_of(index: Any, vectors: Vectors, homes: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return how far the vectors of each list lie from its centroid, root mean square."""
+    centroids = faiss.extract_index_ivf(index).quantizer.reconstruct_n()
+    squares = np.square(rotated(index, vectors) - centroids[homes]).sum(axis=1)
+    sizes = np.maximum(np.bincount(homes, minlength=len(centroids)), 1)
+    radii: NDArray[np.float64] = np.sqrt(np.bincount(homes, squares, len(centroids)) / sizes)
+    return radii
+
+
+def fill(index: Any, vectors: Vectors) -> None:
+    """Put all vectors into their lists."""
+    lists: Any = faiss.extract_index_ivf(index)
+    fill_lists(lists, np.arange(COUNT), rotated(index, vectors))
+    index.ntotal = COUNT
 
 
 def trained(vectors: Vectors) -> tuple[Any, NDArray[np.int32]]:
@@ -96,18 +126,20 @@ def trained(vectors: Vectors) -> tuple[Any, NDArray[np.int32]]:
     return index, quantizer.search(rotated(index, vectors), 1)[1][:, 0].astype(np.int32)
 
 
-def test_lists_are_tuned_for_the_texts_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts that lie in the midst of a few lists need few, those that lie between all need many."""
-    monkeypatch.setattr("image_index.vectors.lists.NEAR_RECALL", 0.0)  # what pictures need would hide the difference
+def test_lists_are_tuned_for_the_texts_that_are_given() -> None:
+    """Texts whose best hits are spread over many lists need more than those that lie in the midst of a few."""
     vectors = topical(COUNT, DIM)
     index, homes = trained(vectors)
+    radii = radii_of(index, vectors, homes)
 
-    def probes(texts: Vectors) -> int:
+    def reach(texts: Vectors) -> float:
         tuning = Tuning(vectors, texts)
         tuning.look_at(vectors, homes)
-        return tuning.reach(index).nprobe
+        found = tuning.reach(index, radii)
+        assert found.text >= found.near
+        return found.text
 
-    assert probes(vectors[:200]) < probes(random_vectors(200, DIM, 7))
+    assert reach(vectors[:200]) < reach(random_vectors(200, DIM, 7))
 
 
 def test_pictures_are_told_from_texts_by_their_nearest_centroid() -> None:
@@ -119,7 +151,7 @@ def test_pictures_are_told_from_texts_by_their_nearest_centroid() -> None:
     index, homes = trained(vectors)
     tuning = Tuning(vectors, texts)
     tuning.look_at(vectors, homes)
-    reach = tuning.reach(index)
+    reach = tuning.reach(index, radii_of(index, vectors, homes))
     centroids = faiss.extract_index_ivf(index).quantizer.reconstruct_n()
     assert (rotated(index, vectors[1000:1100]) @ centroids.T).max(axis=1).min() > reach.near_score
     assert (rotated(index, texts) @ centroids.T).max(axis=1).max() < reach.near_score

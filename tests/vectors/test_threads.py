@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from threadpoolctl import threadpool_info
 
 from image_index.vectors import threads
-from image_index.vectors.threads import in_threads
+from image_index.vectors.threads import at_once, in_threads
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -54,3 +56,20 @@ def test_matrices_are_multiplied_by_one_thread_each_meanwhile() -> None:
     before = most()
     assert list(in_threads(lambda _: most(), range(3))) == [1, 1, 1]
     assert most() == before
+
+
+def test_what_is_done_at_once_comes_back_in_order() -> None:
+    """The first by this thread, the others by threads that are kept."""
+
+    def work(number: int) -> tuple[int, int]:
+        time.sleep(0.001 * (3 - number))
+        return number, threading.get_ident()
+
+    done = at_once([partial(work, number) for number in range(3)])
+    again = at_once([partial(work, number) for number in range(3)])
+    assert [number for number, _ in done] == [0, 1, 2]
+    assert done[0][1] == again[0][1] == threading.get_ident()
+    assert len({ident for _, ident in done + again}) <= 1 + max(2, threads.cores())
+    assert at_once([partial(work, 2)]) == [(2, threading.get_ident())]
+    with pytest.raises(ZeroDivisionError):
+        at_once([lambda: 1, lambda: 1 // 0])

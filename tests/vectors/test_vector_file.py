@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from image_index.errors import StorageError
-from image_index.records import DerivedState, Ids, Stamp, Vectors
+from image_index.records import DerivedState, Stamp
 from image_index.settings import IndexHome
 from image_index.vectors import derived_file, vector_file
 from image_index.vectors.vector_file import (
@@ -116,11 +116,12 @@ def test_a_search_agrees_with_numpy(count: int, after: int, among: set[int] | No
         ids = np.arange(1, count + 1) * 10
         chosen = [n for n in range(count) if ids[n] > after and (among is None or ids[n] in among)]
         file, limits = opened(home).after(after), None if among is None else np.array([*among], np.int64)
-        scores, found = file.search(query, 7, limits)
+        scores, found, rest = file.search(query, 7, limits)
         exact: dict[int, float] = {int(ids[n]): float(vectors[n] @ query) for n in chosen}
         best = sorted(exact, key=lambda one: -exact[one])[:7]
         assert found.tolist() == best
         np.testing.assert_allclose(scores, [exact[one] for one in best], atol=1e-6)
+        assert rest == (scores[-1] if len(best) == 7 else None)
         near = file.near(query, least, limits).tolist()
         assert (
             near == [one for one in exact if exact[one] >= least]
@@ -128,11 +129,15 @@ def test_a_search_agrees_with_numpy(count: int, after: int, among: set[int] | No
         )
 
 
-def test_every_second_row_is_read(home: IndexHome, blocks: None) -> None:
-    """For measuring a sample; the chunks are of five rows."""
+@pytest.mark.parametrize("count", [4, 10, 22, 99])
+def test_a_sample_is_evenly_spread(home: IndexHome, blocks: None, count: int) -> None:
+    """It has as many rows as are asked for, or somewhat more; the pieces are of five rows."""
     grow(home, 23, 0)
-    read = np.concatenate([ids for ids, _ in opened(home).chunks(5)])
-    assert read.tolist() == [10, 60, 110, 160, 210]
+    ids, vectors = zip(*opened(home).sample(count), strict=True)
+    read = np.concatenate(ids)
+    assert read.tolist() == list(range(10, 240, 10 * max(1, 23 // count)))
+    assert len(read) >= min(count, 23)
+    np.testing.assert_array_equal(np.concatenate(vectors), random_vectors(23, 8)[read // 10 - 1])
 
 
 def test_a_file_of_another_catalog_is_damaged_and_not_opened(home: IndexHome, caplog: pytest.LogCaptureFixture) -> None:
@@ -171,10 +176,10 @@ def test_rows_that_are_open_stay_what_they_are(home: IndexHome, new: int) -> Non
     if new:
         table = vectors_state(home, STAMP.catalog_id)[1]
         assert table is not None
-        more: tuple[Ids, Vectors] = np.arange(31, 71) * 10, random_vectors(40, 8, 3)
-        append_vectors(home, table, replace(STAMP, last_id=700, count=70), [more])
+        more = chunks(np.arange(31, 71) * 10, random_vectors(40, 8, 3))
+        append_vectors(home, table, replace(STAMP, last_id=700, count=70), more)
     else:
-        write_vectors(home, STAMP, [(np.arange(30), -vectors)])
+        write_vectors(home, STAMP, chunks(np.arange(30), -vectors))
     again, same = before.gather(ids)
     np.testing.assert_array_equal(again, ids)
     np.testing.assert_array_equal(same, vectors)
