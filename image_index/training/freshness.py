@@ -152,7 +152,7 @@ def _update_lists(catalog: CatalogReader, home: IndexHome, now: Stamp, report: R
             there = present[ids]
             yield ids[there], some[there]
 
-    if not grow_index(home.faiss, now, vectors.ids[present[vectors.ids]], newer):
+    if not grow_index(home.faiss, now, present, newer):
         build_index(home.faiss, now, partial(newer, 0), lambda: sample_queries(catalog, home))
 
 

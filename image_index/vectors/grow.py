@@ -28,8 +28,8 @@ Newer = Callable[[int], Chunks]
 """Returns the vectors whose ids are over the one it is given, as a `Source` does."""
 
 
-def grow_index(path: Path, stamp: Stamp, ids: Ids, newer: Newer) -> bool:
-    """Bring the inverted lists at `path` up to the catalog of `stamp`, which has vectors of the `ids` (N,), ascending.
+def grow_index(path: Path, stamp: Stamp, present: NDArray[np.bool_], newer: Newer) -> bool:
+    """Bring the inverted lists at `path` up to the catalog of `stamp`, which has vectors of the ids that are `present`.
 
     What is gone is left out, and only what is new is encoded; how many lists a search visits stays as it is. Returns
     False, and does nothing, where `build_index` must do it: where no whole lists of an earlier state of this catalog
@@ -39,13 +39,13 @@ def grow_index(path: Path, stamp: Stamp, ids: Ids, newer: Newer) -> bool:
     _, contents = state(path, stamp.catalog_id)
     if contents is None or not _can_grow(contents, stamp):
         return False
-    present = np.zeros(contents.stamp.last_id + 1, np.bool_)
-    present[ids[: np.searchsorted(ids, len(present))]] = True
+    last_id = contents.stamp.last_id
+    known = np.zeros(last_id + 1, np.bool_)
+    known[: len(present)] = present[: len(known)]
     with replacing_file(path) as draft, path.open("rb") as file:
         contents = replace(contents, stamp=stamp)
-        finish(
-            draft, _write(draft, contents, _opened(path, file, contents.head, present), lambda: newer(len(present) - 1))
-        )
+        old = _opened(path, file, contents.head, known)
+        finish(draft, _write(draft, contents, old, lambda: newer(last_id)))
     return True
 
 

@@ -40,7 +40,9 @@ def grow(path: Path, ids: Ids, vectors: Vectors, stamp: Stamp) -> bool:
         new = ids > after
         return chunks(ids[new], vectors[new], 50)
 
-    return grow_index(path, stamp, ids, newer)
+    present = np.zeros(int(ids[-1]) + 1, np.bool_)
+    present[ids] = True
+    return grow_index(path, stamp, present, newer)
 
 
 def grown_by(new: int, *, gone: float = 0.0) -> tuple[Ids, Vectors, Stamp]:
