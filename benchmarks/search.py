@@ -5,7 +5,7 @@
 
 Prints every figure on stderr with a reference of the same run and their ratio, and JSON on stdout. `--keep` leaves what
 was made in DIRECTORY for the next run, which may then measure a few parts alone and shows the others as they were.
-Ten million (`--counts 10000000 --keep DIRECTORY`) take 40 GB of disk and half an hour.
+Ten million (`--counts 10000000 --keep DIRECTORY`) take 40 GB of disk and twenty minutes.
 """
 
 from __future__ import annotations
