@@ -113,8 +113,7 @@ class Reach:
     A list is visited if its centroid scores less than the last hit by no more than that: `near` times its radius if the
     best centroid of all scores `near_score`, as a picture's does, else `text` times. A vector differs from its centroid
     in any direction alike, so of those at distance r from it, the share that scores more than some multiple of r above
-    it is about the same for every list and query. Texts need more than pictures, because they have as many hits in
-    lists that hold no other.
+    it is about the same for every list and query.
     """
 
     text: float

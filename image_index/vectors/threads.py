@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cache
@@ -40,6 +41,9 @@ def _helpers() -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(cores())
+
+
+os.register_at_fork(after_in_child=_helpers.cache_clear)  # else the child would wait for threads that it does not have
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from functools import partial
 
@@ -73,3 +76,15 @@ def test_what_is_done_at_once_comes_back_in_order() -> None:
     assert at_once([partial(work, 2)]) == [(2, threading.get_ident())]
     with pytest.raises(ZeroDivisionError):
         at_once([lambda: 1, lambda: 1 // 0])
+
+
+def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
+    """A server that searches, and then forks its workers, must not leave them waiting for its threads."""
+    at_once([int, int])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of just that
+        child = os.fork()
+    if not child:
+        signal.alarm(10)
+        os._exit(0 if at_once([int, int]) == [0, 0] else 1)
+    assert os.waitpid(child, 0)[1] == 0
