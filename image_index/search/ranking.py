@@ -47,7 +47,7 @@ SAMPLED = 10_000
 """About so many vectors are looked at where the moments have to be measured."""
 
 FACTS_AT_A_TIME = 4096
-"""How many pictures' facts are read in one go at most; at first only few more than are wanted."""
+"""How many pictures' facts are read in one go at most; at first only as many as are wanted."""
 
 LOOKED_UP = 64
 """As many candidates are compared at once, or as many as were before."""
@@ -390,7 +390,7 @@ def _ranked(
             chosen = np.isin(ids, catalog.matching_of(ids, criteria.filters))
             ids, scores = ids[chosen], scores[chosen]
             passed += ids.tolist()
-        yield from _pictures(catalog, criteria, ids, scores, at_first=_few_more(options.limit))
+        yield from _pictures(catalog, criteria, ids, scores, at_first=options.limit or FACTS_AT_A_TIME)
         if max(bound, -1.0) < criteria.least or bound == -math.inf:
             return
         if checks and (asked > FEW or GROWTH * len(passed) < (options.limit or 0)):
@@ -426,11 +426,6 @@ def _named(
         named_ids, scores, end = np.concatenate([named_ids, more_ids]), np.concatenate([scores, more_scores]), more.stop
     others += estimates[end : end + 1].tolist()
     return (named_ids, scores), max(others) + error if others else None
-
-
-def _few_more(limit: int | None) -> int:
-    """Return of how many pictures facts are read at first: some are missing, or not wanted."""
-    return FACTS_AT_A_TIME if limit is None else limit + EXTRA
 
 
 def _first_asked(options: SearchOptions, rest: int, *, checks: bool) -> int:
