@@ -415,7 +415,7 @@ def _named(
     ahead = int(np.count_nonzero(estimates > criteria.most + 2 * error))  # they were on pages before
     estimates, ids = estimates[ahead:], ids[ahead:]
     named_ids, scores = _rescored(files, catalog, criteria, ids[:asked])
-    end, enough = len(ids[:asked]), 0
+    end = min(asked, len(ids))
     while True:
         least = np.partition(scores, -wanted)[-wanted] if len(scores) >= wanted else -math.inf
         enough = int(np.count_nonzero(estimates + error >= least))
