@@ -15,7 +15,7 @@ from image_index.records import Stamp, Vectors
 from image_index.vectors.clustering import ListNumbers
 from image_index.vectors.derived_file import Contents, append_trailer
 from image_index.vectors.list_file import Places, Source, assigned, fill, head_of
-from image_index.vectors.lists import Tuning, sample_of, train_lists
+from image_index.vectors.lists import LEAST_RADIUS, Tuning, sample_of, train_lists
 from image_index.vectors.open_index import map_index
 
 Texts = Callable[[], Vectors | None]
@@ -87,4 +87,5 @@ def _assign(
         squares += np.bincount(found, 2 - 2 * scores, nlist)  # how far unit vectors of that score lie apart, squared
         filled += len(found)
     lists = lists[:filled]
-    return lists, np.sqrt(np.maximum(squares, 0) / np.maximum(np.bincount(lists, minlength=nlist), 1))
+    radii = np.sqrt(np.maximum(squares, 0) / np.maximum(np.bincount(lists, minlength=nlist), 1))
+    return lists, np.maximum(radii, LEAST_RADIUS)

@@ -45,7 +45,7 @@ RECALL = 0.997
 """The share of the exact best `TOP` that sample queries must find; the margin over 0.99 is for other queries."""
 
 LEAST_RADIUS = 0.05
-"""Lists of equal vectors have none, and nothing could be divided by it."""
+"""A list of equal vectors has none; but its centroid is rounded, and nothing could be divided by it."""
 
 WITHIN_ERROR = 0.993
 """The share of the pairs of query and vector whose score is underestimated by the measured error at most."""
@@ -161,7 +161,7 @@ class Tuning:
         """
         scores = self._queries @ centroids_of(index).T
         above = self._scores.min(axis=1, keepdims=True) - np.take_along_axis(scores, self._homes, axis=1)
-        above /= np.maximum(radii, LEAST_RADIUS)[self._homes]
+        above /= radii[self._homes]
         near, text = (
             float(np.quantile(kind, RECALL, method="higher")) for kind in (above[:NEAR_QUERIES], above[NEAR_QUERIES:])
         )

@@ -20,7 +20,7 @@ from image_index.half import to_float32
 from image_index.records import Ids, Vectors
 from image_index.vectors import derived_file
 from image_index.vectors.build import build_index
-from image_index.vectors.lists import empty_lists, fill_lists, rotated
+from image_index.vectors.lists import LEAST_RADIUS, empty_lists, fill_lists, rotated
 from image_index.vectors.open_index import FaissIndex, map_index, open_index
 from tests.support.faiss_examples import (
     STAMP,
@@ -152,6 +152,7 @@ def test_equal_vectors_fill_one_list(path: Path, lists: None) -> None:
     vectors = np.tile(random_vectors(1, DIM), (COUNT, 1))
     build_index(path, LISTED, lambda: chunks(np.arange(1, COUNT + 1), vectors, 100))
     index = opened(path, LISTED)
+    assert min(index.contents.radii) == LEAST_RADIUS
     scores, ids, _ = index.search(vectors[0], COUNT)
     assert sorted(ids.tolist()) == list(range(1, COUNT + 1))
     for error in (0.0, 0.1):  # candidates that are all as good as each other end it too

@@ -108,7 +108,9 @@ def radii_of(index: Any, vectors: Vectors, homes: NDArray[np.int32]) -> NDArray[
     centroids = faiss.extract_index_ivf(index).quantizer.reconstruct_n()
     squares = np.square(rotated(index, vectors) - centroids[homes]).sum(axis=1)
     sizes = np.maximum(np.bincount(homes, minlength=len(centroids)), 1)
-    radii: NDArray[np.float64] = np.sqrt(np.bincount(homes, squares, len(centroids)) / sizes)
+    radii: NDArray[np.float64] = np.maximum(
+        np.sqrt(np.bincount(homes, squares, len(centroids)) / sizes), lists.LEAST_RADIUS
+    )
     return radii
 
 
